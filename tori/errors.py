@@ -1,0 +1,95 @@
+"""The two branches of errors, temporary and permanent, under one root.
+
+Every error carries its fields (it survives pickling between Ray processes) and names the remedy:
+``str(error)`` is a sentence a person can act on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ToriError(Exception):
+    """Root of every error TORI raises on purpose.
+
+    ``exit_code`` is what the command line exits with when the error reaches a person; the table is in
+    ``docs/exit-codes.md``.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "", **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.remedy, self.fields)
+
+
+def _rebuild(cls: type[ToriError], message: str, remedy: str, fields: dict[str, Any]) -> ToriError:
+    return cls(message, remedy=remedy, **fields)
+
+
+class TemporaryError(ToriError):
+    """Trying again later may succeed; nothing was half done."""
+
+    exit_code = 75
+
+
+class PermanentError(ToriError):
+    """Trying again with the same input fails the same way."""
+
+
+class BadInput(PermanentError):
+    """What came in breaks a rule; the message names the field."""
+
+    exit_code = 65
+
+
+class BadSettings(PermanentError):
+    """A setting is unknown, mistyped or out of range."""
+
+    exit_code = 78
+
+
+class NotRunning(TemporaryError):
+    """No TORI system answers at the address."""
+
+    exit_code = 69
+
+
+class Unavailable(TemporaryError):
+    """A part of the system is down or still starting."""
+
+
+class JournalError(PermanentError):
+    """A journal cannot be read or written as asked."""
+
+    exit_code = 74
+
+
+class JournalDamaged(JournalError):
+    """Bytes below the durable position fail their checksum."""
+
+
+class JournalTruncated(JournalError):
+    """A cursor points past the end of its journal."""
+
+
+class JournalMissing(JournalError):
+    """A journal that was recorded is not where it was."""
+
+
+class JournalFenced(JournalError):
+    """A newer epoch owns the journal; this writer may neither publish nor ack."""
+
+
+class IllegalTransition(PermanentError):
+    """A machine was asked for an edge its table does not have; carries the story."""
+
+    exit_code = 70

@@ -1,0 +1,240 @@
+"""Payloads of the machinery: system, resources, tasks, fuzzing, performance, reload, clients, errors, state.
+
+Rules as in ``tori.events.mind``: one Struct per type, numbers for good, fields only added at the end.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class _System(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    status: str
+    module: str | None = None
+    version: str = ""
+
+
+class SystemStarted(_System, frozen=True, array_like=True, gc=False, tag=64):
+    """The system began to run; ``status`` is ``cold`` or ``adopted``."""
+
+
+class SystemShutdown(_System, frozen=True, array_like=True, gc=False, tag=65):
+    """The system stops."""
+
+
+class ModuleInitialized(_System, frozen=True, array_like=True, gc=False, tag=66):
+    """A module restored its state and follows its inputs."""
+
+
+class ModuleShutdown(_System, frozen=True, array_like=True, gc=False, tag=67):
+    """A module stopped on request."""
+
+
+class ModuleStateChanged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=68):
+    """A module took an edge of the lifecycle table."""
+
+    module: str
+    old: str
+    new: str
+    reason: str = ""
+
+
+class _Resource(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    resource: str
+    usage: float
+    threshold: float
+    level: str = "warning"
+
+
+class ResourceThresholdExceeded(_Resource, frozen=True, array_like=True, gc=False, tag=69):
+    """A resource passed its threshold; usage and threshold are fractions of 1."""
+
+
+class ResourceRecovered(_Resource, frozen=True, array_like=True, gc=False, tag=70):
+    """A resource came back under its lower threshold."""
+
+
+class MemoryPressure(_Resource, frozen=True, array_like=True, gc=False, tag=71):
+    """Memory use passed its threshold."""
+
+
+class CPUPressure(_Resource, frozen=True, array_like=True, gc=False, tag=72):
+    """CPU use passed its threshold."""
+
+
+class _Task(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    task_id: str
+    run_id: str
+    task_type: str
+    attempt: int = 1
+    duration_s: float | None = None
+    error: str | None = None
+
+
+class TaskStarted(_Task, frozen=True, array_like=True, gc=False, tag=73):
+    """An attempt of a run began."""
+
+
+class TaskCompleted(_Task, frozen=True, array_like=True, gc=False, tag=74):
+    """A run finished."""
+
+
+class TaskFailed(_Task, frozen=True, array_like=True, gc=False, tag=75):
+    """An attempt failed; ``error`` says why."""
+
+
+class TaskCancelled(_Task, frozen=True, array_like=True, gc=False, tag=76):
+    """A run was cancelled before it finished."""
+
+
+class _Fuzz(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    test_id: str
+    target: str
+    result: str = ""
+    seed: int = 0
+    metrics: dict[str, float] = {}
+
+
+class FuzzTestStarted(_Fuzz, frozen=True, array_like=True, gc=False, tag=77):
+    """A metamorphic check began on a shadow copy."""
+
+
+class FuzzTestCompleted(_Fuzz, frozen=True, array_like=True, gc=False, tag=78):
+    """A metamorphic check ended; ``seed`` replays it."""
+
+
+class ChaosInjected(_Fuzz, frozen=True, array_like=True, gc=False, tag=79):
+    """A fault was injected on purpose."""
+
+
+class CoverageUpdated(_Fuzz, frozen=True, array_like=True, gc=False, tag=80):
+    """Which relations and modules the checks have covered so far."""
+
+
+class _Performance(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    metric: str
+    value: float
+    threshold: float | None = None
+    trend: str = ""
+
+
+class PerformanceAlert(_Performance, frozen=True, array_like=True, gc=False, tag=81):
+    """A measured value passed its threshold."""
+
+
+class MetricsCollected(_Performance, frozen=True, array_like=True, gc=False, tag=82):
+    """One sample of one metric of the catalogue."""
+
+
+class BenchmarkCompleted(_Performance, frozen=True, array_like=True, gc=False, tag=83):
+    """A benchmark ended with a figure."""
+
+
+class _Reload(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    module: str
+    from_version: str
+    to_version: str
+    error: str | None = None
+
+
+class HotReloadTriggered(_Reload, frozen=True, array_like=True, gc=False, tag=84):
+    """New code for a module was asked for."""
+
+
+class HotReloadCompleted(_Reload, frozen=True, array_like=True, gc=False, tag=85):
+    """New code runs on the same state."""
+
+
+class HotReloadFailed(_Reload, frozen=True, array_like=True, gc=False, tag=86):
+    """New code was refused; the old one goes on."""
+
+
+class _Client(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    client_id: str
+    kind: str
+    message: str | None = None
+
+
+class ClientConnected(_Client, frozen=True, array_like=True, gc=False, tag=87):
+    """A client opened a session with a door."""
+
+
+class ClientDisconnected(_Client, frozen=True, array_like=True, gc=False, tag=88):
+    """A client's session ended."""
+
+
+class ClientMessage(_Client, frozen=True, array_like=True, gc=False, tag=89):
+    """A client asked for something worth recording (a question, a note)."""
+
+
+class _Error(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    error_type: str
+    message: str
+    module: str
+    event_id: bytes | None = None
+    story: str = ""
+
+
+class ErrorOccurred(_Error, frozen=True, array_like=True, gc=False, tag=90):
+    """A module, task or actor failed."""
+
+
+class RecoveryAttempted(_Error, frozen=True, array_like=True, gc=False, tag=91):
+    """A failed part is being started again."""
+
+
+class RecoverySucceeded(_Error, frozen=True, array_like=True, gc=False, tag=92):
+    """A failed part runs again."""
+
+
+class RecoveryFailed(_Error, frozen=True, array_like=True, gc=False, tag=93):
+    """A failed part could not be brought back; it is degraded and the rest goes on."""
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    checkpoint_id: str
+    modules: tuple[str, ...] = ()
+    size_bytes: int = 0
+    path: str | None = None
+    digest: str = ""
+
+
+class CheckpointCreated(_State, frozen=True, array_like=True, gc=False, tag=94):
+    """A checkpoint is on disk, synced and named by its manifest."""
+
+
+class CheckpointLoaded(_State, frozen=True, array_like=True, gc=False, tag=95):
+    """A module started from a checkpoint."""
+
+
+class StateCorrupted(_State, frozen=True, array_like=True, gc=False, tag=96):
+    """A checkpoint or journal failed its checksum and was quarantined."""
+
+
+class StateRecovered(_State, frozen=True, array_like=True, gc=False, tag=97):
+    """State was rebuilt from an older checkpoint and the journal."""
+
+
+class SubscriptionLagged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=98):
+    """A follower is further behind than its limit."""
+
+    subscriber: str
+    journal: str
+    lag: int
+
+
+class DeliveryDeadLettered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=99):
+    """A delivery exhausted its attempts and was set aside, durably."""
+
+    subscriber: str
+    journal: str
+    sequence: int
+    attempts: int
+    error: str
+
+
+class CustomEvent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=100):
+    """Any JSON under a name of the user's own, for users' own modules."""
+
+    name: str
+    data: dict[str, object] = {}

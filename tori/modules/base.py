@@ -1,0 +1,123 @@
+"""What a module is: a pure, event-sourced state machine over the events it takes.
+
+    inputs ──▶ decide(batch, context) ──▶ facts ──▶ one commit unit in the module's own journal
+                  reads state only          │          (facts + which inputs were consumed)
+                                            ▼
+              apply(input events, then facts): the only writer of state
+
+A restart loads a snapshot and applies the units that follow it: the consumed inputs are read again by position,
+then the unit's facts. ``decide`` never runs twice for an input, so nothing depends on timing, threads, hash seeds,
+code version or the clock.
+
+Long computations are *scans*: ``prepare`` takes an immutable copy, ``run`` works on it in any process, ``conclude`` turns
+the result into facts, as if it were one more input. A scan's result is a function of the set of documents only
+(sort before you compute; seed from content), so a pass after everything has settled is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from tori.errors import BadInput
+from tori.events.envelope import Event
+from tori.ids import IdSource
+
+Fact = Event | msgspec.Struct
+"""An event (others see it) or a private record of the module (only its own ``apply`` sees it)."""
+
+
+class Context:
+    """What a module may know of the world while it decides: the time, new ids, and older events by id."""
+
+    __slots__ = ("_ids", "_read", "correlation_id", "now_ns")
+
+    def __init__(
+        self,
+        now_ns: int,
+        ids: IdSource,
+        read: Callable[[bytes], Event],
+        correlation_id: bytes = b"",
+    ) -> None:
+        self.now_ns = now_ns
+        self._ids = ids
+        self._read = read
+        self.correlation_id = correlation_id
+
+    def event(
+        self, payload: Any, *, key: str = "", causes: Sequence[bytes] = (), correlation_id: bytes = b""
+    ) -> Event:
+        """Return a new event around ``payload``; its id can be used as a cause at once."""
+        return Event(self._ids.next(), payload, key, correlation_id or self.correlation_id, tuple(causes))
+
+    def read(self, event_id: bytes) -> Event:
+        """Return an older event, such as the DocumentIngested behind a quotation, from the journals on this node.
+
+        Raises BadInput when no journal here holds it.
+        """
+        return self._read(event_id)
+
+
+class Module(ABC):
+    """Base of every module. Plain Python: usable in a notebook, under the local runtime and inside a Ray actor."""
+
+    name: ClassVar[str]
+    """Name of the module, of its journal and of its actor."""
+    state_version: ClassVar[int] = 1
+    """Rises when ``snapshot`` changes shape."""
+    inputs: ClassVar[tuple[type, ...]] = ()
+    """Payload types it takes from other journals; everything else is skipped unread."""
+    records: ClassVar[Any] = None
+    """Union of its private record Structs (array_like, integer tags), or None."""
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """Task types (``wormhole_scan``, ...) it can scan for, in the order of a full pass."""
+
+    @abstractmethod
+    def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
+        """Return the facts that follow from ``batch``. Reads state, changes nothing.
+
+        All private records of the result are applied before all its events.
+        """
+
+    @abstractmethod
+    def apply(self, fact: Fact) -> None:
+        """Change state by one input event, private record or own event. Never fails, never reads the clock."""
+
+    @abstractmethod
+    def snapshot(self) -> bytes:
+        """Return the whole state, msgpack; equal states give equal bytes (sort what has no order)."""
+
+    @abstractmethod
+    def restore(self, data: bytes) -> None:
+        """Replace the whole state by what ``snapshot`` returned (same ``state_version``)."""
+
+    def section(self) -> Any:
+        """Return its part of the digest as plain JSON values: sorted, content-derived, no ids of events, no times of day."""
+        return None
+
+    def validate(self) -> None:
+        """Raise AssertionError with the facts when an invariant of the state does not hold. For tests and shadow copies."""
+
+    def prepare(self, task: str) -> bytes:
+        """Return the immutable input of a scan for ``task``."""
+        raise BadInput(f"module {self.name} has no task {task!r}.", remedy=f"It has: {', '.join(self.tasks) or 'none'}.")
+
+    @classmethod
+    def run(cls, task: str, data: bytes) -> bytes:
+        """Compute a scan over what ``prepare`` returned. Pure; may run in another process."""
+        raise BadInput(f"module {cls.name} has no task {task!r}.")
+
+    def conclude(self, task: str, result: bytes, context: Context) -> Sequence[Fact]:
+        """Turn a scan's result into facts, against the state of now. Reads state, changes nothing."""
+        raise BadInput(f"module {self.name} has no task {task!r}.")
+
+    def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer a question from state with plain JSON values; raises BadInput for an unknown question or argument."""
+        raise BadInput(f"module {self.name} cannot answer {name!r}.")
+
+    def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
+        """Decide on a person's request: the facts that follow, and the answer. Reads state, changes nothing."""
+        raise BadInput(f"module {self.name} does not know the command {name!r}.")
