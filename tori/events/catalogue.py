@@ -1,0 +1,199 @@
+"""The catalogue: the one place that says what each event type means, how urgent it is, who emits and who takes it.
+
+Lanes follow one rule: within a producer an effect is never more urgent than its cause, so overtaking cannot show an effect
+first. Everything about the mind is normal; control, resources, tasks and recovery are high as one block; only what no
+event causes is critical (the system starts or stops, a checksum fails); samples are low, reports background.
+"""
+
+from __future__ import annotations
+
+import inspect
+from enum import IntEnum
+from typing import NamedTuple, get_args
+
+from tori.errors import BadInput
+from tori.events import mind as m
+from tori.events import system as s
+from tori.events.codec import tag_of
+from tori.events.payloads import Payload
+
+
+class Lane(IntEnum):
+    """Priority of an event and of the frame that carries it; smaller is more urgent."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+    BACKGROUND = 4
+
+
+class Entry(NamedTuple):
+    """One event type."""
+
+    type: str
+    """Name of the type: the class name of its payload."""
+    number: int
+    """Number on the wire and bit in a frame's type set, 1 to 255, for good."""
+    payload: type
+    meaning: str
+    """First paragraph of the payload's docstring."""
+    priority: Lane
+    emitters: tuple[str, ...]
+    """Journals it is written to, by the name of the producer."""
+    consumers: tuple[str, ...]
+    """Who takes it or shows it; ``clients`` are the people at the doors."""
+    group: str
+    is_original: bool
+    """Whether the original system's code declares it."""
+
+
+class _Family(NamedTuple):
+    """Types that share everything but their name."""
+
+    group: str
+    lane: Lane
+    emitters: str
+    consumers: str
+    types: tuple[type, ...]
+
+
+_CORPUS_READERS = "hierarchy braid wormhole alien scars"
+
+_FAMILIES = (
+    _Family("document", Lane.NORMAL, "clients", f"reader {_CORPUS_READERS}", (m.DocumentIngested,)),
+    _Family("document", Lane.NORMAL, "reader", _CORPUS_READERS, (m.DocumentEmbedded,)),
+    _Family("document", Lane.BACKGROUND, "reader", "clients", (m.IngestProgressed,)),
+    _Family(
+        "concept",
+        Lane.NORMAL,
+        "reader hierarchy",
+        _CORPUS_READERS,
+        (m.ConceptAdded, m.ConceptModified, m.ConceptRemoved),
+    ),
+    _Family("concept", Lane.NORMAL, "hierarchy", "clients", (m.ConceptLinked,)),
+    _Family("memory", Lane.NORMAL, "braid", "clients", (m.ThreadCreated, m.ThreadAppended, m.ThreadClosed)),
+    _Family("memory", Lane.NORMAL, "braid", "clients", (m.BraidFormed, m.BraidDissolved)),
+    _Family("wormhole", Lane.NORMAL, "wormhole", "clients", (m.WormholeSuggested, m.WormholeRemoved)),
+    _Family("wormhole", Lane.NORMAL, "wormhole", "braid clients", (m.WormholeCreated,)),
+    _Family("wormhole", Lane.NORMAL, "clients", "wormhole", (m.SuggestionAccepted, m.SuggestionRejected)),
+    _Family("alien", Lane.NORMAL, "alien", "hierarchy wormhole clients", (m.AlienDetected,)),
+    _Family("alien", Lane.NORMAL, "alien", "clients", (m.AlienResolved,)),
+    _Family("scar", Lane.NORMAL, "scars", "clients", (m.ScarDetected, m.ScarHealed)),
+    _Family("system", Lane.CRITICAL, "orchestrator", "clients", (s.SystemStarted, s.SystemShutdown)),
+    _Family(
+        "system",
+        Lane.HIGH,
+        "orchestrator",
+        "clients",
+        (s.ModuleInitialized, s.ModuleShutdown, s.ModuleStateChanged),
+    ),
+    _Family(
+        "resource",
+        Lane.HIGH,
+        "orchestrator",
+        "clients",
+        (s.ResourceThresholdExceeded, s.ResourceRecovered, s.MemoryPressure, s.CPUPressure),
+    ),
+    _Family(
+        "task",
+        Lane.HIGH,
+        "orchestrator",
+        "clients",
+        (s.TaskStarted, s.TaskCompleted, s.TaskFailed, s.TaskCancelled),
+    ),
+    _Family("fuzzing", Lane.LOW, "fuzzing", "clients", (s.FuzzTestStarted, s.FuzzTestCompleted)),
+    _Family("fuzzing", Lane.BACKGROUND, "fuzzing", "clients", (s.CoverageUpdated,)),
+    _Family("fuzzing", Lane.HIGH, "orchestrator", "clients", (s.ChaosInjected,)),
+    _Family("performance", Lane.LOW, "orchestrator", "clients", (s.PerformanceAlert, s.MetricsCollected)),
+    _Family("performance", Lane.BACKGROUND, "orchestrator", "clients", (s.BenchmarkCompleted,)),
+    _Family(
+        "reload",
+        Lane.HIGH,
+        "orchestrator",
+        "clients",
+        (s.HotReloadTriggered, s.HotReloadCompleted, s.HotReloadFailed),
+    ),
+    _Family("client", Lane.NORMAL, "clients", "clients", (s.ClientConnected, s.ClientDisconnected, s.ClientMessage)),
+    _Family(
+        "error",
+        Lane.HIGH,
+        "orchestrator",
+        "clients",
+        (s.ErrorOccurred, s.RecoveryAttempted, s.RecoverySucceeded, s.RecoveryFailed),
+    ),
+    _Family("state", Lane.CRITICAL, "orchestrator", "clients", (s.StateCorrupted,)),
+    _Family(
+        "state",
+        Lane.HIGH,
+        "orchestrator",
+        "clients",
+        (s.CheckpointCreated, s.CheckpointLoaded, s.StateRecovered),
+    ),
+    _Family("bus", Lane.HIGH, "orchestrator", "clients", (s.SubscriptionLagged, s.DeliveryDeadLettered)),
+    _Family("custom", Lane.NORMAL, "clients", "clients", (s.CustomEvent,)),
+)
+
+_OURS = frozenset(
+    {
+        m.DocumentIngested,
+        m.DocumentEmbedded,
+        m.IngestProgressed,
+        m.ConceptLinked,
+        m.SuggestionAccepted,
+        m.SuggestionRejected,
+        s.ModuleStateChanged,
+        s.SubscriptionLagged,
+        s.DeliveryDeadLettered,
+        s.CustomEvent,
+    }
+)
+"""What the original system did not have."""
+
+
+def _entry(family: _Family, payload: type) -> Entry:
+    meaning = (inspect.getdoc(payload) or "").split("\n\n")[0].replace("\n", " ")
+    return Entry(
+        payload.__name__,
+        tag_of(payload),
+        payload,
+        meaning,
+        family.lane,
+        tuple(family.emitters.split()),
+        tuple(family.consumers.split()),
+        family.group,
+        payload not in _OURS,
+    )
+
+
+ENTRIES: tuple[Entry, ...] = tuple(
+    sorted((_entry(family, t) for family in _FAMILIES for t in family.types), key=lambda entry: entry.number)
+)
+"""Every event type, by number."""
+
+BY_NAME: dict[str, Entry] = {entry.type: entry for entry in ENTRIES}
+BY_NUMBER: dict[int, Entry] = {entry.number: entry for entry in ENTRIES}
+PAYLOAD_TYPES: tuple[type, ...] = get_args(Payload)
+"""Every payload class the codec accepts; the tests hold it equal to the catalogue's."""
+
+_LANES: dict[type, int] = {entry.payload: int(entry.priority) for entry in ENTRIES}
+
+
+def lane_of(payload_type: type) -> int:
+    """Return the lane of a payload class; raises BadInput for a class that is no event type."""
+    try:
+        return _LANES[payload_type]
+    except KeyError:
+        raise BadInput(f"{payload_type!r} is not an event type.", remedy="docs/events.md lists them.") from None
+
+
+def entry_of(name: str) -> Entry:
+    """Return the entry of a type by name; raises BadInput that names close matches."""
+    entry = BY_NAME.get(name)
+    if entry is None:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, BY_NAME, n=3)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "docs/events.md lists the types."
+        raise BadInput(f"type: there is no event type {name!r}.", remedy=hint)
+    return entry
