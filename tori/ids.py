@@ -33,6 +33,11 @@ class IdSource:
         self._wall = wall
         self._last = last_ns
 
+    @property
+    def last_ns(self) -> int:
+        """Return the time of the last id made."""
+        return self._last
+
     def next(self) -> bytes:
         """Return a new id: max(wall clock, last + 1), then the suffix."""
         now = self._wall()

@@ -1,0 +1,1 @@
+"""Delivery: how the facts of one module reach the others."""
