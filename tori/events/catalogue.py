@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from enum import IntEnum
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 from tori.errors import BadInput
 from tori.events import mind as m
@@ -28,6 +28,10 @@ class Lane(IntEnum):
     BACKGROUND = 4
 
 
+PayloadClass: TypeAlias = type[Any]
+"""A Struct of ``tori.events.mind`` or ``tori.events.system``."""
+
+
 class Entry(NamedTuple):
     """One event type."""
 
@@ -35,7 +39,7 @@ class Entry(NamedTuple):
     """Name of the type: the class name of its payload."""
     number: int
     """Number on the wire and bit in a frame's type set, 1 to 255, for good."""
-    payload: type
+    payload: PayloadClass
     meaning: str
     """First paragraph of the payload's docstring."""
     priority: Lane
@@ -55,7 +59,7 @@ class _Family(NamedTuple):
     lane: Lane
     emitters: str
     consumers: str
-    types: tuple[type, ...]
+    types: tuple[PayloadClass, ...]
 
 
 _CORPUS_READERS = "hierarchy braid wormhole alien scars"
@@ -151,7 +155,7 @@ _OURS = frozenset(
 """What the original system did not have."""
 
 
-def _entry(family: _Family, payload: type) -> Entry:
+def _entry(family: _Family, payload: PayloadClass) -> Entry:
     meaning = (inspect.getdoc(payload) or "").split("\n\n")[0].replace("\n", " ")
     return Entry(
         payload.__name__,
@@ -173,13 +177,13 @@ ENTRIES: tuple[Entry, ...] = tuple(
 
 BY_NAME: dict[str, Entry] = {entry.type: entry for entry in ENTRIES}
 BY_NUMBER: dict[int, Entry] = {entry.number: entry for entry in ENTRIES}
-PAYLOAD_TYPES: tuple[type, ...] = get_args(Payload)
+PAYLOAD_TYPES: tuple[PayloadClass, ...] = get_args(Payload)
 """Every payload class the codec accepts; the tests hold it equal to the catalogue's."""
 
-_LANES: dict[type, int] = {entry.payload: int(entry.priority) for entry in ENTRIES}
+_LANES: dict[PayloadClass, int] = {entry.payload: int(entry.priority) for entry in ENTRIES}
 
 
-def lane_of(payload_type: type) -> int:
+def lane_of(payload_type: PayloadClass) -> int:
     """Return the lane of a payload class; raises BadInput for a class that is no event type."""
     try:
         return _LANES[payload_type]
