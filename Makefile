@@ -1,0 +1,43 @@
+# What has to be there: Python 3.11-3.13 and make. Everything else is put into .venv and .venv-tools; nothing needs root.
+# Once installed, no target but `install` uses the network.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTHON ?= python3
+
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help install run test lint types bench docs clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED)  ## Set up .venv from uv.lock (the others do it when needed)
+
+$(INSTALLED): pyproject.toml uv.lock scripts/install.py
+	$(PYTHON) scripts/install.py
+
+run: $(INSTALLED)  ## Build a mind over the library documentation on this machine
+	$(BIN)/tori demo
+
+test: lint types  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
+	$(BIN)/pytest --cov=tori --cov-report=term --cov-fail-under=90
+
+lint: $(INSTALLED)  ## ruff, import-linter, deptry
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+types: $(INSTALLED)  ## mypy --strict
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## Measure the bus on this machine
+	$(BIN)/python scripts/bench/bus.py --json
+
+docs: $(INSTALLED)  ## Write the generated pages again
+	$(BIN)/python scripts/generate_docs.py
+
+clean:  ## Remove what make and the tools made here, the environment included
+	rm -rf .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist site
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
