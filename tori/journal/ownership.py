@@ -58,6 +58,14 @@ class Ownership:
         os.close(self._lock_fd)
 
 
+def create_journal(directory: Path) -> bytes:
+    """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
+    directory.mkdir(parents=True, exist_ok=True)
+    identity = _identity(directory)
+    open_epoch(directory, create=True).close()
+    return identity
+
+
 def read_identity(directory: Path) -> bytes:
     """Return the id of an existing journal; raises JournalMissing or JournalError."""
     path = directory / "journal.json"

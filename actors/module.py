@@ -1,0 +1,97 @@
+"""The actor around one module: decodes, calls the loop, returns. Nothing here knows what the module is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.snapshot import newest_snapshot
+from tori.digest import section_digest
+from tori.journal.archive import Archive
+from tori.modules.host import HostSnapshot
+from tori.modules.loop import LoopView, ModuleLoop
+from tori.modules.open import input_directories, open_host
+
+STATS_TIMEOUT_S = 2.0
+
+
+class ShellConfig(msgspec.Struct, frozen=True):
+    """What an actor must know to start."""
+
+    home: str
+    name: str
+    segment_bytes: int
+    start_timeout_s: float = 30.0
+
+
+class ModuleActor:
+    """A module with its loop. Threads of the actor only wait on the loop."""
+
+    def __init__(self, config: ShellConfig, snapshot: bytes | None = None) -> None:
+        self.config = config
+        self.home = Path(config.home)
+
+        def load(name: str) -> HostSnapshot | None:
+            return newest_snapshot(self.home, name, snapshot)
+
+        self.loop = ModuleLoop(
+            config.name,
+            lambda: open_host(self.home, config.name, segment_bytes=config.segment_bytes, load_snapshot=load),
+            input_directories(self.home, config.name),
+        )
+        self.loop.start()
+
+    def __repr__(self) -> str:
+        return f"tori.{self.config.name}"
+
+    def ready(self) -> dict[str, Any]:
+        """Return the pid and the view once the module has recovered."""
+        view = self.loop.wait_ready(self.config.start_timeout_s)
+        return {"pid": os.getpid(), "view": view}
+
+    def watch(self) -> None:
+        """Return when the module was stopped; raises when its loop died. The caller learns of a killed process by the same call."""
+        self.loop.join()
+
+    def view(self) -> LoopView:
+        return self.loop.view
+
+    def settle(self) -> LoopView:
+        """Return a view taken between two batches: exact, for termination detection."""
+        self.loop.call(lambda host: None)
+        return self.loop.call(lambda host: self.loop.view)
+
+    def query(self, name: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> Any:
+        return self.loop.call(lambda host: host.module.query(name, arguments), timeout_s)
+
+    def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self.loop.call(lambda host: host.command(name, arguments))
+
+    def prepare(self, task: str) -> bytes:
+        return self.loop.call(lambda host: host.module.prepare(task))
+
+    def conclude(self, task: str, result: bytes) -> int:
+        return self.loop.call(lambda host: host.conclude(task, result))
+
+    def section(self) -> str | None:
+        """Return the digest of the module's section."""
+        section = self.loop.call(lambda host: host.module.section())
+        return None if section is None else section_digest(section)
+
+    def snapshot(self) -> bytes:
+        """Return a HostSnapshot, msgpack."""
+        return msgspec.msgpack.encode(self.loop.call(lambda host: host.snapshot()))
+
+    def pause(self, *, paused: bool) -> None:
+        self.loop.pause(paused=paused)
+
+    def stop(self) -> None:
+        """Finish the batch in hand and give the journal up; ``watch`` returns."""
+        self.loop.stop()
+
+    def archive(self) -> Archive:
+        return Archive(self.home / "journals")

@@ -1,0 +1,48 @@
+"""How every actor is created: detached, found by name, restarted by the orchestrator and not by Ray.
+
+Ray's own restarts and retries stay off for modules: a retried call could run twice, and an actor restarted behind the
+orchestrator's back would escape its limits. The orchestrator itself is restarted by Ray.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from actors.names import NAMESPACE, ORCHESTRATOR
+
+MODULE_THREADS = 6
+ORCHESTRATOR_THREADS = 24
+
+
+def module_options(name: str, *, num_cpus: float = 0) -> dict[str, Any]:
+    """Return the options of a module or relay actor."""
+    return {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": MODULE_THREADS,
+        "num_cpus": num_cpus,
+    }
+
+
+def orchestrator_options() -> dict[str, Any]:
+    """Return the options of the orchestrator."""
+    return {
+        "name": ORCHESTRATOR,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "max_restarts": -1,
+        "max_task_retries": 0,
+        "max_concurrency": ORCHESTRATOR_THREADS,
+        "num_cpus": 0,
+        "get_if_exists": True,
+    }
+
+
+def remote_class(cls: type, options: dict[str, Any]) -> Any:
+    """Return the actor class of a plain class with these options."""
+    return ray.remote(**options)(cls)

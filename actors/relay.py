@@ -1,0 +1,41 @@
+"""The relay of a node: the door for documents that arrive as object refs, and the reader of this node's journals."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from actors.module import ModuleActor, ShellConfig
+from tori.journal.archive import Archive
+from tori.journal.view import event_rows, newest_rows, story_rows
+from tori.modules.clients import Receipt
+
+
+class RelayActor(ModuleActor):
+    """Hosts the node's ``clients`` journal. Ray hands it the value behind a ref; it appends, and answers once that is on disk."""
+
+    def __init__(self, config: ShellConfig, snapshot: bytes | None = None) -> None:
+        super().__init__(config, snapshot)
+        self._archive: Archive = self.archive()
+        self._archive_lock = threading.Lock()
+
+    def ingest(self, documents: bytes) -> Receipt:
+        """Append a batch (msgpack of list[Document]); the receipt means it is on disk."""
+        receipt: Receipt = self.command("ingest", {"documents": documents})
+        return receipt
+
+    def why(self, event_id: str) -> list[dict[str, Any]]:
+        """Return the event and everything it follows from, as plain rows."""
+        with self._archive_lock:
+            return story_rows(self._archive, event_id)
+
+    def tail(self, count: int, types: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        """Return the newest events of all journals, oldest first."""
+        with self._archive_lock:
+            return newest_rows(self._archive, count, types)
+
+    def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return events after ``offsets`` (journal to offset; a missing journal begins at its end) and the offsets reached."""
+        with self._archive_lock:
+            return event_rows(self._archive, offsets, count, types)

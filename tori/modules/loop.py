@@ -1,0 +1,184 @@
+"""The loop that owns a host: one supervised thread, asleep when there is nothing to do.
+
+Followed frames wake it through the sleeper; commands, queries and results come in through the inbox and are served between
+batches. If the loop dies, every waiter gets the error and ``join`` raises it: the actor around it fails loudly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from tori.errors import Unavailable
+from tori.journal.wake import Sleeper
+from tori.modules.host import ModuleHost
+
+T = TypeVar("T")
+SWITCH_INTERVAL_S = 0.0005
+MAX_INBOX = 10_000
+
+
+class LoopView(msgspec.Struct, frozen=True):
+    """What others may read of a loop at any time; replaced whole, never changed."""
+
+    name: str
+    consumed: int = 0
+    emitted: int = 0
+    units: int = 0
+    replayed_units: int = 0
+    version: int = 0
+    lag: int = 0
+    sequence: int = 0
+    late_wakes: int = 0
+    busy_s: float = 0.0
+    paused: bool = False
+
+
+class ModuleLoop:
+    """Runs ``open_host()`` and then the host it returns, in a thread of its own."""
+
+    def __init__(self, name: str, open_host: Callable[[], ModuleHost], directories: list[Path]) -> None:
+        self.name = name
+        self._open_host = open_host
+        self._directories = directories
+        self._inbox: deque[tuple[Callable[[ModuleHost], Any], Future[Any]]] = deque()
+        self._sleeper = Sleeper()
+        self._stop = False
+        self._paused = False
+        self._started = threading.Event()
+        self._ended = threading.Event()
+        self._error: BaseException | None = None
+        self._busy_s = 0.0
+        self.view = LoopView(name)
+        self._thread = threading.Thread(target=self._run, name=f"tori-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; ``wait_ready`` says when the module has recovered."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._thread.start()
+
+    def wait_ready(self, timeout_s: float) -> LoopView:
+        """Return once the module has recovered; raises its error, or Unavailable after ``timeout_s``."""
+        if not self._started.wait(timeout_s):
+            raise Unavailable(f"module {self.name} did not start in {timeout_s:.0f} s.", remedy="See its log for what it does.")
+        if self._error is not None:
+            raise self._error
+        return self.view
+
+    def _run(self) -> None:
+        host: ModuleHost | None = None
+        try:
+            host = self._open_host()
+            for directory in self._directories:
+                self._sleeper.register(directory)
+            self._publish(host)
+            self._started.set()
+            self._serve(host)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._ended.set()
+            self._started.set()
+            self._fail_waiters()
+            if host is not None and self._error is None:
+                host.close()
+            self._sleeper.close()
+
+    def _serve(self, host: ModuleHost) -> None:
+        while not self._stop:
+            begun = time.perf_counter()
+            handled = 0 if self._paused else host.step()
+            served = self._serve_inbox(host)
+            if handled or served:
+                self._busy_s += time.perf_counter() - begun
+                self._publish(host)
+            elif not self._stop:
+                self._publish(host)
+                self._sleeper.sleep(lambda: bool(self._inbox) or (not self._paused and host.has_work))
+        self._serve_inbox(host)
+
+    def _serve_inbox(self, host: ModuleHost) -> int:
+        served = 0
+        while self._inbox:
+            work, future = self._inbox.popleft()
+            served += 1
+            try:
+                future.set_result(work(host))
+            except Exception as error:
+                future.set_exception(error)
+        return served
+
+    def _publish(self, host: ModuleHost) -> None:
+        counters = host.counters
+        self.view = LoopView(
+            self.name,
+            counters.consumed,
+            counters.emitted,
+            counters.units,
+            counters.replayed_units,
+            counters.version,
+            host.lag,
+            host.journal.next_sequence,
+            self._sleeper.late_wakes,
+            self._busy_s,
+            self._paused,
+        )
+
+    def _fail_waiters(self) -> None:
+        while self._inbox:
+            _, future = self._inbox.popleft()
+            future.set_exception(self._error or Unavailable(f"module {self.name} has stopped."))
+
+    # -- from other threads ------------------------------------------------------------------------------------
+
+    def submit(self, work: Callable[[ModuleHost], T]) -> Future[T]:
+        """Have the loop run ``work`` between batches."""
+        future: Future[T] = Future()
+        if self._ended.is_set():
+            future.set_exception(self._error or Unavailable(f"module {self.name} has stopped."))
+        elif len(self._inbox) >= MAX_INBOX:
+            future.set_exception(
+                Unavailable(f"module {self.name} has {MAX_INBOX} requests waiting.", remedy="Try again in a moment.")
+            )
+        else:
+            self._inbox.append((work, future))
+            self._sleeper.interrupt()
+            if self._ended.is_set():
+                self._fail_waiters()
+        return future
+
+    def call(self, work: Callable[[ModuleHost], T], timeout_s: float | None = None) -> T:
+        """Run ``work`` in the loop and return its result; raises what it raised, or Unavailable after ``timeout_s``."""
+        try:
+            return self.submit(work).result(timeout_s)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"module {self.name} was busy for {timeout_s} s.", remedy="Try again; nothing was lost."
+            ) from error
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop or go on taking inputs; requests are served all the time, and inputs wait in their journals."""
+        self._paused = paused
+        self._sleeper.interrupt()
+
+    def stop(self) -> None:
+        """Finish the batch in hand and end the thread; the journal is given up."""
+        self._stop = True
+        with contextlib.suppress(OSError):
+            self._sleeper.interrupt()
+        self._thread.join()
+
+    def join(self) -> None:
+        """Block until the loop ends; raises the error that ended it, if one did."""
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,43 @@
+"""Opens a module on a home directory: its journal, its inputs, its newest snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tori.clock import SystemClock
+from tori.journal.archive import Archive
+from tori.journal.ownership import create_journal
+from tori.journal.reader import JournalReader
+from tori.journal.writer import JournalWriter
+from tori.modules.host import HostSnapshot, ModuleHost
+from tori.modules.registry import FOLLOWS, create_module
+
+
+def journal_directory(home: Path, name: str) -> Path:
+    """Return where the journal of a module lies."""
+    return home / "journals" / name
+
+
+def input_directories(home: Path, name: str) -> list[Path]:
+    """Return the journals a module follows, made if they are new."""
+    directories = [journal_directory(home, journal) for journal in FOLLOWS[name]]
+    for directory in directories:
+        create_journal(directory)
+    return directories
+
+
+def open_host(
+    home: Path, name: str, *, segment_bytes: int, load_snapshot: Callable[[str], HostSnapshot | None]
+) -> ModuleHost:
+    """Return a recovered host of module ``name``; takes its journal over from a writer that is gone."""
+    module = create_module(name)
+    inputs = [JournalReader(directory) for directory in input_directories(home, name)]
+    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None)
+    archive = Archive(home / "journals")
+    host = ModuleHost(module, journal, JournalReader(journal.directory), inputs, SystemClock(), archive.read)
+    snapshot = load_snapshot(name)
+    if snapshot is not None and snapshot.state_version != module.state_version:
+        snapshot = None
+    host.recover(snapshot)
+    return host

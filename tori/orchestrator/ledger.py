@@ -1,0 +1,216 @@
+"""The orchestrator's memory: what ran, what failed, what was found, as a projection of everybody's events.
+
+Its journal is where the orchestrator's machines speak (system, module, task, recovery and checkpoint events); it also follows
+the modules' journals for what a status line and the morning report need.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tori.events import mind, system
+from tori.events.envelope import Event
+from tori.modules.base import Context, Fact, Module
+
+KEPT_RUNS = 500
+KEPT_PROBLEMS = 200
+KEPT_FINDINGS = 200
+
+_TASKS = (system.TaskStarted, system.TaskCompleted, system.TaskFailed, system.TaskCancelled)
+_PROBLEMS = (
+    system.ErrorOccurred,
+    system.RecoveryAttempted,
+    system.RecoverySucceeded,
+    system.RecoveryFailed,
+    system.StateCorrupted,
+    system.StateRecovered,
+    system.ResourceThresholdExceeded,
+    system.ResourceRecovered,
+    system.MemoryPressure,
+    system.CPUPressure,
+    system.PerformanceAlert,
+    system.SubscriptionLagged,
+    system.DeliveryDeadLettered,
+)
+_FINDINGS = (
+    mind.WormholeCreated,
+    mind.WormholeRemoved,
+    mind.WormholeSuggested,
+    mind.AlienDetected,
+    mind.AlienResolved,
+    mind.ScarDetected,
+    mind.ScarHealed,
+    mind.SuggestionAccepted,
+    mind.SuggestionRejected,
+    mind.BraidFormed,
+    mind.BraidDissolved,
+    mind.ThreadCreated,
+    mind.ThreadAppended,
+    mind.ThreadClosed,
+    mind.IngestProgressed,
+    system.FuzzTestStarted,
+    system.FuzzTestCompleted,
+    system.CoverageUpdated,
+    system.ChaosInjected,
+    system.BenchmarkCompleted,
+    system.ClientConnected,
+    system.ClientDisconnected,
+    system.ClientMessage,
+    system.CustomEvent,
+)
+_OWN = (
+    system.SystemStarted,
+    system.SystemShutdown,
+    system.ModuleInitialized,
+    system.ModuleShutdown,
+    system.ModuleStateChanged,
+    system.CheckpointCreated,
+    system.CheckpointLoaded,
+    system.MetricsCollected,
+    system.HotReloadTriggered,
+    system.HotReloadCompleted,
+    system.HotReloadFailed,
+)
+
+
+class RunLine(msgspec.Struct, array_like=True):
+    """One run of a task, as a person wants to see it."""
+
+    run_id: str
+    task_id: str
+    task_type: str
+    state: str
+    attempt: int
+    started_ns: int
+    duration_s: float | None = None
+    error: str | None = None
+
+
+class Problem(msgspec.Struct, array_like=True, frozen=True):
+    """Something that went wrong or came back."""
+
+    event_id: bytes
+    type: str
+    subject: str
+    message: str
+
+
+class _State(msgspec.Struct, array_like=True):
+    runs: list[RunLine]
+    problems: list[Problem]
+    findings: list[tuple[bytes, str]]
+    counts: list[tuple[str, int]]
+    modules: list[tuple[str, str]]
+    metrics: list[tuple[str, float]]
+    checkpoint_id: str
+
+
+class Ledger(Module):
+    """Keeps runs, problems, findings, module states and the last value of every metric, all bounded."""
+
+    name = "orchestrator"
+    inputs = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
+
+    def __init__(self) -> None:
+        self.runs: dict[str, RunLine] = {}
+        self.problems: deque[Problem] = deque(maxlen=KEPT_PROBLEMS)
+        self.findings: deque[tuple[bytes, str]] = deque(maxlen=KEPT_FINDINGS)
+        self.counts: Counter[str] = Counter()
+        self.modules: dict[str, str] = {}
+        self.metrics: dict[str, float] = {}
+        self.checkpoint_id = ""
+
+    def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
+        return []
+
+    def apply(self, fact: Fact) -> None:
+        if not isinstance(fact, Event):
+            return
+        payload = fact.payload
+        self.counts[fact.type] += 1
+        if isinstance(payload, _TASKS):
+            self._apply_task(fact, payload)
+        elif isinstance(payload, _PROBLEMS):
+            self.problems.append(Problem(fact.id, fact.type, *_describe(payload)))
+        elif isinstance(payload, system.ModuleStateChanged):
+            self.modules[payload.module] = payload.new
+        elif isinstance(payload, system.MetricsCollected):
+            self.metrics[payload.metric] = payload.value
+        elif isinstance(payload, system.CheckpointCreated):
+            self.checkpoint_id = payload.checkpoint_id
+        elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
+            self.findings.append((fact.id, fact.type))
+
+    def _apply_task(self, event: Event, payload: Any) -> None:
+        state = {"TaskStarted": "running", "TaskCompleted": "succeeded", "TaskFailed": "failed", "TaskCancelled": "cancelled"}
+        old = self.runs.pop(payload.run_id, None)
+        started_ns = old.started_ns if old is not None else event.time_ns
+        self.runs[payload.run_id] = RunLine(
+            payload.run_id,
+            payload.task_id,
+            payload.task_type,
+            state[event.type],
+            payload.attempt,
+            started_ns,
+            payload.duration_s,
+            payload.error,
+        )
+        while len(self.runs) > KEPT_RUNS:
+            del self.runs[next(iter(self.runs))]
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(
+            _State(
+                list(self.runs.values()),
+                list(self.problems),
+                list(self.findings),
+                sorted(self.counts.items()),
+                sorted(self.modules.items()),
+                sorted(self.metrics.items()),
+                self.checkpoint_id,
+            )
+        )
+
+    def restore(self, data: bytes) -> None:
+        state = msgspec.msgpack.decode(data, type=_State)
+        self.runs = {r.run_id: r for r in state.runs}
+        self.problems = deque(state.problems, maxlen=KEPT_PROBLEMS)
+        self.findings = deque(state.findings, maxlen=KEPT_FINDINGS)
+        self.counts = Counter(dict(state.counts))
+        self.modules = dict(state.modules)
+        self.metrics = dict(state.metrics)
+        self.checkpoint_id = state.checkpoint_id
+
+    def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``find`` {id}: a run or problem."""
+        limit = int(arguments.get("limit", 50))
+        if name == "summary":
+            return {"events": sum(self.counts.values()), "types": len(self.counts), "runs": len(self.runs)}
+        if name == "runs":
+            return [msgspec.structs.asdict(r) for r in list(self.runs.values())[-limit:]]
+        if name == "problems":
+            return [
+                {"id": p.event_id.hex(), "type": p.type, "subject": p.subject, "message": p.message}
+                for p in list(self.problems)[-limit:]
+            ]
+        if name == "counts":
+            return dict(sorted(self.counts.items()))
+        if name == "metrics":
+            return dict(sorted(self.metrics.items()))
+        if name == "find":
+            return {}
+        return super().query(name, arguments)
+
+
+def _describe(payload: Any) -> tuple[str, str]:
+    """Return (subject, message) of a problem."""
+    subject = getattr(payload, "module", None) or getattr(payload, "resource", None) or getattr(payload, "metric", "")
+    message = getattr(payload, "message", None)
+    if message is None:
+        usage, threshold = getattr(payload, "usage", None), getattr(payload, "threshold", None)
+        message = f"{usage} against {threshold}" if usage is not None else str(getattr(payload, "path", "") or "")
+    return str(subject), str(message)
