@@ -1,0 +1,303 @@
+"""The Ray cluster under one TORI home: start one, find it again, join another, stop what was started.
+
+The head outlives the process that starts it. Every socket of the cluster listens on the loopback interface only, and
+callers must show the home's token: Ray runs any code it is sent, so nobody else may reach it. The record is
+``cluster.json`` in the home.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from actors.cluster_environment import LOOPBACK, adopt, dashboard_port, head_environment
+from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
+from actors.names import NAMESPACE
+from tori.errors import NotRunning, PermanentError, Unavailable
+from tori.resources.process import ProcessMark, descendants, end, is_alive, strays
+
+_RECORD = "cluster.json"
+_TOKEN = "ray_token"
+_SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
+_SESSIONS_KEPT = 3
+_DASHBOARD_TIMEOUT_S = 30.0
+
+
+class ClusterOptions(msgspec.Struct, frozen=True):
+    """How to start a cluster; the defaults and their reasons are those of the ``ray`` section of the settings."""
+
+    cpus: int = 0
+    """CPUs Ray may hand out to scans; 0 = all of the machine."""
+    object_store_bytes: int = 256 << 20
+    dashboard: bool = False
+    """Whether Ray's own dashboard runs (290 MB, 1.4 % of a core when idle); ``add_dashboard`` starts it later."""
+    auth: bool = True
+    """Whether Ray asks every caller for the token kept in the home."""
+    start_timeout_s: float = 60.0
+    stop_timeout_s: float = 3.0
+    """How long Ray's processes may take to end before they are killed."""
+
+
+class ClusterInfo(msgspec.Struct, frozen=True):
+    """A cluster and how to reach it. One that was merely joined has no ``processes``."""
+
+    address: str
+    started_by_us: bool = False
+    home: str = ""
+    session_dir: str = ""
+    dashboard_url: str | None = None
+    ports: dict[str, int] = {}
+    processes: tuple[ProcessMark, ...] = ()
+    token_path: str = ""
+    stop_timeout_s: float = 3.0
+
+    @property
+    def head_pids(self) -> tuple[int, ...]:
+        """Pids of the GCS, the raylet and the dashboard; empty for a joined cluster."""
+        return tuple(process.pid for process in self.processes)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the GCS and the raylet both run; without either the cluster is lost."""
+        vital = [process for process in self.processes if process.name in ("gcs_server", "raylet")]
+        return len(vital) == 2 and all(map(is_alive, vital))
+
+
+def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
+    """Start a cluster for ``home`` and record it, or return the one that already runs there.
+
+    What an earlier start or crash left behind is cleared away first. Raises Unavailable with the last line Ray said when
+    the head does not come up.
+    """
+    options = options or ClusterOptions()
+    home.mkdir(parents=True, exist_ok=True)
+    with _locked(home):
+        running = find(home)
+        if running is not None:
+            return running
+        temp_dir = session_root(home)
+        _end_all(strays("ray", temp_dir), options.stop_timeout_s)
+        _prune_sessions(temp_dir)
+        token_path = _ensure_token(home) if options.auth else None
+        port = dashboard_port() if options.dashboard else 0
+        request = HeadRequest(str(temp_dir), options.cpus or os.cpu_count() or 1, options.object_store_bytes, port)
+        try:
+            report = _launch(home, request, token_path, options.start_timeout_s)
+        except Unavailable:
+            _end_all(strays("ray", temp_dir), options.stop_timeout_s)
+            raise
+        info = ClusterInfo(
+            address=report.address,
+            home=str(home.resolve()),
+            started_by_us=True,
+            session_dir=report.session_dir,
+            dashboard_url=f"http://{LOOPBACK}:{port}" if port else None,
+            ports=report.ports,
+            processes=report.processes,
+            token_path=str(token_path or ""),
+            stop_timeout_s=options.stop_timeout_s,
+        )
+        _record(home, info)
+        return info
+
+
+def add_dashboard(info: ClusterInfo) -> ClusterInfo:
+    """Start Ray's dashboard for a cluster that ``start`` made, unless it runs; return the cluster as it is now.
+
+    Raises PermanentError for a joined cluster: its dashboard is its owner's matter.
+    """
+    if not info.started_by_us:
+        raise PermanentError(f"The cluster at {info.address} was not started by TORI.", remedy="Ask its owner.")
+    if any(process.name == "dashboard.py" and is_alive(process) for process in info.processes):
+        return info
+    home = Path(info.home)
+    with _locked(home):
+        request = DashboardRequest(info.address, info.session_dir, dashboard_port())
+        report = _launch(home, request, _token_path(info), _DASHBOARD_TIMEOUT_S)
+        now = msgspec.structs.replace(
+            info,
+            dashboard_url=f"http://{LOOPBACK}:{request.port}",
+            ports=info.ports | report.ports,
+            processes=(*(p for p in info.processes if p.name != "dashboard.py"), *report.processes),
+        )
+        _record(home, now)
+        return now
+
+
+def find(home: Path) -> ClusterInfo | None:
+    """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed."""
+    record = home / _RECORD
+    try:
+        info = msgspec.json.decode(record.read_bytes(), type=ClusterInfo)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:
+        info = None
+    if info is not None and info.is_alive:
+        return info
+    if info is not None:
+        stop(info)
+    record.unlink(missing_ok=True)
+    return None
+
+
+def stop(info: ClusterInfo) -> None:
+    """End every process of a cluster that ``start`` made, and only those; a joined cluster is left alone.
+
+    First the raylet with its workers and agents, then the GCS and the dashboard: a raylet that loses its GCS first waits
+    for it. Stopping twice is harmless. Raises PermanentError if a process survives even a kill.
+    """
+    if not info.started_by_us:
+        return
+    remaining = _end_all([*info.processes, *strays("ray", Path(info.session_dir))], info.stop_timeout_s)
+    if remaining:
+        pids = ", ".join(str(process.pid) for process in remaining)
+        raise PermanentError(
+            f"Ray processes {pids} survive a kill.", remedy="Look at them with ps; the kernel holds them."
+        )
+    _forget(info)
+
+
+def _end_all(processes: Sequence[ProcessMark], patience_s: float) -> list[ProcessMark]:
+    """End Ray processes with all they started, raylets first; return what survives."""
+    raylets = [process for process in processes if process.name == "raylet"]
+    others = [process for process in processes if process.name != "raylet"]
+    below = descendants(processes)
+    end(raylets, patience_s)
+    end([*others, *below], patience_s)
+    return [process for process in (*processes, *below) if is_alive(process)]
+
+
+def _record(home: Path, info: ClusterInfo) -> None:
+    _write(home / _RECORD, msgspec.json.format(msgspec.json.encode(info)))
+
+
+def _forget(info: ClusterInfo) -> None:
+    """Remove the record of ``info``, unless another cluster has been recorded since."""
+    record = Path(info.home) / _RECORD
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        if msgspec.json.decode(record.read_bytes(), type=ClusterInfo).processes == info.processes:
+            record.unlink(missing_ok=True)
+
+
+def join(address: str) -> ClusterInfo:
+    """Return a cluster that others run at ``address``; ``stop`` will never touch it."""
+    return ClusterInfo(address=address)
+
+
+def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
+    """Make this process a driver of the cluster, quietly. Connecting again to the same cluster does nothing.
+
+    Raises NotRunning when nobody listens at the address, Unavailable when this process is connected to another cluster.
+    """
+    _probe(info.address)
+    adopt(info.address, _token_path(info), is_ours=info.started_by_us)
+    import ray
+
+    if ray.is_initialized():
+        current = ray.get_runtime_context().gcs_address
+        if current != info.address:
+            raise Unavailable(
+                f"This process is connected to the Ray cluster at {current}.", remedy="Call ray.shutdown()."
+            )
+        return
+    ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
+
+
+def session_root(home: Path) -> Path:
+    """Return Ray's temporary directory for ``home``: inside it when a Unix socket's path fits, else private under /tmp."""
+    inside = home.resolve() / "ray"
+    if len(str(inside)) <= _SOCKET_PATH_LIMIT:
+        return inside
+    name = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:10]
+    root = Path(tempfile.gettempdir()).resolve() / f"tori-{os.getuid()}-{name}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    if root.stat().st_uid != os.getuid():
+        raise PermanentError(
+            f"{root} belongs to another user.", remedy="Choose a shorter TORI home, so that it is not needed."
+        )
+    return root
+
+
+def _launch(
+    home: Path, request: HeadRequest | DashboardRequest, token_path: Path | None, timeout_s: float
+) -> HeadReport:
+    """Run ``actors.cluster_head`` on ``request``; raises Unavailable with the last line it said."""
+    log = home / "ray_head.log"
+    with log.open("wb") as stderr:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "actors.cluster_head", msgspec.json.encode(request).decode()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=head_environment(token_path),
+                cwd=home,
+                start_new_session=True,
+                timeout=timeout_s,
+                check=True,
+            )
+            return msgspec.json.decode(done.stdout, type=HeadReport)
+        except (subprocess.SubprocessError, msgspec.DecodeError) as error:
+            said = log.read_text(errors="replace").strip().splitlines()[-1:] or [str(error)]
+            raise Unavailable(f"Ray did not start: {said[0]}", remedy=f"The whole story is in {log}.") from error
+
+
+def _probe(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+    except (OSError, ValueError) as error:
+        raise NotRunning(
+            f"No Ray cluster answers at {address}: {error}.", remedy="Start one with `tori up`."
+        ) from error
+
+
+def _ensure_token(home: Path) -> Path:
+    """Return the file with this home's Ray token, readable by its owner only; it is made once."""
+    path = home.resolve() / _TOKEN
+    if not path.exists():
+        _write(path, secrets.token_hex(32).encode())
+    return path
+
+
+def _token_path(info: ClusterInfo) -> Path | None:
+    return Path(info.token_path) if info.token_path else None
+
+
+def _prune_sessions(temp_dir: Path) -> None:
+    """Keep the newest session directories (their logs explain the last crashes), remove older ones."""
+    sessions = sorted(path for path in temp_dir.glob("session_2*") if path.is_dir() and not path.is_symlink())
+    for path in sessions[: max(0, len(sessions) - _SESSIONS_KEPT + 1)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step, durably, readable by its owner only."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Hold the home's start lock, so that two ``tori up`` at once make one cluster."""
+    with (home / "cluster.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
