@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tori.events.lane import lane_of
+from tori.events.catalogue import lane_of
 from tori.events.codec import encode_body, encoder, tag_of
 from tori.events.envelope import Event, FrameContext
 from tori.journal.follower import Readable, Run

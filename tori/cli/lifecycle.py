@@ -1,0 +1,83 @@
+"""``tori up | down | status | doctor``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from tori.cli.doctor import examine
+from tori.cli.session import AddressOption, HomeOption, JsonOption, backend, connected, out, print_json, settings_of
+from tori.errors import NotRunning
+
+NAME = "tori"
+
+
+def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Start a system on this machine, or join the Ray cluster at --address."""
+    place = backend().up(settings_of(home), address)
+    if as_json:
+        print_json(msgspec.to_builtins(place))
+        return
+    out.print(f"TORI runs at [bold]{place.address}[/], state in [bold]{place.state_dir}[/].")
+    if place.dashboard_url:
+        out.print(f"Ray dashboard: {place.dashboard_url}")
+    out.print("Next: tori ingest PATH, tori ask QUESTION, tori status, tori down.")
+
+
+def down(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Stop the system: final checkpoint, modules in reverse order, then the cluster if it was started for it."""
+    stopped = backend().down(settings_of(home), address)
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        out.print("Stopped." if stopped else "Nothing was running.")
+
+
+def status(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Show the system and its modules."""
+    with connected(home, address) as client:
+        found = client.status()
+    if as_json:
+        print_json(found)
+        return
+    out.print(status_table(found))
+    out.print(
+        f"{found['state']}  ·  {found['events']:,} events, {found['events_per_s']:,.0f}/s  ·  "
+        f"{found['refs_routed']:,} refs routed  ·  nodes {len(found['nodes'])}"
+    )
+    for problem in found.get("problems", [])[-3:]:
+        out.print(f"[yellow]{problem['type']}[/] {problem['subject']}: {problem['message']}")
+
+
+def status_table(found: dict[str, Any]) -> Table:
+    """Return the modules as a table."""
+    table = Table("module", "state", "restarts", "lag", "events", "what it holds", box=None, pad_edge=False)
+    for module in found["modules"]:
+        held = ", ".join(f"{v:,} {k}" for k, v in module.get("summary", {}).items() if isinstance(v, int) and v)
+        table.add_row(
+            module["name"], module["state"], str(module["restarts"]), f"{module['lag']:,}", f"{module['events']:,}", held
+        )
+    return table
+
+
+def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Look for what would make TORI slow or unsafe on this machine."""
+    findings = examine(settings_of(home))
+    is_well = all(f["level"] != "error" for f in findings)
+    if as_json:
+        print_json({"healthy": is_well, "findings": findings})
+    else:
+        colours = {"ok": "green", "warning": "yellow", "error": "red"}
+        for finding in findings:
+            out.print(f"[{colours[finding['level']]}]{finding['level']:8}[/] {finding['subject']}: {finding['message']}")
+    if not is_well:
+        raise typer.Exit(NotRunning.exit_code)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (up, down, status, doctor):
+        app.command()(command)

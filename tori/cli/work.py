@@ -1,0 +1,205 @@
+"""``tori ingest | quiesce | task | pause | resume | checkpoint | restore | digest``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tori.cli.progress import feeding
+from tori.cli.session import AddressOption, HomeOption, JsonOption, connected, err, out, print_json
+from tori.errors import BadInput
+from tori.feed import feed
+from tori.sources import open_source
+
+task_app = typer.Typer(help="List, run and cancel background tasks.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def ingest(
+    source: Annotated[
+        str, typer.Argument(help="A folder, a .jsonl or .jsonl.gz file, or python:NAME,... for documentation.")
+    ],
+    wait: Annotated[bool, typer.Option("--wait", help="Return only after quiesce: everything read and scanned.")] = False,
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put documents in. The same content counts once, so an interrupted ingest is simply run again."""
+    opened = open_source(source)
+    with connected(home, address) as client:
+        with feeding(opened, quiet=as_json) as progress:
+            report = feed(client, opened, progress)
+        settled = client.quiesce() if wait else {}
+    for sentence in report.refusals[:20]:
+        err.print(f"[yellow]refused[/] {escape(sentence)}")
+    if report.refused > 20:
+        err.print(f"[yellow]and {report.refused - 20} more refused[/]")
+    if not report.documents and report.refused:
+        raise BadInput(f"none of the {report.refused} inputs of {source} could be taken.", remedy="The reasons are above.")
+    if as_json:
+        print_json(
+            {
+                "source": source,
+                "documents": report.documents,
+                "objects": report.objects,
+                "characters": report.characters,
+                "accepted": report.accepted,
+                "duplicates": report.duplicates,
+                "refused": report.refused,
+                "refusals": report.refusals,
+                "seconds": round(report.seconds, 3),
+                **settled,
+            }
+        )
+        return
+    out.print(
+        f"{report.accepted:,} documents taken, {report.duplicates:,} known already, {report.refused:,} refused "
+        f"in {report.seconds:.1f} s."
+    )
+    if not wait:
+        out.print("They are being read now: tori status, tori ask; tori quiesce waits for the full pass.")
+
+
+def quiesce(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Wait until everything is read, run one full pass of every scan, and print the digest of the mind."""
+    with connected(home, address) as client:
+        found = client.quiesce()
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"Settled. Digest {found['digest']}")
+
+
+def digest(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Print the digest of the mind as it is now, and of each section."""
+    with connected(home, address) as client:
+        found = client.digest()
+    if as_json:
+        print_json(found)
+        return
+    out.print(found["digest"])
+    for name, value in sorted(found["sections"].items()):
+        out.print(f"  {name:12} {value}")
+
+
+@task_app.command("list")
+def task_list(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Show every task, when it is due, and the latest runs."""
+    with connected(home, address) as client:
+        found = client.tasks()
+    if as_json:
+        print_json(found)
+        return
+    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
+    for task in found["tasks"]:
+        table.add_row(*(_cell(task.get(k)) for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")))
+    out.print(table)
+    for run in found["runs"][-10:]:
+        took = "" if run["duration_s"] is None else f"{run['duration_s']:.2f} s"
+        out.print(f"  {run['run_id']}  {run['task_type']:24} {run['state']:10} {took} {escape(run['error'] or '')}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+@task_app.command("run")
+def task_run(
+    task: Annotated[str, typer.Argument(help="Task id, as `tori task list` prints it.")],
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a task now."""
+    with connected(home, address) as client:
+        found = client.run_task(task)
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"{task}: run {found['run_id']}")
+
+
+@task_app.command("cancel")
+def task_cancel(
+    run_id: Annotated[str, typer.Argument(help="Run id, as `tori task list` prints it.")],
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel a run that has not finished."""
+    with connected(home, address) as client:
+        found = client.cancel_run(run_id)
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"{run_id}: {found['state']}")
+
+
+ModuleArgument = Annotated[str | None, typer.Argument(help="A module; all of them when left out.", show_default=False)]
+
+
+def pause(
+    module: ModuleArgument = None, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
+    """Stop taking inputs; they wait in their journals. Questions are still answered."""
+    _set_paused(module, True, home, address, as_json)
+
+
+def resume(
+    module: ModuleArgument = None, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
+    """Go on after a pause."""
+    _set_paused(module, False, home, address, as_json)
+
+
+def _set_paused(module: str | None, paused: bool, home: Any, address: Any, as_json: bool) -> None:
+    with connected(home, address) as client:
+        found = client.pause(module, paused=paused)
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"{'Paused' if paused else 'Running'}: {', '.join(found['modules'])}")
+
+
+def checkpoint(
+    show: Annotated[bool, typer.Option("--list", help="List the kept checkpoints instead of taking one.")] = False,
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a checkpoint of every module now."""
+    with connected(home, address) as client:
+        found = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
+    if as_json:
+        print_json(found)
+    elif show:
+        for one in found["checkpoints"]:
+            out.print(f"{one['checkpoint_id']}  {one['size_bytes']:>12,} bytes  {', '.join(one['modules'])}")
+    else:
+        out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
+
+
+def restore(
+    checkpoint_id: Annotated[str | None, typer.Argument(help="A checkpoint; the newest good one when left out.")] = None,
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Restart every module from a checkpoint and the journal that follows it."""
+    with connected(home, address) as client:
+        found = client.restore(checkpoint_id)
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"Restored: {', '.join(found['modules'])}. Digest {found['digest']}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (ingest, quiesce, digest, pause, resume, checkpoint, restore):
+        app.command()(command)
+    app.add_typer(task_app, name="task")

@@ -1,0 +1,117 @@
+"""The ports between a door (command line, notebook, test) and a running system.
+
+``tori`` knows only these protocols; ``actors`` implements them over Ray and announces itself as the entry point ``ray`` of the
+group ``tori.backends``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from tori.errors import NotRunning
+from tori.modules.clients import Receipt
+
+BACKENDS = "tori.backends"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a system runs."""
+
+    address: str
+    namespace: str
+    state_dir: str
+    url: str | None = None
+    dashboard_url: str | None = None
+    started_cluster: bool = False
+
+
+class SystemClient(Protocol):
+    """A running system, as a door sees it. Every call is safe to repeat; errors are ToriErrors."""
+
+    def ingest(self, documents: bytes) -> Receipt:
+        """Put a batch in (msgpack of list[Document]); the receipt means it is on disk."""
+
+    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Ask a module; plain JSON values."""
+
+    def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Ask a module to do something; the answer means it is on disk."""
+
+    def status(self) -> dict[str, Any]:
+        """Return state, modules, nodes, rates and counts."""
+
+    def quiesce(self) -> dict[str, Any]:
+        """Settle, run one full pass, settle; return ``digest`` and ``sections``."""
+
+    def digest(self) -> dict[str, Any]:
+        """Return ``digest`` and ``sections`` as they are now."""
+
+    def why(self, event_id: str) -> list[dict[str, Any]]:
+        """Return an event and everything it follows from."""
+
+    def find(self, identifier: str) -> str | None:
+        """Return the id of the latest event about a document, concept, bridge, ..., or None."""
+
+    def tail(self, count: int, types: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return the newest events."""
+
+    def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...]) -> dict[str, Any]:
+        """Return events after ``offsets`` and the offsets reached."""
+
+    def tasks(self) -> dict[str, Any]:
+        """Return ``tasks`` (the specs and when they are due) and ``runs`` (the latest)."""
+
+    def run_task(self, task: str) -> dict[str, Any]:
+        """Run a task now; return ``run_id``."""
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        """Cancel a run that has not finished."""
+
+    def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        """Pause or resume one module, or the whole system."""
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Take a checkpoint of every module now; return its manifest."""
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """Return the kept checkpoints, newest first."""
+
+    def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
+        """Restart every module from a checkpoint and its journal; the state that results is the same, or it says why not."""
+
+    def close(self) -> None:
+        """Let the connection go; the system runs on."""
+
+
+class Backend(Protocol):
+    """Starts, finds and stops systems."""
+
+    def up(self, settings: Any, address: str | None) -> Place:
+        """Start a system, or find the one that runs in this home; idempotent."""
+
+    def connect(self, settings: Any, address: str | None) -> SystemClient:
+        """Connect to a running system; raises NotRunning."""
+
+    def place(self, settings: Any, address: str | None) -> Place | None:
+        """Return where the system of this home runs, or None."""
+
+    def down(self, settings: Any, address: str | None) -> bool:
+        """Stop the system, final checkpoint first, and the cluster if it was started for it; False when none ran."""
+
+
+def load_backend(name: str = "ray") -> Backend:
+    """Return the backend that is installed under ``name``."""
+    for entry in entry_points(group=BACKENDS, name=name):
+        backend: Backend = entry.load()()
+        return backend
+    raise NotRunning(f"no backend {name!r} is installed.", remedy="Install the whole distribution: pip install tori-orchestrator.")
+
+
+def home_of(settings: Any) -> Path:
+    """Return the home directory of settings."""
+    return Path(settings.home).expanduser().resolve()
