@@ -155,13 +155,17 @@ _OURS = frozenset(
 """What the original system did not have."""
 
 
+def meaning_of(struct: type) -> str:
+    """Return the first paragraph of a class's docstring as one line."""
+    return " ".join((inspect.getdoc(struct) or "").split("\n\n")[0].split())
+
+
 def _entry(family: _Family, payload: PayloadClass) -> Entry:
-    meaning = (inspect.getdoc(payload) or "").split("\n\n")[0].replace("\n", " ")
     return Entry(
         payload.__name__,
         tag_of(payload),
         payload,
-        meaning,
+        meaning_of(payload),
         family.lane,
         tuple(family.emitters.split()),
         tuple(family.consumers.split()),
