@@ -1,0 +1,1 @@
+"""The orchestrator's pure machines: lifecycle with supervision, routing, and the cascade as data."""

@@ -1,0 +1,145 @@
+"""Stimuli and instructions of the lifecycle machine.
+
+``incarnation`` numbers the starts of one module. A report names the incarnation it is about, so that a late word about a
+dead one cannot harm its successor.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from tori.machine import Emit, Tick
+
+
+class _Of(msgspec.Struct, frozen=True):
+    module: str
+    incarnation: int
+
+
+# -- stimuli -------------------------------------------------------------------------------------------------------
+
+
+class StartRequested(msgspec.Struct, frozen=True):
+    """Start the system; ``paused``: bring every module up but let none work (the system was paused before)."""
+
+    paused: bool = False
+
+
+class StopRequested(msgspec.Struct, frozen=True):
+    """Drain and stop the system."""
+
+    reason: str = "requested"
+
+
+class PauseRequested(msgspec.Struct, frozen=True):
+    """Pause one module, or the whole system when ``module`` is empty."""
+
+    module: str = ""
+
+
+class ResumeRequested(msgspec.Struct, frozen=True):
+    """End the pause of one module, or of the whole system; modules paused by name stay paused then."""
+
+    module: str = ""
+
+
+class RecoverRequested(msgspec.Struct, frozen=True):
+    """Start a failed or degraded module again, now and with a clean record."""
+
+    module: str
+
+
+class Adopt(_Of, frozen=True):
+    """A living module was found by an orchestrator that restarted. Give these before ``StartRequested``."""
+
+    paused: bool = False
+
+
+class ModuleReady(_Of, frozen=True):
+    """It restored its state and follows its inputs."""
+
+
+class ModuleDied(_Of, frozen=True):
+    """Its process or its loop ended without being asked to."""
+
+    error: str
+    error_type: str = "ModuleDied"
+
+
+class ModuleStopped(_Of, frozen=True):
+    """It ended as ``StopModule`` asked."""
+
+
+class CheckpointDone(_Of, frozen=True):
+    """The final checkpoint is on disk."""
+
+
+class CheckpointFailed(_Of, frozen=True):
+    """The final checkpoint could not be made; the module stops all the same, its journal holds everything."""
+
+    error: str
+
+
+class StartTimedOut(_Of, frozen=True):
+    """A shell with a timer of its own saw the start take too long; ``Tick`` finds that out as well."""
+
+
+class DrainTimedOut(_Of, frozen=True):
+    """A shell with a timer of its own saw the drain take too long; ``Tick`` finds that out as well."""
+
+
+LifecycleStimulus: TypeAlias = (
+    Tick
+    | StartRequested
+    | StopRequested
+    | PauseRequested
+    | ResumeRequested
+    | RecoverRequested
+    | Adopt
+    | ModuleReady
+    | ModuleDied
+    | ModuleStopped
+    | CheckpointDone
+    | CheckpointFailed
+    | StartTimedOut
+    | DrainTimedOut
+)
+
+# -- instructions --------------------------------------------------------------------------------------------------
+
+
+class StartModule(_Of, frozen=True):
+    """Create the module's actor; answer ``ModuleReady`` or ``ModuleDied``."""
+
+    paused: bool = False
+
+
+class StopModule(_Of, frozen=True):
+    """Let it finish its batch and end; answer ``ModuleStopped``."""
+
+
+class KillModule(_Of, frozen=True):
+    """Make sure nothing of this incarnation lives on; no answer."""
+
+
+class PauseModule(_Of, frozen=True):
+    """Let it take no more input; it still answers questions."""
+
+
+class ResumeModule(_Of, frozen=True):
+    """Let it take input again."""
+
+
+class TakeCheckpoint(_Of, frozen=True):
+    """Write its final checkpoint; answer ``CheckpointDone`` or ``CheckpointFailed``."""
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """Everything is stopped: the orchestrator may end."""
+
+
+LifecycleInstruction: TypeAlias = (
+    Emit | StartModule | StopModule | KillModule | PauseModule | ResumeModule | TakeCheckpoint | Finish
+)
