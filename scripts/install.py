@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".venv-tools"
 UV = TOOLS / "bin" / "uv"
 UV_VERSION = "0.13.9"
+INDEX = "https://pypi.org/simple/uv/"
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 _VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
@@ -53,23 +55,26 @@ def install_uv(python: str) -> None:
     shutil.rmtree(TOOLS, ignore_errors=True)
     made = subprocess.run([python, "-m", "venv", TOOLS], capture_output=True, check=False)
     if made.returncode == 0:
-        pip = [TOOLS / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, f"uv=={UV_VERSION}"], check=True)
     else:  # Debian's python3 comes without venv and pip
+        shutil.rmtree(TOOLS, ignore_errors=True)
         _unpack_uv()
 
 
 def _unpack_uv() -> None:
-    with urllib.request.urlopen(f"https://pypi.org/pypi/uv/{UV_VERSION}/json", timeout=60) as answer:
-        files = json.load(answer)["urls"]
-    system = "macosx" if sys.platform == "darwin" else "manylinux"
-    machine = platform.machine()
-    wheels = [f for f in files if f["filename"].endswith(f"{machine}.whl") and system in f["filename"]]
+    """Take uv out of its wheel, named and hashed by PyPI's simple index (PEP 691)."""
+    index = urllib.request.Request(INDEX, headers={"Accept": "application/vnd.pypi.simple.v1+json"})
+    with urllib.request.urlopen(index, timeout=60) as answer:
+        files = json.load(answer)["files"]
+    system, machine = "macosx" if sys.platform == "darwin" else "manylinux", platform.machine()
+    start, end = f"uv-{UV_VERSION}-py3-none-{system}", f"{machine}.whl"
+    wheels = [f for f in files if f["filename"].startswith(start) and f["filename"].endswith(end)]
     if not wheels:
-        sys.exit(f"uv {UV_VERSION} has no wheel for {sys.platform} on {machine}. Install uv yourself as {UV}.")
-    with urllib.request.urlopen(wheels[0]["url"], timeout=300) as answer:
+        sys.exit(f"uv {UV_VERSION} has no wheel for {sys.platform} on {machine}. Put uv {UV_VERSION} at {UV}.")
+    with urllib.request.urlopen(urllib.parse.urljoin(INDEX, wheels[0]["url"]), timeout=300) as answer:
         data = answer.read()
-    if hashlib.sha256(data).hexdigest() != wheels[0]["digests"]["sha256"]:
+    if hashlib.sha256(data).hexdigest() != wheels[0]["hashes"]["sha256"]:
         sys.exit(f"{wheels[0]['filename']} arrived damaged. Try again.")
     UV.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(io.BytesIO(data)) as wheel:
@@ -78,12 +83,13 @@ def _unpack_uv() -> None:
 
 
 def main() -> None:
+    """Set everything up; running it again when nothing changed takes a second."""
     python = find_python()
     install_uv(python)
     environment = {
         k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"}
     }
-    command = [UV, "sync", "--locked", "--compile-bytecode", "--no-python-downloads", "--python", python]
+    command = [str(UV), "sync", "--locked", "--compile-bytecode", "--no-python-downloads", "--python", python]
     subprocess.run(command, check=True, cwd=ROOT, env=environment)
     for package in ("tori", "actors"):
         compileall.compile_dir(ROOT / package, quiet=1)
