@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from actors.snapshot import newest_snapshot
+from actors.snapshot import decode_snapshot, newest_snapshot
 from tori.digest import section_digest
 from tori.journal.archive import Archive
 from tori.modules.host import HostSnapshot
@@ -25,6 +26,8 @@ class ShellConfig(msgspec.Struct, frozen=True):
     home: str
     name: str
     segment_bytes: int
+    incarnation: int = 1
+    """Counts the starts of the module under one orchestrator's care."""
     start_timeout_s: float = 30.0
 
 
@@ -35,15 +38,22 @@ class ModuleActor:
         self.config = config
         self.home = Path(config.home)
 
-        def load(name: str) -> HostSnapshot | None:
-            return newest_snapshot(self.home, name, snapshot)
+        self._replacing = False
+        self.loop = self._open(snapshot)
+        self.loop.start()
 
-        self.loop = ModuleLoop(
+    def _open(self, snapshot: bytes | None, *, exactly: bool = False) -> ModuleLoop:
+        """Return a loop that starts from the hot snapshot, or from the newest on disk; ``exactly``: from the given one only."""
+        config = self.config
+
+        def load(name: str) -> HostSnapshot | None:
+            return decode_snapshot(snapshot) if exactly else newest_snapshot(self.home, name, snapshot)
+
+        return ModuleLoop(
             config.name,
             lambda: open_host(self.home, config.name, segment_bytes=config.segment_bytes, load_snapshot=load),
             input_directories(self.home, config.name),
         )
-        self.loop.start()
 
     def __repr__(self) -> str:
         return f"tori.{self.config.name}"
@@ -51,11 +61,16 @@ class ModuleActor:
     def ready(self) -> dict[str, Any]:
         """Return the pid and the view once the module has recovered."""
         view = self.loop.wait_ready(self.config.start_timeout_s)
-        return {"pid": os.getpid(), "view": view}
+        return {"pid": os.getpid(), "incarnation": self.config.incarnation, "view": view}
 
     def watch(self) -> None:
         """Return when the module was stopped; raises when its loop died. The caller learns of a killed process by the same call."""
-        self.loop.join()
+        while True:
+            loop = self.loop
+            loop.join()
+            if not self._replacing and loop is self.loop:
+                return
+            time.sleep(0.01)
 
     def view(self) -> LoopView:
         return self.loop.view
@@ -88,6 +103,17 @@ class ModuleActor:
 
     def pause(self, *, paused: bool) -> None:
         self.loop.pause(paused=paused)
+
+    def restore(self, snapshot: bytes | None) -> LoopView:
+        """Start again from ``snapshot`` (None: from nothing) and the journal after it, in this process."""
+        self._replacing = True
+        try:
+            self.loop.stop()
+            self.loop = self._open(snapshot, exactly=True)
+            self.loop.start()
+            return self.loop.wait_ready(self.config.start_timeout_s)
+        finally:
+            self._replacing = False
 
     def stop(self) -> None:
         """Finish the batch in hand and give the journal up; ``watch`` returns."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from actors.module import ModuleActor, ShellConfig
+from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.journal.archive import Archive
+from tori.journal.reader import JournalReader
 from tori.journal.view import event_rows, newest_rows, story_rows
 from tori.modules.clients import Receipt
+from tori.modules.open import journal_directory
 
 
 class RelayActor(ModuleActor):
@@ -39,3 +42,11 @@ class RelayActor(ModuleActor):
         """Return events after ``offsets`` (journal to offset; a missing journal begins at its end) and the offsets reached."""
         with self._archive_lock:
             return event_rows(self._archive, offsets, count, types)
+
+    def frames(self, journal: str, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+        """Yield the durable frames of a journal of this node from an offset on; call it with ``num_returns="streaming"``."""
+        reader = JournalReader(journal_directory(self.home, journal))
+        try:
+            yield from chunks(reader, start, max_bytes)
+        finally:
+            reader.close()

@@ -126,7 +126,9 @@ class Producer:
     def _offered(self, start: float, begun: int, made: int) -> Offered:
         count = self._made - made
         seconds = time.perf_counter() - start
-        return Offered(count, (self.checksum, self.total), seconds, (self.writer.written_offset - begun) / max(1, count))
+        return Offered(
+            count, (self.checksum, self.total), seconds, (self.writer.written_offset - begun) / max(1, count)
+        )
 
     def close(self) -> None:
         self.writer.close()
@@ -148,7 +150,7 @@ class Consumer:
     def handle(self, event: Event) -> None:
         """The handler: one call an event."""
         payload = event.payload
-        assert isinstance(payload, TaskCompleted)  # noqa: S101 - the benchmark's only type
+        assert isinstance(payload, TaskCompleted)
         taken = self.taken
         taken.checksum = fold(taken.checksum, payload)
         taken.total += payload.duration_s or 0.0

@@ -90,7 +90,10 @@ def resolve(client: SystemClient, identifier: str) -> str:
         return text
     found = client.find(text)
     if found is None:
-        raise BadInput(f"nothing here is called {identifier!r}.", remedy="Use an id that ask, map, bridges, gaps, aliens or tail printed.")
+        raise BadInput(
+            f"nothing here is called {identifier!r}.",
+            remedy="Use an id that ask, map, bridges, gaps, aliens or tail printed.",
+        )
     return found
 
 
@@ -114,7 +117,9 @@ def why(
 
 def _grow_story(branch: Tree, row: dict[str, Any], by_id: dict[str, dict[str, Any]], shown: set[str]) -> None:
     for quote in row["payload"].get("evidence") or []:
-        branch.add(f"[italic]“{escape(' '.join(quote['quote'].split())[:200])}”[/] [dim]{escape(quote['document_id'])}[/]")
+        branch.add(
+            f"[italic]“{escape(' '.join(quote['quote'].split())[:200])}”[/] [dim]{escape(quote['document_id'])}[/]"
+        )
     for cause in row["causes"]:
         found = by_id.get(cause)
         if found is None or cause in shown:

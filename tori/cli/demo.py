@@ -28,7 +28,9 @@ QUESTIONS = [
 
 
 def demo(
-    source: Annotated[str, typer.Option("--source", help="A folder, a JSONL file, or python: (the default).")] = PYTHON_DOCUMENTATION,
+    source: Annotated[
+        str, typer.Option("--source", help="A folder, a JSONL file, or python: (the default).")
+    ] = PYTHON_DOCUMENTATION,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the system running.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,

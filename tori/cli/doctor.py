@@ -89,12 +89,16 @@ def _sync(home: Path) -> dict[str, str]:
 def _niceness() -> dict[str, str]:
     if os.environ.get("RAY_worker_niceness", "0") == "0":
         return _finding("ok", "niceness", "Ray workers run at normal priority where TORI starts Ray")
-    return _finding("warning", "niceness", "RAY_worker_niceness is set: latencies grow from 2 to 30 ms at nice 15; unset it.")
+    return _finding(
+        "warning", "niceness", "RAY_worker_niceness is set: latencies grow from 2 to 30 ms at nice 15; unset it."
+    )
 
 
 def _bytecode() -> dict[str, str]:
     if sys.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE"):
-        return _finding("warning", "bytecode", "PYTHONDONTWRITEBYTECODE is set: actors start in 3.6 s instead of 0.6; unset it.")
+        return _finding(
+            "warning", "bytecode", "PYTHONDONTWRITEBYTECODE is set: actors start in 3.6 s instead of 0.6; unset it."
+        )
     return _finding("ok", "bytecode", "modules are compiled once")
 
 
@@ -104,5 +108,7 @@ def _shared_memory() -> dict[str, str]:
         return _finding("warning", "shared memory", "no /dev/shm: Ray's object store falls back to the disk.")
     free = shutil.disk_usage(path).free
     if free < 1 << 29:
-        return _finding("warning", "shared memory", f"{free / 1e6:.0f} MB free in /dev/shm: Ray's object store is slow.")
+        return _finding(
+            "warning", "shared memory", f"{free / 1e6:.0f} MB free in /dev/shm: Ray's object store is slow."
+        )
     return _finding("ok", "shared memory", f"{free / 1e9:.1f} GB free")

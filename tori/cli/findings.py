@@ -24,7 +24,9 @@ def _print_empty(found: dict[str, Any]) -> None:
         out.print(f"None among {found['tested']:,} tested. {escape(found.get('reason', ''))}")
 
 
-def bridges(limit: LimitOption = 20, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+def bridges(
+    limit: LimitOption = 20, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
     """Show bridges: pairs that are similar, far apart and significant."""
     found = _findings("wormhole", "bridges", limit, home, address)
     if as_json:
@@ -52,7 +54,9 @@ def print_evidence(item: dict[str, Any]) -> None:
         out.print(f"  “{escape(' '.join(evidence['quote'].split())[:220])}” [dim]{escape(evidence['document_id'])}[/]")
 
 
-def gaps(limit: LimitOption = 20, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+def gaps(
+    limit: LimitOption = 20, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
     """Show gaps: cycles of related things with nothing in their middle."""
     found = _findings("scars", "gaps", limit, home, address)
     if as_json:
@@ -60,12 +64,16 @@ def gaps(limit: LimitOption = 20, home: HomeOption = None, address: AddressOptio
         return
     _print_empty(found)
     for item in found["items"]:
-        out.print(f"[bold]{escape(item['details'])}[/]  [dim]p {item['p_value']:.3f}, persistence {item['persistence']:.2f}[/]")
+        out.print(
+            f"[bold]{escape(item['details'])}[/]  [dim]p {item['p_value']:.3f}, persistence {item['persistence']:.2f}[/]"
+        )
         out.print(f"  {escape(' → '.join(item['concepts']))}")
         out.print(f"  [dim]tori why {item['scar_id']}[/]")
 
 
-def aliens(limit: LimitOption = 20, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+def aliens(
+    limit: LimitOption = 20, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
     """Show alarms: concepts whose activity departed from what the past explains."""
     found = _findings("alien", "aliens", limit, home, address)
     if as_json:

@@ -58,7 +58,12 @@ def status_table(found: dict[str, Any]) -> Table:
     for module in found["modules"]:
         held = ", ".join(f"{v:,} {k}" for k, v in module.get("summary", {}).items() if isinstance(v, int) and v)
         table.add_row(
-            module["name"], module["state"], str(module["restarts"]), f"{module['lag']:,}", f"{module['events']:,}", held
+            module["name"],
+            module["state"],
+            str(module["restarts"]),
+            f"{module['lag']:,}",
+            f"{module['events']:,}",
+            held,
         )
     return table
 
@@ -72,7 +77,9 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     else:
         colours = {"ok": "green", "warning": "yellow", "error": "red"}
         for finding in findings:
-            out.print(f"[{colours[finding['level']]}]{finding['level']:8}[/] {finding['subject']}: {finding['message']}")
+            out.print(
+                f"[{colours[finding['level']]}]{finding['level']:8}[/] {finding['subject']}: {finding['message']}"
+            )
     if not is_well:
         raise typer.Exit(NotRunning.exit_code)
 

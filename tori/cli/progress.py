@@ -32,7 +32,9 @@ def feeding(source: Source, *, quiet: bool) -> Iterator[Callable[[FeedReport], N
 
         def update(report: FeedReport) -> None:
             seconds = bar.tasks[0].elapsed or 0.001
-            done = f"{report.documents:,} documents, {report.characters / 1e6:.1f} MB, {report.documents / seconds:,.0f}/s"
+            done = (
+                f"{report.documents:,} documents, {report.characters / 1e6:.1f} MB, {report.documents / seconds:,.0f}/s"
+            )
             bar.update(task, completed=source.position, done=done)
 
         yield update

@@ -21,7 +21,9 @@ def ingest(
     source: Annotated[
         str, typer.Argument(help="A folder, a .jsonl or .jsonl.gz file, or python:NAME,... for documentation.")
     ],
-    wait: Annotated[bool, typer.Option("--wait", help="Return only after quiesce: everything read and scanned.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return only after quiesce: everything read and scanned.")
+    ] = False,
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
@@ -37,7 +39,9 @@ def ingest(
     if report.refused > 20:
         err.print(f"[yellow]and {report.refused - 20} more refused[/]")
     if not report.documents and report.refused:
-        raise BadInput(f"none of the {report.refused} inputs of {source} could be taken.", remedy="The reasons are above.")
+        raise BadInput(
+            f"none of the {report.refused} inputs of {source} could be taken.", remedy="The reasons are above."
+        )
     if as_json:
         print_json(
             {
@@ -94,7 +98,12 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
         return
     table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
     for task in found["tasks"]:
-        table.add_row(*(_cell(task.get(k)) for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")))
+        table.add_row(
+            *(
+                _cell(task.get(k))
+                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")
+            )
+        )
     out.print(table)
     for run in found["runs"][-10:]:
         took = "" if run["duration_s"] is None else f"{run['duration_s']:.2f} s"
@@ -184,7 +193,9 @@ def checkpoint(
 
 
 def restore(
-    checkpoint_id: Annotated[str | None, typer.Argument(help="A checkpoint; the newest good one when left out.")] = None,
+    checkpoint_id: Annotated[
+        str | None, typer.Argument(help="A checkpoint; the newest good one when left out.")
+    ] = None,
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,

@@ -90,7 +90,9 @@ class Archive:
     def find(self, event_id: bytes) -> tuple[Event, str]:
         """Return (event, journal name); raises BadInput when no journal of this home holds it."""
         if len(event_id) != ID_BYTES:
-            raise BadInput(f"an event id has {ID_BYTES} bytes, not {len(event_id)}.", remedy="Copy it whole, 32 hex digits.")
+            raise BadInput(
+                f"an event id has {ID_BYTES} bytes, not {len(event_id)}.", remedy="Copy it whole, 32 hex digits."
+            )
         likely = self._by_hash.get(event_id[8:12])
         if likely is None:
             self.refresh()
@@ -126,9 +128,7 @@ class Archive:
             queue.extend(found[one][0].causes)
         return list(found.values())
 
-    def envelopes(
-        self, name: str, start: int | None = None, visibility: Visibility = "durable"
-    ) -> Iterator[Envelope]:
+    def envelopes(self, name: str, start: int | None = None, visibility: Visibility = "durable") -> Iterator[Envelope]:
         """Yield the events of one journal from an offset on, with everything known about them."""
         reader = self.readers[name]
         begin = reader.first_offset() if start is None else start

@@ -88,7 +88,8 @@ def _identity(directory: Path) -> bytes:
         return read_identity(directory)
     if any(directory.glob("*.seg")):
         raise JournalMissing(
-            f"{directory} holds segments and no journal.json.", remedy="Restore journal.json from a copy of the directory."
+            f"{directory} holds segments and no journal.json.",
+            remedy="Restore journal.json from a copy of the directory.",
         )
     journal_id = uuid.uuid4()
     _write_json(directory / "journal.json", {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name})
@@ -145,7 +146,8 @@ def _fence_living_owner(directory: Path, words: Words) -> None:
     pid = int(owner["pid"])
     if pid == os.getpid():
         raise JournalFenced(
-            f"journal {directory.name} is already open in this process.", remedy="Close the first writer before opening a second."
+            f"journal {directory.name} is already open in this process.",
+            remedy="Close the first writer before opening a second.",
         )
     if process_start(pid) != owner["started"]:
         return

@@ -58,7 +58,9 @@ def parse_id(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError as error:
-        raise BadInput(f"{text!r} is not an event id.", remedy="An event id is 32 hex digits, as `tori tail` prints it.") from error
+        raise BadInput(
+            f"{text!r} is not an event id.", remedy="An event id is 32 hex digits, as `tori tail` prints it."
+        ) from error
 
 
 def story_rows(archive: Archive, event_id: str) -> list[dict[str, Any]]:
@@ -72,7 +74,9 @@ def _row(envelope: Envelope) -> dict[str, Any]:
 
 def newest_rows(archive: Archive, count: int, types: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """Return the newest ``count`` events of all journals in order of time."""
-    found = [e for name in archive.readers for e in archive.newest(name, count * (8 if types else 1)) if _fits(e, types)]
+    found = [
+        e for name in archive.readers for e in archive.newest(name, count * (8 if types else 1)) if _fits(e, types)
+    ]
     found.sort(key=lambda e: e.event.id)
     return [_row(e) for e in found[-count:]]
 

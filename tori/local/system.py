@@ -10,13 +10,14 @@ Deterministic: nothing runs unless ``pump`` is called, and the order of steps is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
+from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
 from tori.errors import BadInput
@@ -76,7 +77,13 @@ class LocalSystem:
         inputs = [self._reader(j) for j in FOLLOWS.get(name, ()) if j in self._journals]
         incarnation = None if self.home is not None else name.encode()
         return ModuleHost(
-            module, self._journals[name], self._reader(name), inputs, self._clock, self.archive.read, incarnation=incarnation
+            module,
+            self._journals[name],
+            self._reader(name),
+            inputs,
+            self._clock,
+            self.archive.read,
+            incarnation=incarnation,
         )
 
     # -- work --------------------------------------------------------------------------------------------------
@@ -89,7 +96,7 @@ class LocalSystem:
 
         def flush() -> None:
             nonlocal accepted, duplicates
-            receipt: Receipt = self.hosts["clients"].command("ingest", {"documents": msgspec.msgpack.encode(pending)})
+            receipt = self.submit(msgspec.msgpack.encode(pending))
             accepted += receipt.accepted
             duplicates += receipt.duplicates
             refused.extend(receipt.refused)
@@ -103,6 +110,15 @@ class LocalSystem:
             flush()
         return Receipt(accepted, duplicates, tuple(refused))
 
+    def submit(self, documents: bytes) -> Receipt:
+        """Hand a batch (msgpack of list[Document]) to the ``clients`` journal: the ``Transport`` port."""
+        receipt: Receipt = self.hosts["clients"].command("ingest", {"documents": documents})
+        return receipt
+
+    def frames(self, journal: str, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+        """Yield the durable frames of a journal in chunks: the ``Transport`` port."""
+        yield from chunks(self.archive.readers[journal], start, max_bytes)
+
     def pump(self, max_rounds: int = 1_000_000) -> int:
         """Step every module until nobody has anything left; return how many input events were handled."""
         handled = 0
@@ -111,7 +127,9 @@ class LocalSystem:
             handled += step
             if not step and not any(host.has_work for host in self.hosts.values()):
                 return handled
-        raise BadInput(f"the modules did not settle in {max_rounds} rounds.", remedy="Two modules answer each other for ever.")
+        raise BadInput(
+            f"the modules did not settle in {max_rounds} rounds.", remedy="Two modules answer each other for ever."
+        )
 
     def scan(self, module: str, task: str) -> int:
         """Run one scan to its end; return how many events it made."""
@@ -165,5 +183,7 @@ class LocalSystem:
     def __enter__(self) -> LocalSystem:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

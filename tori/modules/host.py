@@ -48,6 +48,8 @@ class HostSnapshot(msgspec.Struct, array_like=True):
     cursors: dict[str, Cursor]
     state: bytes
     last_time_ns: int = 0
+    events: int = 0
+    """Events the journal held below ``offset``."""
 
 
 class Counters(msgspec.Struct):
@@ -57,6 +59,8 @@ class Counters(msgspec.Struct):
     emitted: int = 0
     units: int = 0
     replayed_units: int = 0
+    events: int = 0
+    """Events in the module's own journal."""
     version: int = 0
     """Rises whenever state changed; a scan is due only when it did."""
 
@@ -101,6 +105,7 @@ class ModuleHost:
         if snapshot is not None:
             self.module.restore(snapshot.state)
             cursors, start = dict(snapshot.cursors), snapshot.offset
+            self.counters.events = snapshot.events
         self._followers = {
             name: Follower(reader, cursors.get(name), type_bits=self._type_bits)
             for name, reader in self._readers.items()
@@ -115,8 +120,10 @@ class ModuleHost:
         if self._record_decoder is not None:
             for record in unit.records(self._record_decoder):
                 self.module.apply(record)
-        for event in unit.events:
+        events = unit.events
+        for event in events:
             self.module.apply(event)
+        self.counters.events += len(events)
         self.counters.replayed_units += 1
         self.counters.version += 1
 
@@ -186,6 +193,7 @@ class ModuleHost:
         ticket = self.journal.append(frames)
         self.journal.commit(ticket.end)
         self.counters.emitted += len(events)
+        self.counters.events += len(events)
         self.counters.units += 1
 
     def _apply_facts(self, facts: Sequence[Fact]) -> None:
@@ -222,9 +230,13 @@ class ModuleHost:
             self.module.name,
             self.module.state_version,
             self.journal.written_offset,
-            {name: msgspec.structs.replace(f.cursor, overtaken=dict(f.cursor.overtaken)) for name, f in self._followers.items()},
+            {
+                name: msgspec.structs.replace(f.cursor, overtaken=dict(f.cursor.overtaken))
+                for name, f in self._followers.items()
+            },
             self.module.snapshot(),
             self._ids.last_ns,
+            self.counters.events,
         )
 
     def lags(self) -> dict[str, int]:

@@ -37,7 +37,7 @@ class LoopView(msgspec.Struct, frozen=True):
     replayed_units: int = 0
     version: int = 0
     lag: int = 0
-    sequence: int = 0
+    events: int = 0
     late_wakes: int = 0
     busy_s: float = 0.0
     paused: bool = False
@@ -69,7 +69,9 @@ class ModuleLoop:
     def wait_ready(self, timeout_s: float) -> LoopView:
         """Return once the module has recovered; raises its error, or Unavailable after ``timeout_s``."""
         if not self._started.wait(timeout_s):
-            raise Unavailable(f"module {self.name} did not start in {timeout_s:.0f} s.", remedy="See its log for what it does.")
+            raise Unavailable(
+                f"module {self.name} did not start in {timeout_s:.0f} s.", remedy="See its log for what it does."
+            )
         if self._error is not None:
             raise self._error
         return self.view
@@ -127,7 +129,7 @@ class ModuleLoop:
             counters.replayed_units,
             counters.version,
             host.lag,
-            host.journal.next_sequence,
+            counters.events,
             self._sleeper.late_wakes,
             self._busy_s,
             self._paused,

@@ -1,0 +1,153 @@
+"""A client of a running system over Ray: the port of ``tori.client``, with retries that are safe because every call is idempotent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RaySystemError, RayTaskError
+
+from actors.names import NAMESPACE, ORCHESTRATOR
+from tori.errors import NotRunning, TemporaryError, ToriError, Unavailable
+from tori.modules.clients import Receipt
+
+PATIENCE_S = 60.0
+RETRY_S = 0.2
+_GONE = (RayActorError, ObjectLostError, RaySystemError)
+
+
+class RayClient:
+    """Talks to the named orchestrator. Survives its restarts: a call that did not come back is made again."""
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+        self._handle: Any = None
+
+    def _orchestrator(self) -> Any:
+        if self._handle is None:
+            try:
+                self._handle = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
+            except ValueError as error:
+                raise NotRunning("no TORI runs on this Ray cluster.", remedy="Start it with tori up.") from error
+        return self._handle
+
+    def _insist(self, call: Callable[[Any], Any]) -> Any:
+        """Make a call until it comes back: an actor that died is waited for, a temporary error is tried again."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return call(self._orchestrator())
+            except RayTaskError as error:
+                cause = error.cause
+                if not isinstance(cause, ToriError):
+                    raise
+                if not isinstance(cause, TemporaryError) or time.monotonic() > deadline:
+                    raise cause from None
+            except _GONE as error:
+                self._handle = None
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"the orchestrator did not come back: {error}.", remedy="See tori status."
+                    ) from error
+            time.sleep(RETRY_S)
+
+    def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        return self._insist(lambda o: ray.get(getattr(o, method).remote(*arguments, **named)))
+
+    # -- the port ----------------------------------------------------------------------------------------------
+
+    def ingest(self, documents: bytes) -> Receipt:
+        """Put the batch into the object store and have its ref routed; the receipt means it is on disk."""
+
+        def publish(orchestrator: Any) -> Receipt:
+            ref = ray.put(documents)
+            (receipt,) = ray.get(orchestrator.publish.remote([ref]))
+            found: Receipt = ray.get(receipt)
+            return found
+
+        receipt: Receipt = self._insist(publish)
+        return receipt
+
+    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self._call("query", module, name, dict(arguments))
+
+    def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self._call("command", module, name, dict(arguments))
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("status")
+        return found
+
+    def quiesce(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("quiesce")
+        return found
+
+    def digest(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("digest")
+        return found
+
+    def why(self, event_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("relay", "why", event_id)
+        return found
+
+    def find(self, identifier: str) -> str | None:
+        found: str | None = self._call("find", identifier)
+        return found
+
+    def tail(self, count: int, types: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("relay", "tail", count, types)
+        return found
+
+    def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("relay", "since", dict(offsets), count, types)
+        return found
+
+    def tasks(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("tasks")
+        return found
+
+    def run_task(self, task: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("run_task", task)
+        return found
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("cancel_run", run_id)
+        return found
+
+    def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("pause", module, paused=paused)
+        return found
+
+    def checkpoint(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("checkpoint")
+        return found
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("checkpoints")
+        return found
+
+    def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("restore", checkpoint_id)
+        return found
+
+    def wait_ready(self, timeout_s: float) -> dict[str, Any]:
+        """Return once every module runs; raises Unavailable with what does not."""
+        found: dict[str, Any] = self._call("ready", timeout_s)
+        return found
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop every module, final checkpoint first, then the orchestrator itself."""
+        orchestrator = self._orchestrator()
+        try:
+            ray.get(orchestrator.stop.remote(timeout_s), timeout=timeout_s + 10)
+        except (*_GONE, GetTimeoutError):
+            pass
+        finally:
+            ray.kill(orchestrator, no_restart=True)
+            self._handle = None
+
+    def close(self) -> None:
+        """Leave the cluster; the system runs on."""
+        ray.shutdown()

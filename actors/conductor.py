@@ -1,0 +1,232 @@
+"""Executes what the lifecycle machine decides: creates, watches, pauses and ends the module actors.
+
+One thread feeds the machine and executes its instructions in order; whatever takes long (creating an actor, waiting for its
+end) happens in threads that answer with a stimulus.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.cast import actor_class, actor_name
+from actors.module import ShellConfig
+from actors.names import NAMESPACE
+from actors.options import module_options, remote_class
+from tori.clock import Clock
+from tori.errors import JournalDamaged, ToriError, Unavailable
+from tori.events.system import StateCorrupted
+from tori.machine import Emit, Tick
+from tori.orchestrator import signal as sig
+from tori.orchestrator.lifecycle import Lifecycle
+
+ADOPT_TIMEOUT_S = 5.0
+NAME_FREE_S = 5.0
+LONGEST_WAIT_S = 3600.0
+
+
+class Conductor:
+    """The lifecycle machine with its threads."""
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        config_of: Callable[[str, int], ShellConfig],
+        clock: Clock,
+        emit: Callable[..., None],
+        checkpoint: Callable[[str], None],
+        hot: dict[str, Any],
+    ) -> None:
+        self.lifecycle = lifecycle
+        self.handles: dict[str, Any] = {}
+        self.restarts: dict[str, int] = dict.fromkeys(lifecycle.modules, 0)
+        self.finished = threading.Event()
+        self.failure: BaseException | None = None
+        self._config_of = config_of
+        self._clock = clock
+        self._emit = emit
+        self._checkpoint = checkpoint
+        self._hot = hot
+        self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
+        self._pool = ThreadPoolExecutor(16, thread_name_prefix="tori-conduct")
+        self._execute: dict[type, Callable[[Any], None]] = {
+            Emit: lambda i: self._emit(i.payload),
+            sig.StartModule: lambda i: self._later(self._start, i),
+            sig.StopModule: lambda i: self._later(self._stop, i),
+            sig.KillModule: self._kill,
+            sig.PauseModule: lambda i: self._set_paused(i, paused=True),
+            sig.ResumeModule: lambda i: self._set_paused(i, paused=False),
+            sig.TakeCheckpoint: lambda i: self._later(self._save, i),
+            sig.Finish: lambda i: self.finished.set(),
+        }
+        self._thread = threading.Thread(target=self._run, name="tori-conductor", daemon=True)
+
+    def start(self) -> None:
+        """Adopt what lives, then start the rest."""
+        for name in self.lifecycle.modules:
+            self._adopt(name)
+        self._thread.start()
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def tell(self, stimulus: Any) -> None:
+        """Give the machine a stimulus; returns at once."""
+        self._stimuli.put((stimulus, None, []))
+
+    def ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
+        """Give the machine a request and wait until it was handled; raises what the machine raised."""
+        done, errors = threading.Event(), list[BaseException]()
+        self._stimuli.put((stimulus, done, errors))
+        if not done.wait(timeout_s):
+            raise Unavailable(f"the orchestrator did not handle the request in {timeout_s:.0f} s.", remedy="Try again.")
+        if errors:
+            raise errors[0]
+
+    def _run(self) -> None:
+        try:
+            while not self.finished.is_set():
+                self._turn()
+        except BaseException as error:
+            self.failure = error
+            self.finished.set()
+
+    def _turn(self) -> None:
+        stimulus, done, errors = self._next()
+        try:
+            instructions = self.lifecycle.handle(stimulus)
+        except ToriError as error:
+            errors.append(error)
+            instructions = []
+        for instruction in instructions:
+            self._execute[type(instruction)](instruction)
+        if done is not None:
+            done.set()
+
+    def _next(self) -> tuple[Any, threading.Event | None, list[BaseException]]:
+        wake_ns = self.lifecycle.wake_ns
+        wait_s = LONGEST_WAIT_S
+        if wake_ns is not None:
+            wait_s = max(0.0, (wake_ns - self._clock.monotonic_ns()) / 1e9)
+        try:
+            return self._stimuli.get(timeout=wait_s)
+        except queue.Empty:
+            return Tick(), None, []
+
+    def _later(self, work: Callable[[Any], None], instruction: Any) -> None:
+        self._pool.submit(work, instruction)
+
+    # -- instructions ------------------------------------------------------------------------------------------
+
+    def _adopt(self, name: str) -> None:
+        try:
+            handle = ray.get_actor(actor_name(name), namespace=NAMESPACE)
+            found = ray.get(handle.ready.remote(), timeout=ADOPT_TIMEOUT_S)
+        except (ValueError, RayError, ToriError):
+            return
+        incarnation = int(found["incarnation"])
+        self.lifecycle.handle(sig.Adopt(name, incarnation, paused=found["view"].paused))
+        self._hold(name, incarnation, handle)
+
+    def _hold(self, name: str, incarnation: int, handle: Any) -> None:
+        self.handles[name] = handle
+        threading.Thread(
+            target=self._watch, args=(name, incarnation, handle), name=f"tori-watch-{name}", daemon=True
+        ).start()
+
+    def _start(self, instruction: sig.StartModule) -> None:
+        name, incarnation = instruction.module, instruction.incarnation
+        self.restarts[name] = incarnation - 1
+        try:
+            self._clear(name)
+            handle = self._create(name, incarnation)
+            ray.get(handle.ready.remote(), timeout=self.lifecycle.options.start_timeout_s)
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, JournalDamaged):
+                self._emit(StateCorrupted("", (name,), 0, str(cause.fields.get("journal", "")), ""))
+            self.tell(sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__))
+            return
+        self._hold(name, incarnation, handle)
+        self.tell(sig.ModuleReady(name, incarnation))
+
+    def _create(self, name: str, incarnation: int) -> Any:
+        config = self._config_of(name, incarnation)
+        remote = remote_class(actor_class(name), module_options(actor_name(name)))
+        deadline = time.monotonic() + NAME_FREE_S
+        while True:
+            try:
+                return remote.remote(config, self._snapshot(name))
+            except ValueError:  # the name of the one that was killed is not free yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _snapshot(self, name: str) -> bytes | None:
+        """Return the hot snapshot from the object store when it is still there."""
+        ref = self._hot.get(name)
+        if ref is None:
+            return None
+        try:
+            found: bytes = ray.get(ref, timeout=2.0)
+        except RayError:
+            return None
+        return found
+
+    def _clear(self, name: str) -> None:
+        with contextlib.suppress(ValueError, RayError):
+            ray.kill(ray.get_actor(actor_name(name), namespace=NAMESPACE), no_restart=True)
+
+    def _watch(self, name: str, incarnation: int, handle: Any) -> None:
+        """Wait in one pending call for the actor's end: Ray fails it the moment the process dies."""
+        try:
+            ray.get(handle.watch.remote())
+            stimulus: Any = sig.ModuleStopped(name, incarnation)
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            stimulus = sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__)
+        if self.handles.get(name) is handle:
+            del self.handles[name]
+        with contextlib.suppress(RayError):
+            ray.kill(handle, no_restart=True)
+        self.tell(stimulus)
+
+    def _stop(self, instruction: sig.StopModule) -> None:
+        handle = self.handles.get(instruction.module)
+        if handle is not None:
+            with contextlib.suppress(RayError):
+                ray.get(handle.stop.remote())
+
+    def _kill(self, instruction: sig.KillModule) -> None:
+        handle = self.handles.pop(instruction.module, None)
+        if handle is not None:
+            with contextlib.suppress(RayError):
+                ray.kill(handle, no_restart=True)
+        else:
+            self._clear(instruction.module)
+
+    def _set_paused(self, instruction: Any, *, paused: bool) -> None:
+        handle = self.handles.get(instruction.module)
+        if handle is not None:
+            handle.pause.remote(paused=paused)
+
+    def _save(self, instruction: sig.TakeCheckpoint) -> None:
+        name, incarnation = instruction.module, instruction.incarnation
+        try:
+            self._checkpoint(name)
+        except Exception as error:
+            self.tell(sig.CheckpointFailed(name, incarnation, _brief(error)))
+            return
+        self.tell(sig.CheckpointDone(name, incarnation))
+
+
+def _brief(error: BaseException) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return (lines[-1].strip() if lines else type(error).__name__)[:500]

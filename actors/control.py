@@ -1,0 +1,322 @@
+"""What the orchestrator does: owns the machines, the ledger, the routes, the checkpoints; knows nothing about texts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.cast import CLIENTS
+from actors.checkpoints import Checkpoints
+from actors.conductor import Conductor
+from actors.module import ShellConfig
+from actors.runs import Runs
+from actors.settle import Quiesce
+from tori.clock import SystemClock
+from tori.digest import mind_digest
+from tori.errors import BadInput, Unavailable
+from tori.modules.loop import ModuleLoop
+from tori.modules.open import input_directories, open_host
+from tori.modules.registry import START_ORDER
+from tori.orchestrator import signal as sig
+from tori.orchestrator.lifecycle import Lifecycle, LifecycleOptions
+from tori.orchestrator.state import State
+
+VIEW_TIMEOUT_S = 5.0
+SUMMARY_TIMEOUT_S = 2.0
+_UP = (State.RUNNING, State.PAUSED, State.DEGRADED)
+
+
+class Control:
+    """One system: lifecycle, scheduler, checkpoints and the ledger they speak through."""
+
+    def __init__(self, home: Path, settings: Mapping[str, Any]) -> None:
+        self.home = home
+        self._settings = settings
+        self._clock = SystemClock()
+        self._ledger = self._open_ledger()
+        self._hot: dict[str, Any] = {}
+        options = LifecycleOptions(
+            order=(CLIENTS, *START_ORDER),
+            start_timeout_s=settings["limits"]["start_timeout_s"],
+            starts_at_once=len(START_ORDER) + 1,
+        )
+        self._lifecycle = Lifecycle(self._clock, options)
+        self._checkpoints = Checkpoints(home, settings, self._module_handles, self._ledger, self.emit, self._hot)
+        self._conductor = Conductor(
+            self._lifecycle, self._shell_config, self._clock, self.emit, self._checkpoints.save_last, self._hot
+        )
+        self._runs = Runs(settings, self._clock, self._module_handles, self.emit, self._checkpoints.take, self._ledger)
+        self._refs_routed = 0
+        self._started = time.monotonic()
+        self._first_ref: float | None = None
+        self._rate: tuple[float, int] = (0.0, 0)
+        self._quiesce_lock = threading.Lock()
+        self._doing = ""
+
+    def _open_ledger(self) -> ModuleLoop:
+        home, segment_bytes = self.home, self._settings["journal"]["segment_size_bytes"]
+        for name in (CLIENTS, *START_ORDER):
+            input_directories(home, name)
+        loop = ModuleLoop(
+            "orchestrator",
+            lambda: open_host(home, "orchestrator", segment_bytes=segment_bytes, load_snapshot=lambda _: None),
+            input_directories(home, "orchestrator"),
+        )
+        loop.start()
+        loop.wait_ready(self._settings["limits"]["start_timeout_s"])
+        return loop
+
+    def _shell_config(self, name: str, incarnation: int) -> ShellConfig:
+        return ShellConfig(
+            str(self.home),
+            name,
+            self._settings["journal"]["segment_size_bytes"],
+            incarnation,
+            self._settings["limits"]["start_timeout_s"],
+        )
+
+    def _module_handles(self) -> dict[str, Any]:
+        return dict(self._conductor.handles)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Adopt living modules, start the others, begin the schedule."""
+        self._conductor.start()
+        self._conductor.tell(sig.StartRequested())
+        self._runs.start()
+
+    def wait_failure(self) -> None:
+        """Return when a control thread failed; blocks for ever otherwise."""
+        ledger = threading.Thread(target=self._watch_ledger, name="tori-watch-ledger", daemon=True)
+        ledger.start()
+        while True:
+            self._conductor.finished.wait()
+            if self._conductor.failure is not None:
+                return
+            time.sleep(1.0)
+
+    def _watch_ledger(self) -> None:
+        try:
+            self._ledger.join()
+        except BaseException as error:
+            self._conductor.failure = error
+            self._conductor.finished.set()
+
+    def ready(self, timeout_s: float) -> dict[str, Any]:
+        """Return the states once no module is starting; raises Unavailable with what still starts."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            states = self._lifecycle.states()
+            waiting = [n for n, s in states.items() if s in (State.INITIALIZING, State.STOPPED, State.FAILED)]
+            if not waiting:
+                return {"states": states, "pid": threading.get_native_id()}
+            if time.monotonic() > deadline:
+                raise Unavailable(f"still starting: {', '.join(waiting)}.", remedy="See tori status and the logs.")
+            time.sleep(0.02)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take the final checkpoint, stop every module in reverse order; True when all ended in time."""
+        self._runs.stop()
+        self._checkpoints.take()
+        self._conductor.ask(sig.StopRequested())
+        finished = self._conductor.finished.wait(timeout_s)
+        self._ledger.stop()
+        return finished
+
+    def emit(self, *payloads: Any) -> None:
+        """Write events into the orchestrator's journal, durably."""
+        self._ledger.call(lambda host: host.emit(*payloads))
+
+    # -- routes ------------------------------------------------------------------------------------------------
+
+    def publish(self, refs: list[Any]) -> list[Any]:
+        """Route refs to the relay of this node; the refs returned are the relay's receipts."""
+        relay = self._handle(CLIENTS)
+        self._refs_routed += len(refs)
+        if self._first_ref is None:
+            self._first_ref = time.monotonic()
+        return [relay.ingest.remote(ref) for ref in refs]
+
+    def _handle(self, module: str) -> Any:
+        handle = self._conductor.handles.get(module)
+        if handle is not None:
+            return handle
+        state = self._lifecycle.states().get(module)
+        if state is None:
+            known = ", ".join(self._lifecycle.modules)
+            raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {known}, orchestrator.")
+        raise Unavailable(f"module {module} is {state}.", remedy="It is being started again; try again in a moment.")
+
+    def _ask(self, module: str, method: str, *arguments: Any) -> Any:
+        try:
+            return ray.get(getattr(self._handle(module), method).remote(*arguments))
+        except RayError as error:
+            cause = getattr(error, "cause", None)
+            if cause is not None:
+                raise cause from None
+            raise Unavailable(f"module {module} died over the request.", remedy="It is being started again.") from error
+
+    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        if module == "orchestrator":
+            return self._ledger.call(lambda host: host.module.query(name, arguments))
+        return self._ask(module, "query", name, arguments)
+
+    def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self._ask(module, "command", name, arguments)
+
+    def relay(self, method: str, *arguments: Any) -> Any:
+        return self._ask(CLIENTS, method, *arguments)
+
+    def find(self, identifier: str) -> str | None:
+        """Ask every module what it calls by this id; return the event id of the first that knows."""
+        refs = [h.query.remote("find", {"id": identifier}) for h in self._module_handles().values()]
+        for ref in refs:
+            try:
+                found = ray.get(ref)
+            except RayError:
+                continue
+            if found and found.get("event_id"):
+                return str(found["event_id"])
+        return None
+
+    # -- questions ---------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return state, modules, nodes, rates and what went wrong lately."""
+        handles = self._module_handles()
+        states = self._lifecycle.states()
+        views = self._gather(handles, "view")
+        summaries = self._gather(handles, "query", "summary", {}, SUMMARY_TIMEOUT_S)
+        modules = []
+        for name in self._lifecycle.modules:
+            view = views.get(name)
+            modules.append(
+                {
+                    "name": name,
+                    "state": states[name],
+                    "restarts": self._conductor.restarts[name],
+                    "lag": 0 if view is None else view.lag,
+                    "events": 0 if view is None else view.events,
+                    "consumed": 0 if view is None else view.consumed,
+                    "busy_s": 0.0 if view is None else round(view.busy_s, 3),
+                    "late_wakes": 0 if view is None else view.late_wakes,
+                    "summary": summaries.get(name) or {},
+                }
+            )
+        events = sum(m["events"] for m in modules) + self._ledger.view.events
+        return {
+            "state": str(states["system"]),
+            "doing": self._doing,
+            "modules": modules,
+            "nodes": self._nodes(),
+            "events": events,
+            "events_per_s": self._events_per_s(events),
+            "refs_routed": self._refs_routed,
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "problems": self.query("orchestrator", "problems", {"limit": 20}),
+        }
+
+    def _gather(self, handles: Mapping[str, Any], method: str, *arguments: Any) -> dict[str, Any]:
+        """Return what every module answers in time; a busy or dying one is left out."""
+        refs = {getattr(h, method).remote(*arguments): n for n, h in handles.items()}
+        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=VIEW_TIMEOUT_S) if refs else ([], [])
+        found = {}
+        for ref in done:
+            try:
+                found[refs[ref]] = ray.get(ref)
+            except RayError:
+                continue
+        return found
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": n["NodeID"],
+                "address": n["NodeManagerAddress"],
+                "alive": n["Alive"],
+                "resources": n.get("Resources", {}),
+            }
+            for n in ray.nodes()
+        ]
+
+    def _events_per_s(self, events: int) -> float:
+        """Return the mean rate while work was going on: events since the first ref over the time until they last grew."""
+        now = time.monotonic()
+        if events != self._rate[1]:
+            self._rate = (now, events)
+        begun = self._first_ref or self._started
+        return round(events / max(0.5, self._rate[0] - begun), 1)
+
+    def digest(self) -> dict[str, Any]:
+        """Return the digest of the mind as it is now; canonical after ``quiesce``."""
+        sections = Quiesce(self._module_handles, self._runs.scan_now, self._wait_healthy, self._say).sections()
+        return {"digest": mind_digest(sections), "sections": sections}
+
+    def quiesce(self) -> dict[str, Any]:
+        """Settle, run one full pass, settle; one at a time, with the schedule held meanwhile."""
+        with self._quiesce_lock, self._runs.held():
+            begun = time.monotonic()
+            try:
+                sections = Quiesce(self._module_handles, self._runs.scan_now, self._wait_healthy, self._say).run()
+            finally:
+                self._say("")
+            seconds = round(time.monotonic() - begun, 3)
+        return {"digest": mind_digest(sections), "sections": sections, "seconds": seconds}
+
+    def _say(self, step: str) -> None:
+        self._doing = step
+
+    def _wait_healthy(self, timeout_s: float) -> None:
+        """Return when every module runs; raises Unavailable when one stays down."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            states = self._lifecycle.states()
+            down = [
+                n for n in self._lifecycle.modules if states[n] != State.RUNNING or n not in self._conductor.handles
+            ]
+            if not down:
+                return
+            degraded = [n for n in down if states[n] == State.DEGRADED]
+            if degraded or time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{', '.join(down)} not running ({', '.join(states[n] for n in down)}).", remedy="See tori status."
+                )
+            time.sleep(0.05)
+
+    # -- work --------------------------------------------------------------------------------------------------
+
+    def tasks(self) -> dict[str, Any]:
+        return {"tasks": self._runs.tasks(), "runs": self.query("orchestrator", "runs", {"limit": 50})}
+
+    def run_task(self, task: str) -> dict[str, Any]:
+        return self._runs.request(task)
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        return self._runs.cancel(run_id)
+
+    def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        request: Any = sig.PauseRequested(module or "") if paused else sig.ResumeRequested(module or "")
+        self._conductor.ask(request)
+        if module is None:
+            self._runs.set_paused(paused=paused)
+        names = [module] if module else list(self._lifecycle.modules)
+        return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
+
+    def checkpoint(self) -> dict[str, Any]:
+        return self._checkpoints.take()
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        return self._checkpoints.list()
+
+    def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
+        """Start every module again from a checkpoint and the journal after it."""
+        with self._quiesce_lock, self._runs.held():
+            found = self._checkpoints.restore(checkpoint_id)
+        return found | self.digest()

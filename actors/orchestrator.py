@@ -1,0 +1,94 @@
+"""The orchestrator actor: control only. Events never wait for it; its death stops no event."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.control import Control
+
+
+class OrchestratorConfig(msgspec.Struct, frozen=True):
+    """What the orchestrator must know to start, and to start again after a crash."""
+
+    home: str
+    settings: dict[str, Any]
+
+
+class OrchestratorActor:
+    """Thin shell: every method hands over to ``Control``."""
+
+    def __init__(self, config: OrchestratorConfig) -> None:
+        self.config = config
+        self._control = Control(Path(config.home), config.settings)
+        self._control.start()
+        threading.Thread(target=self._die_with_control, name="tori-guard", daemon=True).start()
+
+    def __repr__(self) -> str:
+        return "tori.orchestrator"
+
+    def _die_with_control(self) -> None:
+        """End the process when a control thread failed, so that Ray starts the orchestrator again."""
+        self._control.wait_failure()
+        os._exit(1)
+
+    def ready(self, timeout_s: float) -> dict[str, Any]:
+        return self._control.ready(timeout_s)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def publish(self, refs: list[Any]) -> list[Any]:
+        """Route object refs of document batches to the relay; return the refs of the receipts."""
+        return self._control.publish(refs)
+
+    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self._control.query(module, name, arguments)
+
+    def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self._control.command(module, name, arguments)
+
+    def relay(self, method: str, *arguments: Any) -> Any:
+        """Ask this node's relay about its journals."""
+        return self._control.relay(method, *arguments)
+
+    def find(self, identifier: str) -> str | None:
+        return self._control.find(identifier)
+
+    def status(self) -> dict[str, Any]:
+        return self._control.status()
+
+    def quiesce(self) -> dict[str, Any]:
+        return self._control.quiesce()
+
+    def digest(self) -> dict[str, Any]:
+        return self._control.digest()
+
+    def tasks(self) -> dict[str, Any]:
+        return self._control.tasks()
+
+    def run_task(self, task: str) -> dict[str, Any]:
+        return self._control.run_task(task)
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        return self._control.cancel_run(run_id)
+
+    def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        return self._control.pause(module, paused=paused)
+
+    def checkpoint(self) -> dict[str, Any]:
+        return self._control.checkpoint()
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        return self._control.checkpoints()
+
+    def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
+        return self._control.restore(checkpoint_id)
+
+    def stop(self, timeout_s: float) -> bool:
+        return self._control.stop(timeout_s)
