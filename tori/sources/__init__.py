@@ -1,0 +1,81 @@
+"""Where documents come from: folders, JSON Lines, the documentation inside Python packages. Used by the door, client-side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tori.errors import BadInput
+from tori.sources.base import Refusal, Source
+from tori.sources.folder import KINDS, Folder
+from tori.sources.jsonl import JsonLines
+from tori.sources.python import (
+    DEMONSTRATION,
+    STANDARD_LIBRARY,
+    PythonDocumentation,
+    installed_packages,
+    standard_library,
+)
+
+__all__ = [
+    "Folder",
+    "JsonLines",
+    "PythonDocumentation",
+    "Refusal",
+    "Source",
+    "installed_packages",
+    "open_source",
+    "standard_library",
+]
+
+_PYTHON = "python:"
+_EVERYTHING = "installed"
+
+
+def open_source(
+    spec: str | Path,
+    *,
+    encodings: Sequence[str] = ("utf-8",),
+    mtime_as_time: bool = False,
+    limit: int | None = None,
+) -> Source:
+    """Return the source that ``spec`` names.
+
+    A folder or a text file; a ``.jsonl`` or ``.jsonl.gz`` file; ``python:`` (standard library and the demonstration's
+    packages), ``python:numpy,scipy`` (packages by import name), ``python:stdlib``, ``python:installed`` (all packages).
+    ``encodings`` and ``mtime_as_time`` concern folders, ``limit`` the objects of one Python package. Raises BadInput.
+    """
+    text = str(spec)
+    if text.startswith(_PYTHON):
+        return _python(text, limit)
+    for encoding in encodings:
+        try:
+            b"".decode(encoding)
+        except LookupError as error:
+            raise BadInput(f"there is no encoding {encoding!r}.", remedy="Name one such as utf-8 or cp1252.") from error
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
+    if not path.exists():
+        raise BadInput(f"there is no file or folder {text!r}.", remedy="Give a path, or python: for documentation.")
+    if path.name.lower().endswith((".jsonl", ".jsonl.gz", ".ndjson")):
+        return JsonLines(path)
+    if path.suffix.lower() in KINDS:
+        return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
+    known = ", ".join([*KINDS, ".jsonl", ".jsonl.gz"])
+    raise BadInput(f"{text!r} is of no kind that can be read.", remedy=f"Give a folder or a file ending in {known}.")
+
+
+def _python(spec: str, limit: int | None) -> Source:
+    if limit is not None and limit < 1:
+        raise BadInput(f"limit is {limit}.", remedy="Give at least 1 object a package.")
+    names = [n.strip() for n in spec.removeprefix(_PYTHON).split(",") if n.strip()] or [
+        STANDARD_LIBRARY,
+        *DEMONSTRATION,
+    ]
+    packages = standard_library() if STANDARD_LIBRARY in names else []
+    if _EVERYTHING in names:
+        packages += installed_packages()
+    else:
+        packages += installed_packages([n for n in names if n != STANDARD_LIBRARY])
+    return PythonDocumentation(packages, name=spec, limit=limit)
