@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.cluster_environment import LOOPBACK, adopt, dashboard_port, head_environment
+from actors.cluster_environment import LOOPBACK, adopt, dashboard_port, head_environment, quiet_driver
 from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
 from actors.names import NAMESPACE
 from tori.errors import NotRunning, PermanentError, Unavailable
@@ -213,6 +213,7 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
                 f"This process is connected to the Ray cluster at {current}.", remedy="Call ray.shutdown()."
             )
         return
+    quiet_driver()
     ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
 
 

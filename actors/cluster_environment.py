@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORTS = range(8265, 8275)
@@ -64,6 +67,16 @@ def _refresh_ray(loopback: bool) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = not loopback
     core.Config.initialize("")  # type: ignore[attr-defined]  # missing from Ray's stub
     core.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]  # missing from Ray's stub
+
+
+def quiet_driver() -> None:
+    """Send what the raylet tells drivers ("a worker died", ...) to the log: Ray prints it on stdout, amid the answers."""
+    from ray._private import worker
+
+    def to_log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger("ray").info("%s: %s", data.get("pid"), " ".join(data.get("lines", ())))
+
+    worker.print_to_stdstream = to_log
 
 
 def dashboard_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 
 class Probe:
@@ -19,3 +20,6 @@ class Probe:
             "actors": actors.__file__,
             "cwd": os.getcwd(),
         }
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -18,7 +18,7 @@ from tests.cluster.probe import Probe
 from tori.errors import NotRunning, Unavailable
 from tori.resources.process import ProcessMark, await_end, descendants, is_alive, strays
 
-LEAN = ClusterOptions(object_store_bytes=80 << 20)
+LEAN = ClusterOptions(object_store_bytes=80 << 20, stop_timeout_s=1.0)
 ROOT = Path(__file__).parents[2]
 
 
@@ -77,6 +77,22 @@ class TestReach:
         assert facts["nice"] == os.nice(0)
         assert Path(facts["tori"]).parent.name == "tori"
         assert Path(facts["actors"]).parent == Path(cluster.__file__).parent
+
+    def test_a_killed_worker_is_noticed_at_once_and_not_told_on_stdout(
+        self, shared_cluster: ClusterInfo, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        import ray
+
+        probe = ray.remote(num_cpus=0, max_concurrency=2)(Probe).remote()
+        pid = ray.get(probe.facts.remote())["pid"]
+        pending = probe.sleep.remote(60)
+        os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        with pytest.raises(ray.exceptions.ActorDiedError):
+            ray.get(pending, timeout=10)
+        assert time.monotonic() - began < 2
+        time.sleep(0.5)
+        assert capsys.readouterr().out == ""
 
     def test_connecting_twice_is_connecting_once(self, shared_cluster: ClusterInfo) -> None:
         cluster.connect(shared_cluster)
