@@ -221,7 +221,8 @@ def test_removed_nodes_are_named_with_their_documents(bench: Bench) -> None:
             assert found.causes
 
 
-def test_unreadable_texts_cost_labels_nothing_but_confidence(bench: Bench) -> None:
+def test_without_texts_the_counts_of_the_reader_name_the_nodes(bench: Bench) -> None:
+    before = {n.id: n.label for n in hierarchy(bench).nodes.values()}
     module = Hierarchy()
     module.restore(bench.module.snapshot())
     module.nodes.clear()
@@ -232,8 +233,9 @@ def test_unreadable_texts_cost_labels_nothing_but_confidence(bench: Bench) -> No
 
     context._read = missing
     facts = module.conclude(TASK, Hierarchy.run(TASK, module.prepare(TASK)), context)
-    assert facts
-    assert all(isinstance(f, Event) and f.payload.evidence == () and f.payload.label for f in facts)
+    named = {f.payload.concept_id: f.payload for f in facts if isinstance(f, Event)}
+    assert {name: payload.label for name, payload in named.items()} == before
+    assert all(payload.evidence == () for payload in named.values())
 
 
 def test_locate_leads_from_the_coarsest_to_the_leaf(bench: Bench) -> None:

@@ -51,7 +51,10 @@ class DraftNode(msgspec.Struct, array_like=True, frozen=True):
     documents: tuple[str, ...]
     """Sorted ids."""
     weights: tuple[float, ...]
-    """How central each document is: its edge weight inside the node over the largest, in [0, 1]."""
+    """How central each document is, in [0, 1]: edge weight inside the node x the share of its weight that is inside.
+
+    A hub that everything touches is central nowhere. The largest is 1.
+    """
     candidates: tuple[Candidate, ...] = ()
     connected: bool = True
 
@@ -104,7 +107,9 @@ def _collect(
 ) -> None:
     import numpy as np
 
-    inside = np.asarray(graph[branch.members][:, branch.members].sum(axis=1)).ravel()
+    rows = graph[branch.members]
+    inside = np.asarray(rows[:, branch.members].sum(axis=1)).ravel()
+    inside = inside * inside / np.maximum(np.asarray(rows.sum(axis=1)).ravel(), 1e-12)
     central = np.round(inside / max(float(inside.max(initial=0.0)), 1e-12), WEIGHT_DECIMALS)
     pairs = sorted((order[row].id, float(weight)) for row, weight in zip(branch.members, central, strict=True))
     documents = tuple(document for document, _ in pairs)

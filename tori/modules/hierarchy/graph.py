@@ -1,6 +1,6 @@
 """The weighted graph of documents the map is drawn from.
 
-Edges are explicit links (weight 1), the eight nearest documents by concept tf-idf (weight = cosine) and the eight
+Edges are explicit links (weight 1, less at hubs), the eight nearest documents by concept tf-idf (weight = cosine) and the eight
 nearest by embedding (weight = half the cosine); an edge both ends name keeps the larger weight of each kind.
 In a corpus of threads (packages, conversations) half of a document's places are kept for neighbours outside its own
 thread, so that topics can reach across; otherwise a map of modules would only repeat the list of packages.
@@ -167,9 +167,17 @@ def _groups(order: Sequence[DocumentMeta]) -> list[int]:
 
 
 def _links(order: Sequence[DocumentMeta]) -> csr_array:
+    """Return the links, each worth 1 up to ``NEIGHBOURS`` at either end and less beyond.
+
+    A document that names a hundred others, or is named by a hundred, says little with each:
+    weight = 1 / sqrt(max(1, out / 8) x max(1, in / 8)).
+    """
     row_of = {d.id: i for i, d in enumerate(order)}
-    edges = [(i, row_of[t], 1.0) for i, d in enumerate(order) for t in set(d.links) if t in row_of and t != d.id]
-    return _symmetric(edges, len(order))
+    pairs = [(i, row_of[t]) for i, d in enumerate(order) for t in sorted(set(d.links)) if t in row_of and t != d.id]
+    out, into = Counter(i for i, _ in pairs), Counter(j for _, j in pairs)
+    return _symmetric(
+        [(i, j, (max(1.0, out[i] / NEIGHBOURS) * max(1.0, into[j] / NEIGHBOURS)) ** -0.5) for i, j in pairs], len(order)
+    )
 
 
 def _symmetric(edges: Sequence[tuple[int, int, float]], count: int) -> csr_array:

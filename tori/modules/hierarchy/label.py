@@ -61,7 +61,9 @@ class Vocabulary:
         return bool((self._holding(coverage) & self.able).any())
 
     def _holding(self, coverage: np.ndarray) -> np.ndarray:
-        return (coverage >= MIN_COVERAGE) & (coverage >= MIN_LIFT * self.base - ROUNDING)
+        import numpy as np
+
+        return np.asarray((coverage >= MIN_COVERAGE) & (coverage >= MIN_LIFT * self.base - ROUNDING), dtype=bool)
 
     def rank(self, members: np.ndarray, parent: np.ndarray | None) -> list[tuple[int, bool]]:
         """Return (term, whether it holds by the reader's counts), best first, at most ``CANDIDATES``."""

@@ -229,12 +229,12 @@ class Hierarchy(Module):
 
     def _reader(self, context: Context) -> naming.ReadText:
         @lru_cache(maxsize=TEXT_CACHE)
-        def read(document: str) -> str:
+        def read(document: str) -> str | None:
             try:
                 payload = context.read(self.corpus.documents[document].event_id).payload
-            except (BadInput, KeyError):
-                return ""
-            return payload.text if isinstance(payload, DocumentIngested) else ""
+            except BadInput:
+                return None
+            return payload.text if isinstance(payload, DocumentIngested) else None
 
         return read
 

@@ -27,8 +27,8 @@ QUOTE_READS = 8
 QUOTE_CHARACTERS = 240
 UNNAMED = "unnamed"
 
-ReadText = Callable[[str], str]
-"""Returns the text of a document id; empty when no journal here holds it."""
+ReadText = Callable[[str], str | None]
+"""Returns the text of a document id; None when no journal here holds it."""
 
 
 def phrase(term: str) -> re.Pattern[str]:
@@ -37,7 +37,11 @@ def phrase(term: str) -> re.Pattern[str]:
 
 
 def labels(nodes: Sequence[DraftNode], titles: Mapping[str, str], read: ReadText) -> dict[str, str]:
-    """Return {node id: label} for ``nodes``, parents before children. Every document is read once."""
+    """Return {node id: label} for ``nodes``, parents before children.
+
+    Every document is read once; those no journal here holds do not count.
+    """
+    readable = dict.fromkeys((n.id for n in nodes), 0)
     found: dict[str, list[int]] = {n.id: [0] * len(n.candidates) for n in nodes}
     places: dict[str, list[DraftNode]] = {}
     for node in nodes:
@@ -46,9 +50,13 @@ def labels(nodes: Sequence[DraftNode], titles: Mapping[str, str], read: ReadText
                 places.setdefault(document, []).append(node)
     patterns: dict[str, re.Pattern[str]] = {}
     for document in sorted(places):
-        text = f"{titles.get(document, '')}\n{read(document)}".lower()
+        body = read(document)
+        if body is None:
+            continue
+        text = f"{titles.get(document, '')}\n{body}".lower()
         known: dict[str, bool] = {}
         for node in places[document]:
+            readable[node.id] += 1
             for position, candidate in enumerate(node.candidates):
                 term = candidate.term.lower()
                 if term not in known:
@@ -58,21 +66,24 @@ def labels(nodes: Sequence[DraftNode], titles: Mapping[str, str], read: ReadText
     named: dict[str, str] = {}
     for node in nodes:
         above = named.get(node.parent or "", "").split(SEPARATOR)
-        named[node.id] = _label(node, found[node.id], above)
+        named[node.id] = _label(node, found[node.id], readable[node.id], above)
     return named
 
 
-def _label(node: DraftNode, found: Sequence[int], above: Sequence[str]) -> str:
+def _label(node: DraftNode, found: Sequence[int], readable: int, above: Sequence[str]) -> str:
     """Return up to three terms that hold, those of the parent's label (``above``) only where no other does.
 
-    When none holds, the best two that stand in the texts at all.
+    When none holds, the best two that stand in the texts at all. ``found`` counts, a candidate, the documents it literally
+    stands in, among ``readable`` ones; with none to read the reader's counts are believed.
     """
     if not node.connected:
         return UNCONNECTED
-    holding = [i for i, c in enumerate(node.candidates) if c.holds and found[i] >= MIN_COVERAGE * len(node.documents)]
+    holding = [i for i, c in enumerate(node.candidates) if c.holds and found[i] >= MIN_COVERAGE * readable]
     chosen = _disjoint(node, [i for i in holding if node.candidates[i].term not in above] or holding, MAX_TERMS)
     if not chosen:
-        standing = sorted((i for i in range(len(found)) if found[i]), key=lambda i: (-min(found[i], 2), i))
+        standing = sorted(
+            (i for i in range(len(found)) if found[i] or not readable), key=lambda i: (-min(found[i], 2), i)
+        )
         chosen = _disjoint(node, standing, WEAK_TERMS)
     return SEPARATOR.join(node.candidates[i].term for i in chosen) or UNNAMED
 
@@ -97,7 +108,7 @@ def quotes(
     evidence: list[Evidence] = []
     fallback: list[Evidence] = []
     for document in central[:QUOTE_READS]:
-        text = read(document)
+        text = read(document) or ""
         match = pattern.search(text)
         start, end = sentence(text, *(match.span() if match else (0, 0)))
         if start == end:

@@ -24,7 +24,7 @@ MAX_TOP = 24
 MAX_CHILDREN = 12
 MIN_STABILITY = 0.4
 """A split on which seeds agree less is an accident: the node stays whole."""
-RESOLUTIONS = (0.4, 8.0, 14)
+RESOLUTIONS = (0.4, 8.0, 12)
 """Coarsest, finest and number of the resolutions tried, in geometric steps."""
 MIN_COMMUNITY = 3
 """Two documents are no topic; in a corpus of n documents a community has at least n ** 1/4."""
@@ -74,7 +74,7 @@ def _split(branch: Branch, graph: csr_array, vocabulary: Vocabulary, seed: int, 
     most = min(MAX_TOP if depth == 0 else MAX_CHILDREN, size // smallest)
     best: tuple[float, Partition] | None = None
     for partition in profile(part, np.geomspace(*RESOLUTIONS).tolist(), seed + depth, smallest):
-        if partition.size > 2 * most:
+        if partition.size > 1.5 * most:
             break
         if not 2 <= partition.size <= most or partition.stability < MIN_STABILITY:
             continue
