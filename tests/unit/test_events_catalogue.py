@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from typing import get_args
 
 import msgspec
 import pytest
 
+from tests.architecture.source import python_files, tree_of
 from tori.errors import BadInput
 from tori.events import mind, system
 from tori.events.catalogue import BY_NAME, BY_NUMBER, ENTRIES, Lane, entry_of, lane_of
 from tori.events.codec import tag_of
 from tori.events.payloads import Payload
-from tori.modules.registry import PATHS
+from tori.modules.registry import FOLLOWS, PATHS, START_ORDER, module_class
 
 ORIGINAL = """
 ConceptAdded ConceptModified ConceptRemoved ThreadCreated ThreadAppended ThreadClosed BraidFormed BraidDissolved
@@ -119,3 +121,28 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
         entry_of("ConceptAded")
     with pytest.raises(BadInput, match=r"docs/events\.md"):
         entry_of("Zzz")
+
+
+@pytest.mark.parametrize("name", [name for name in PATHS if name != "clients"])
+def test_consumers_are_what_the_modules_take(name: str) -> None:
+    taken = {payload.__name__ for payload in module_class(name).inputs}
+    assert taken == {entry.type for entry in ENTRIES if name in entry.consumers}
+
+
+@pytest.mark.parametrize("name", [name for name in PATHS if name != "clients"])
+def test_every_consumer_follows_an_emitter(name: str) -> None:
+    journals = {*FOLLOWS[name], name}
+    assert [e.type for e in ENTRIES if name in e.consumers and not journals & set(e.emitters)] == []
+
+
+@pytest.mark.parametrize("name", list(START_ORDER))
+def test_what_a_module_builds_it_emits(name: str) -> None:
+    calls = (
+        node.func
+        for path in python_files(f"tori/modules/{name}")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call)
+    )
+    built = {call.id for call in calls if isinstance(call, ast.Name) and call.id in BY_NAME}
+    assert built
+    assert built <= {entry.type for entry in ENTRIES if name in entry.emitters}

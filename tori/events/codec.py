@@ -76,8 +76,10 @@ def check_event(event: Event) -> Event:
     try:
         encoded = encoder.encode(event)
         decoded = _event_decoder.decode(encoded)
-    except (msgspec.ValidationError, msgspec.DecodeError, TypeError, ValueError) as error:
-        raise BadInput(f"{type(event.payload).__name__}: {error}.", remedy="See docs/events.md for its fields.") from error
+    except (msgspec.DecodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise BadInput(
+            f"{type(event.payload).__name__}: {error}.", remedy="See docs/events.md for its fields."
+        ) from error
     if len(encoded) > MAX_PAYLOAD_BYTES:
         raise BadInput(
             f"{type(event.payload).__name__} of {len(encoded)} bytes is over the limit of {MAX_PAYLOAD_BYTES}.",
