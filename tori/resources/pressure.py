@@ -1,0 +1,143 @@
+"""Pressure: when the use of a resource is too much, and when it is fine again. A pure machine over samples.
+
+Two thresholds a resource: above ``upper`` for ``samples`` readings in a row it is under pressure, and stays so until it
+falls below ``lower`` for as many. A reading above ``severe`` counts as severe. Between the thresholds nothing changes, so
+a value that swings around one of them makes no noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import msgspec
+
+from tori.errors import BadSettings
+from tori.events.system import CPUPressure, MemoryPressure, ResourceRecovered, ResourceThresholdExceeded
+from tori.machine import Emit
+
+
+class Pressure(IntEnum):
+    """How short the machine is of its scarcest resource."""
+
+    NONE = 0
+    HIGH = 1
+    SEVERE = 2
+
+
+class Threshold(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one resource, as fractions of what there is."""
+
+    upper: float
+    lower: float
+    severe: float
+    samples: int = 1
+    """Readings in a row that make a change: a spike is no pressure."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lower < self.upper <= self.severe or self.samples < 1:
+            raise BadSettings(
+                "a threshold needs 0 < lower < upper <= severe and samples >= 1.",
+                remedy=f"It has {self.lower}, {self.upper}, {self.severe} and {self.samples}.",
+            )
+
+
+DEFAULT_THRESHOLDS: Mapping[str, Threshold] = {
+    "cpu": Threshold(upper=0.80, lower=0.70, severe=0.97, samples=3),
+    "memory": Threshold(upper=0.85, lower=0.80, severe=0.95),
+    "disk": Threshold(upper=0.90, lower=0.88, severe=0.97),
+}
+"""CPU swings, so it needs three readings (15 s at the default interval); memory and disk do not come back by themselves."""
+
+_WORDS = {Pressure.HIGH: "warning", Pressure.SEVERE: "critical"}
+_PAYLOADS: dict[str, Any] = {"cpu": CPUPressure, "memory": MemoryPressure}
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """Stimulus: one reading a resource, as fractions of what there is."""
+
+    usage: dict[str, float]
+
+
+class PressureChanged(msgspec.Struct, frozen=True):
+    """Instruction, and a stimulus of the scheduler: the pressure of the whole machine."""
+
+    pressure: Pressure
+
+
+PressureInstruction: TypeAlias = Emit | PressureChanged
+
+
+class Gauge(msgspec.Struct):
+    """What the machine remembers of one resource."""
+
+    pressure: Pressure = Pressure.NONE
+    toward: Pressure = Pressure.NONE
+    """Where the last readings point."""
+    count: int = 0
+    """How many in a row."""
+    usage: float = 0.0
+
+
+class PressureMachine:
+    """Turns samples into events and one level for the scheduler. Resources without a threshold are ignored."""
+
+    def __init__(self, thresholds: Mapping[str, Threshold] | None = None) -> None:
+        self.thresholds = dict(DEFAULT_THRESHOLDS if thresholds is None else thresholds)
+        self.gauges: dict[str, Gauge] = {name: Gauge() for name in self.thresholds}
+
+    @property
+    def pressure(self) -> Pressure:
+        """Return the pressure of the scarcest resource."""
+        return max((gauge.pressure for gauge in self.gauges.values()), default=Pressure.NONE)
+
+    def handle(self, sample: Sample) -> list[PressureInstruction]:
+        """Return what follows from one sample: an event a resource that changed, and the new level if that changed."""
+        before = self.pressure
+        out: list[PressureInstruction] = []
+        for name, usage in sorted(sample.usage.items()):
+            if name in self.gauges:
+                out += self._read(name, usage)
+        if self.pressure is not before:
+            out.append(PressureChanged(self.pressure))
+        return out
+
+    def _read(self, name: str, usage: float) -> list[PressureInstruction]:
+        gauge, threshold = self.gauges[name], self.thresholds[name]
+        gauge.usage = usage
+        toward = _point(usage, threshold, gauge.pressure)
+        gauge.count = gauge.count + 1 if toward is gauge.toward else 1
+        gauge.toward = toward
+        if toward is gauge.pressure or gauge.count < threshold.samples:
+            return []
+        gauge.pressure = toward
+        if toward is Pressure.NONE:
+            return [Emit(ResourceRecovered(name, usage, threshold.lower, "normal"))]
+        limit = threshold.severe if toward is Pressure.SEVERE else threshold.upper
+        return [Emit(_PAYLOADS.get(name, ResourceThresholdExceeded)(name, usage, limit, _WORDS[toward]))]
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(self.gauges, order="sorted")
+
+    def restore(self, data: bytes) -> None:
+        """Replace the state by what ``snapshot`` returned; gauges of resources that are no longer watched are dropped."""
+        found = msgspec.msgpack.decode(data, type=dict[str, Gauge])
+        self.gauges = {name: found.get(name, Gauge()) for name in self.thresholds}
+
+    def validate(self) -> None:
+        """Raise AssertionError with the facts when an invariant does not hold."""
+        for name, gauge in self.gauges.items():
+            settled = gauge.toward is gauge.pressure or gauge.count < self.thresholds[name].samples
+            assert settled, f"{name}: {gauge} should have changed"
+
+
+def _point(usage: float, threshold: Threshold, present: Pressure) -> Pressure:
+    """Return where one reading points, given where the gauge is."""
+    if usage >= threshold.severe:
+        return Pressure.SEVERE
+    if usage >= threshold.upper:
+        return Pressure.HIGH
+    if usage < threshold.lower:
+        return Pressure.NONE
+    return min(present, Pressure.HIGH)

@@ -1,0 +1,181 @@
+"""Stimuli and instructions of the scheduler, and the private records that make its memory durable.
+
+A report names run and attempt, so that a late word about an attempt that is over cannot harm its successor.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from tori.machine import Emit, Tick
+from tori.resources.pressure import PressureChanged
+from tori.scheduler.spec import TaskSpec
+
+Version: TypeAlias = tuple[int, int]
+"""(incarnation of a module, version of its state): differs whenever the state may differ."""
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    run_id: str
+    attempt: int
+
+
+# -- stimuli: requests ---------------------------------------------------------------------------------------------
+
+
+class RunRequested(msgspec.Struct, frozen=True):
+    """Run a task now, changed or not. The same ``run_id`` asks once, however often it comes; empty = the scheduler names it."""
+
+    task_id: str
+    run_id: str = ""
+
+
+class CancelRequested(msgspec.Struct, frozen=True):
+    """Cancel a run that waits or is under way; one that ended is left as it is."""
+
+    run_id: str
+
+
+class PauseRequested(msgspec.Struct, frozen=True):
+    """Let a task's trigger rest, or begin nothing at all when ``task_id`` is empty. What runs goes on."""
+
+    task_id: str = ""
+
+
+class ResumeRequested(msgspec.Struct, frozen=True):
+    """End a pause. A task that was due meanwhile runs once."""
+
+    task_id: str = ""
+
+
+class DrainRequested(msgspec.Struct, frozen=True):
+    """The system stops: begin nothing more and cancel what is under way."""
+
+
+# -- stimuli: what happened to attempts ----------------------------------------------------------------------------
+
+
+class RunStarted(_Attempt, frozen=True):
+    """The attempt began."""
+
+
+class RunFinished(_Attempt, frozen=True):
+    """Its result was concluded.
+
+    ``covers``: by module, the version the result speaks for: the version at ``prepare``, plus the rises that concluding
+    this run itself made. Without it the versions known at admission count, which may cost one run more.
+    """
+
+    covers: dict[str, Version] = {}
+
+
+class RunFailed(_Attempt, frozen=True):
+    """It ended with an error, or could not begin; ``temporary``: trying again may help."""
+
+    error: str
+    temporary: bool
+
+
+class RunCancelled(_Attempt, frozen=True):
+    """It ended because it was cancelled."""
+
+
+class RunLost(_Attempt, frozen=True):
+    """Its process or node is gone, and certainly does not run any more."""
+
+    error: str = "the process that ran it is gone"
+
+
+# -- stimuli: the world --------------------------------------------------------------------------------------------
+
+
+class VersionMoved(msgspec.Struct, frozen=True):
+    """The state of a module changed."""
+
+    module: str
+    version: Version
+
+
+class ModuleAvailable(msgspec.Struct, frozen=True):
+    """A module can, or cannot, be worked with. Until told otherwise every module can."""
+
+    module: str
+    available: bool
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """Replay is over, life goes on: every run that was under way is checked for, every task is due when it would have been."""
+
+
+SchedulerStimulus: TypeAlias = (
+    Tick
+    | RunRequested
+    | CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | DrainRequested
+    | RunStarted
+    | RunFinished
+    | RunFailed
+    | RunCancelled
+    | RunLost
+    | VersionMoved
+    | ModuleAvailable
+    | PressureChanged
+    | Recovered
+)
+
+# -- private records -----------------------------------------------------------------------------------------------
+
+
+class RunQueued(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A run that was asked for waits."""
+
+    task_id: str
+    run_id: str
+
+
+class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Another attempt follows the one that failed."""
+
+    run_id: str
+    attempt: int
+    """The one that failed."""
+
+
+class TaskPaused(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A pause of a task, or of all (empty ``task_id``), began or ended."""
+
+    task_id: str
+    paused: bool
+
+
+SchedulerRecord: TypeAlias = RunQueued | RunRetrying | TaskPaused
+
+# -- instructions --------------------------------------------------------------------------------------------------
+
+
+class StartRun(_Attempt, frozen=True):
+    """Run an attempt; answer ``RunStarted`` and then how it ended."""
+
+    spec: TaskSpec
+
+
+class CancelRun(_Attempt, frozen=True):
+    """Make the attempt end, and answer how it did; ``force``: kill its process.
+
+    Comes again, with force, until there is an answer. After ``Recovered`` answer ``RunLost`` once it is certain that nothing runs.
+    """
+
+    force: bool = False
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """Write a private record, in the same commit unit as the events of this call; ``Scheduler.apply`` takes it at replay."""
+
+    record: SchedulerRecord
+
+
+SchedulerInstruction: TypeAlias = Emit | Keep | StartRun | CancelRun
