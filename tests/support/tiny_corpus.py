@@ -86,7 +86,8 @@ class Events:
     """Makes the events other modules would send; one id source, so ids rise."""
 
     def __init__(self) -> None:
-        self.ids = IdSource(source_suffix("reader", b"test"), VirtualClock().wall_ns)
+        self.clock = VirtualClock()
+        self.ids = IdSource(source_suffix("reader", b"test"), self.clock.wall_ns)
 
     def documents(self, documents: Iterable[Document], *, embedded: bool = True) -> Iterator[Event]:
         """Yield DocumentIngested for each document, then DocumentEmbedded."""
@@ -214,3 +215,17 @@ def rewired_table(table: Mapping[str, Mapping[str, float]], seed: int) -> dict[s
     for document_id, label in sorted(entries):
         twin.setdefault(label, {})[document_id] = 1.0
     return twin
+
+
+def circle(size: int = 48, window: int = 6) -> tuple[list[Document], dict[str, dict[str, float]]]:
+    """Return a planted hole: ``size`` documents around a circle, each sharing concepts with its neighbours only."""
+    documents = [
+        Document(
+            f"c{i:02d}",
+            f"station {_letters(i)}",
+            " and ".join(f"thing{_letters((i + k) % size)}" for k in range(window)),
+        )
+        for i in range(size)
+    ]
+    table = {f"thing{_letters(j)}": {f"c{(j - k) % size:02d}": 1.0 for k in range(window)} for j in range(size)}
+    return documents, table

@@ -13,7 +13,7 @@ from tori.modules.quotation import opening, quotation, stands
 def bridge_evidence(ends: Sequence[DocumentMeta], shared: Sequence[str], context: Context) -> tuple[Evidence, ...]:
     """Return one verbatim quotation for each of ``ends``, both around a shared term when one stands in both texts.
 
-    ``shared`` are labels, the rarest first. A text that holds none of them word for word is quoted by its opening.
+    ``shared`` are labels, the most telling first. A text that holds none of them word for word is quoted by its opening.
     """
     texts = [_text(end, context) for end in ends]
     common = [term for term in shared if all(stands(term, text) for text in texts)]

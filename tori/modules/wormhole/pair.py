@@ -97,8 +97,8 @@ def eligible_mask(
     return ~near
 
 
-def concept_cosine(counts: csr_array) -> NDArray[np.float32]:
-    """Return the cosine of (1 + log uses) x idf profiles, float32; a document without concepts is similar to none."""
+def concept_profiles(counts: csr_array) -> csr_array:
+    """Return (1 + log uses) x idf profiles as unit rows, float32; a document without concepts has an empty row."""
     import numpy as np
     from scipy.sparse import csr_array
 
@@ -109,8 +109,7 @@ def concept_cosine(counts: csr_array) -> NDArray[np.float32]:
     norms = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
     scale = np.where(norms > 0, 1.0 / np.maximum(norms, 1e-12), 0.0)
     data = data * np.repeat(scale, np.diff(counts.indptr))
-    unit = csr_array((data.astype(np.float32), counts.indices, counts.indptr), shape=counts.shape)
-    return np.asarray((unit @ unit.T).toarray(), dtype=np.float32)
+    return csr_array((data.astype(np.float32), counts.indices, counts.indptr), shape=counts.shape)
 
 
 def vector_cosine(ids: Sequence[str], vector_ids: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ class Pair(msgspec.Struct, array_like=True, frozen=True, gc=False):
     distance: float
     """Explicit links between them, or ``NOT_CONNECTED``."""
     shared: tuple[str, ...] = ()
-    """Labels of the concepts both hold, the rarest first."""
+    """Labels of concepts both hold, those that make them similar first: rare elsewhere, frequent in both."""
 
     @property
     def id(self) -> str:
@@ -88,6 +88,8 @@ class _Scene(NamedTuple):
     ids: list[str]
     labels: list[str]
     binary: csr_array
+    profiles: csr_array
+    """Unit tf-idf rows with the same entries as ``binary``."""
     eligible: NDArray[np.bool_]
     strength: NDArray[np.float32]
     neighbour: NDArray[np.bool_]
@@ -149,9 +151,11 @@ def _scene(corpus: Corpus, given: ScanInput, ids: list[str], labels: list[str], 
     binary = csr_array((ones, counts.indices, counts.indptr), shape=counts.shape)
     eligible = pairs.eligible_mask(documents, given.communities, settings.distance, settings.title_overlap)
     eligible &= ~pairs.overlap_mask(binary, settings.text_overlap, _COPY)
-    strength = pairs.similarity(pairs.concept_cosine(counts), pairs.vector_cosine(ids, *corpus.vector_matrix()))
+    profiles = pairs.concept_profiles(counts)
+    cosine = (profiles @ profiles.T).toarray()
+    strength = pairs.similarity(cosine, pairs.vector_cosine(ids, *corpus.vector_matrix()))
     neighbour = pairs.neighbour_mask(strength, eligible, settings.neighbours)
-    return _Scene(ids, labels, binary, eligible, strength, neighbour, pairs.link_graph(documents))
+    return _Scene(ids, labels, binary, profiles, eligible, strength, neighbour, pairs.link_graph(documents))
 
 
 def _p_matrix(tested: Tested, size: int) -> NDArray[np.float64]:
@@ -181,17 +185,24 @@ def _pairs(scene: _Scene, p_values: NDArray[np.float64], ends: Sequence[tuple[in
     sources = sorted({i for i, _ in ends})
     row_of = {i: k for k, i in enumerate(sources)}
     hops = shortest_path(scene.graph, unweighted=True, directed=False, indices=sources)
-    spread = np.bincount(scene.binary.indices, minlength=len(scene.labels))
-    indptr, indices = scene.binary.indptr, scene.binary.indices
     found = []
     for i, j in ends:
-        both = np.intersect1d(indices[indptr[i] : indptr[i + 1]], indices[indptr[j] : indptr[j + 1]])
-        rare = sorted((int(spread[k]), scene.labels[k]) for k in both.tolist())[:_SHARED]
         hop = float(hops[row_of[i], j])
         distance = hop if np.isfinite(hop) else NOT_CONNECTED
         strength, p_value = float(scene.strength[i, j]), float(p_values[i, j])
-        found.append(Pair(scene.ids[i], scene.ids[j], strength, p_value, distance, tuple(label for _, label in rare)))
+        found.append(Pair(scene.ids[i], scene.ids[j], strength, p_value, distance, _shared(scene, i, j)))
     return found
+
+
+def _shared(scene: _Scene, i: int, j: int) -> tuple[str, ...]:
+    """Return the labels that make two documents similar: by their share of the cosine, ties by label."""
+    import numpy as np
+
+    rows = [slice(scene.profiles.indptr[k], scene.profiles.indptr[k + 1]) for k in (i, j)]
+    both, at_i, at_j = np.intersect1d(*(scene.profiles.indices[r] for r in rows), return_indices=True)
+    share = scene.profiles.data[rows[0]][at_i] * scene.profiles.data[rows[1]][at_j]
+    ranked = sorted((-round(float(w), 6), scene.labels[k]) for w, k in zip(share, both.tolist(), strict=True))
+    return tuple(label for _, label in ranked[:_SHARED])
 
 
 def _capped(listed: Sequence[Pair], settings: WormholeSettings, rejected: frozenset[str]) -> list[Pair]:
