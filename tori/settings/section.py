@@ -1,0 +1,152 @@
+"""The sections and fields. The text under a field says why its default is what it is; its unit stands in the field.
+
+Only doors import this (pydantic takes 20 MB): actors are given ``Settings.plain()``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from tori.settings.describe import Row, rows
+from tori.settings.module import ModuleSettings
+
+MIB = 1 << 20
+
+
+def unit(name: str) -> Any:
+    """Return the annotation that states a field's unit."""
+    return Field(json_schema_extra={"unit": name})
+
+
+Seconds = Annotated[float, unit("s"), Field(gt=0, le=31_536_000)]
+Bytes = Annotated[int, unit("bytes")]
+Share = Annotated[float, unit("share of 1"), Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and nothing unknown gets in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class RaySettings(Section):
+    """The Ray cluster TORI starts or joins."""
+
+    address: Annotated[str, Field(pattern=r"^$|^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")] = ""
+    """host:port of a cluster to join. Empty = TORI starts one of its own, reachable from this machine only."""
+    cpus: Annotated[int, unit("CPUs"), Field(ge=0, le=4096)] = 0
+    """CPUs for scans; 0 = all. Modules take none: they mostly sleep."""
+    object_store_bytes: Annotated[Bytes, Field(ge=80 * MIB)] = 256 * MIB
+    """Snapshots and batches pass through it and leave soon; it is taken from memory only when used. 80 MiB is Ray's least."""
+    dashboard: bool = False
+    """Ray's own dashboard costs 290 MB and 1.4 % of a core when idle; Ray Jobs need it."""
+    auth: bool = True
+    """Whoever reaches Ray can run code as you, so it asks for the token in the home."""
+    start_timeout_s: Seconds = 60.0
+    """A start takes 2 s; a cold disk or a busy small machine much longer."""
+    stop_timeout_s: Seconds = 3.0
+    """Ray ends in 0.1 s when it is well; after this it is killed, which loses nothing: truth is in the journals."""
+
+
+class JournalSettings(Section):
+    """How events reach the disk."""
+
+    segment_size_bytes: Annotated[Bytes, Field(ge=1 * MIB, le=1024 * MIB)] = 32 * MIB
+    """Space is reserved a segment ahead for each of nine journals: 0.6 GB for a new mind. Larger ones roll less often."""
+    fallback_commit_s: Annotated[Seconds, Field(le=1.0)] = 0.002
+    """Events nobody waits for are synced this much later, ten small fdatasyncs' time: they share one."""
+    ack: Literal["disk", "os"] = "disk"
+    """``disk`` survives power loss and costs an fdatasync (0.2 ms) a batch; ``os`` survives only the death of processes."""
+
+
+class TaskSettings(Section):
+    """How often each periodic task is due. A scan is skipped while nothing it reads has changed."""
+
+    concept_selection_s: Seconds = 30.0
+    """Concepts of new documents should be on the map while they are still news."""
+    wormhole_scan_s: Seconds = 30.0
+    """The original's documents say 30 and 300 s; as nothing runs when nothing changed, the shorter costs little."""
+    alien_audit_s: Seconds = 60.0
+    """An alarm a minute late is early for a corpus that grows by the day."""
+    hierarchy_optimization_s: Seconds = 120.0
+    """A full map costs seconds on thousands of documents; new ones are placed at once, provisionally."""
+    scar_scan_s: Seconds = 120.0
+    """Gaps follow the map, so not oftener than it."""
+    memory_cleanup_s: Seconds = 180.0
+    """Threads close after years, not minutes."""
+    performance_metrics_s: Seconds = 10.0
+    """As often as Ray reports its own metrics."""
+    state_persistence_s: Seconds = 300.0
+    """A checkpoint only shortens a restart, by at most this much replay (seconds of work at 0.5 M events/s)."""
+
+    def intervals(self) -> dict[str, float]:
+        """Return the interval in seconds by task type."""
+        return {name.removesuffix("_s"): value for name, value in self}
+
+
+class LimitSettings(Section):
+    """What keeps one part from harming the others."""
+
+    concurrent_runs: Annotated[int, unit("runs"), Field(ge=1, le=1024)] = 16
+    """The original's limit; Ray's CPUs bound what really computes at a time."""
+    resource_check_s: Seconds = 5.0
+    """The original's; three readings above the limit make pressure, so 15 s: a spike is none."""
+    handler_timeout_s: Seconds = 30.0
+    """A handler takes microseconds: one that takes this long hangs, and its process is killed."""
+    retries: Annotated[int, unit("attempts after the first"), Field(ge=0, le=100)] = 3
+    """What fails four times with growing pauses fails for a reason that waiting does not remove."""
+    cpu_share: Share = 0.80
+    """Above it background work waits. It leaves a fifth of the machine to its owner."""
+    memory_share: Share = 0.85
+    """Above it background work waits, well before the kernel starts killing (Ray's own limit is 0.95)."""
+    disk_share: Share = 0.90
+    """Above it background work waits, while there is space left for everything under way."""
+    start_timeout_s: Seconds = 30.0
+    """A module starts in 0.6 s plus its replay from the last checkpoint."""
+    restarts: Annotated[int, unit("restarts a window"), Field(ge=0, le=1000)] = 5
+    """A module that fails oftener is degraded, and the others go on."""
+    restart_window_s: Seconds = 60.0
+    """Failures further apart than this have nothing to do with each other."""
+
+
+class CheckpointSettings(Section):
+    """Snapshots of every module's state; how often: ``tasks.state_persistence_s``."""
+
+    keep: Annotated[int, unit("checkpoints"), Field(ge=1, le=1000)] = 5
+    """Two would do against one corrupt checkpoint; five reach half an hour back for ``tori restore``."""
+
+
+class LogSettings(Section):
+    """What processes write to their log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """State changes and failures, nothing per event."""
+    json_lines: bool = True
+    """One JSON object a line, with the ids of event and correlation: logs can be joined with ``tori why``."""
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    home: Path
+    """Where state lives: journals, checkpoints, the record of the cluster. Set by --home or TORI_HOME only."""
+    ray: RaySettings = RaySettings()
+    journal: JournalSettings = JournalSettings()
+    modules: ModuleSettings = ModuleSettings()
+    tasks: TaskSettings = TaskSettings()
+    limits: LimitSettings = LimitSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    log: LogSettings = LogSettings()
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the same as plain JSON values, for actors (which do not import pydantic) and manifests."""
+        return self.model_dump(mode="json")
+
+    def describe(self) -> list[Row]:
+        """Return one row a setting: name, value, unit, default, origin and reason."""
+        return rows(self, self._origins)
