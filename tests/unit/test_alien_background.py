@@ -95,14 +95,30 @@ def test_outlying_cells_teach_the_share_but_not_the_noise() -> None:
 
 def test_calibration_leaves_valid_p_values_alone_and_tames_optimistic_ones() -> None:
     honest, optimistic = Calibration(), Calibration()
-    assert honest.exponent() == 1.0
+    assert honest.exponents().tolist() == [1.0] * 4
     uniform = np.random.default_rng(2).random(200_000)
-    honest.observe(uniform)
-    optimistic.observe(uniform**2)
-    assert honest.exponent() > 0.97
-    g = optimistic.exponent()
+    band = np.full(len(uniform), 2)
+    honest.observe(uniform, band)
+    optimistic.observe(uniform**2, band)
+    assert honest.exponents()[2] > 0.97
+    g = optimistic.exponents()[2]
     assert g == pytest.approx(0.5, abs=0.03)
     assert 0.0009 < ((uniform**2) ** g <= 0.001).mean() < 0.0016
+
+
+def test_calibration_is_the_conformal_p_value_at_its_level() -> None:
+    calibration = Calibration()
+    scores = np.array([0.008] * 40 + [0.5] * 959)
+    calibration.observe(scores, np.zeros(999, dtype=np.intp))
+    assert 0.01 ** calibration.exponents()[0] == pytest.approx((1 + 40) / (1 + 999))
+
+
+def test_bands_are_calibrated_apart() -> None:
+    calibration = Calibration()
+    calibration.observe(np.array([1e-4] * 50 + [0.9] * 50), np.array([0] * 50 + [1] * 50))
+    g = calibration.exponents()
+    assert g[0] < 1.0
+    assert g[1] == 1.0
 
 
 @given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=60))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tori.modules.alien.background import Background, Calibration, benjamini_hochberg, outlying
 from tori.modules.alien.episode import Alarm, Timeline, merge
 from tori.modules.alien.period import GRAINS, choose_grain, month_number
-from tori.modules.alien.record import AuditInput, AuditResult
+from tori.modules.alien.record import AuditInput, AuditResult, Subject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def audit(data: AuditInput, *, overdispersed: bool = True, calibrated: bool = Tr
     outcome = assess(timeline.holders, sizes, overdispersed=overdispersed, calibrated=calibrated)
     if not outcome.tested:
         reason = f"fewer than {PAST_MINIMUM} dated documents lie before the last period"
-    alarms = _reject(outcome)
+    alarms = _reject(outcome, subjects)
     background = "beta-binomial on the past" + (", overdispersed" if overdispersed else "")
     test = "conformally calibrated tail" if calibrated else "predictive tail"
     model = f"{background}; {test}; Benjamini-Hochberg at {FDR} over all cells"
@@ -110,8 +110,9 @@ def assess(
         hits = _dense(counts[t], len(holders))
         if background.documents >= PAST_MINIMUM:
             raw, z = background.surprise(hits, size, overdispersed=overdispersed)
-            p = raw ** calibration.exponent() if calibrated else raw
-            calibration.observe(raw)
+            band = background.bands()
+            p = raw ** calibration.exponents()[band] if calibrated else raw
+            calibration.observe(raw, band)
             tested += len(p)
             for s in np.flatnonzero(p <= ELEVATED).tolist():
                 past = int(background.count[s])
@@ -141,10 +142,18 @@ def _dense(counts: dict[int, int], subjects: int) -> Floats:
     return hits
 
 
-def _reject(outcome: Tested) -> list[Alarm]:
-    """Return the elevated cells as alarms, marked where the false discovery rate lets them speak."""
+def _reject(outcome: Tested, subjects: list[Subject]) -> list[Alarm]:
+    """Return the elevated cells as alarms, marked where the false discovery rate lets them speak.
+
+    Concepts and map nodes each get half of the error budget: Benjamini-Hochberg on p / w with weights that average 1 over
+    all tested cells (C. R. Genovese, K. Roeder and L. Wasserman, False discovery control with p-value weighting,
+    Biometrika 93, 2006). Otherwise a thousand concepts would drown the few communities.
+    """
     import numpy as np
 
-    p = np.array([cell[2] for cell in outcome.cells])
-    threshold = benjamini_hochberg(p, outcome.tested, FDR)
-    return [Alarm(*cell, rejected=cell[2] <= threshold) for cell in outcome.cells]
+    nodes = sum(s.scale > 0 for s in subjects)
+    shares = {True: nodes / len(subjects), False: 1 - nodes / len(subjects)}
+    weights = {is_node: 0.5 / share if 0 < share < 1 else 1.0 for is_node, share in shares.items()}
+    weighted = np.array([cell[2] / weights[subjects[cell[0]].scale > 0] for cell in outcome.cells])
+    threshold = benjamini_hochberg(weighted, outcome.tested, FDR)
+    return [Alarm(*cell, rejected=bool(w <= threshold)) for cell, w in zip(outcome.cells, weighted, strict=True)]

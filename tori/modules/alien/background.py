@@ -10,11 +10,12 @@ A subject stood in k of the n documents of its past; the next cell holds m docum
   Sum(x_j - m_j s)^2 against its exact expectation without replacement, shrunk towards the subjects of similar past
   count. Past cells with p <= OUTLYING teach the share, but not the noise. The reported p is the larger of the two, hence
   the guarantee above survives any estimate of rho.
-* *Conformal calibration.* The p-values of all past cells are the calibration scores: F(u) = (1 + #{p_j <= u}) / (1 + N)
-  is the split-conformal p-value of a cell that scores u (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random
-  World, 2005, ch. 2). Where at least CALIBRATION_MINIMUM past cells reach a level u and F(u) > u, every p is raised to p ** g,
-  g = min over levels of log F(u) / log u: equal to the conformal p-value at the worst level, with an exponential tail of
-  -log p beyond the ranks the past can resolve. g <= 1: calibration only ever makes an alarm harder.
+* *Conformal calibration.* The p-values of all past cells of subjects in the same band of past count are the calibration
+  scores: F(u) = (1 + #{p_j <= u}) / (1 + N) is the (Mondrian) split-conformal p-value of a cell that scores u (Vovk,
+  Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, ch. 2 and 4). Where at least CALIBRATION_MINIMUM past
+  cells reach a level u and F(u) > u, every p is raised to p ** g, g = min over levels of log F(u) / log u: equal to the
+  conformal p-value at the worst level, with an exponential tail of -log p beyond the ranks the past can resolve.
+  g <= 1: calibration only ever makes an alarm harder.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 OUTLYING = 0.01
 BANDS = (4, 16, 64)
 """Borders of past count between which subjects share their estimate of overdispersion."""
-LEVELS = (0.05, 0.01, 0.001)
+LEVELS = (0.05, OUTLYING)
+"""Where calibration compares; below OUTLYING the past holds departures rather than background."""
 CALIBRATION_MINIMUM = 5
 _SMALLEST = 1e-300
 
@@ -60,6 +62,12 @@ class Background:
         self.count += sign * hits
         self._moments += sign * cell
 
+    def bands(self) -> NDArray[np.intp]:
+        """Return the band of past count of every subject."""
+        import numpy as np
+
+        return np.digitize(self.count, BANDS)
+
     def overdispersion(self) -> Floats:
         """Return rho of every subject, in [0, 0.95]."""
         import numpy as np
@@ -71,7 +79,7 @@ class Background:
         excess = xx - 2 * share * mx + share**2 * mm - variance * (m * m - mm) / rest
         weight = np.maximum(variance * (m * (mm - m) - (mmm - mm)) / rest, 0.0)
         rho = np.zeros_like(share)
-        band = np.digitize(self.count, BANDS)
+        band = self.bands()
         for b in range(len(BANDS) + 1):
             members = band == b
             total = weight[members].sum()
@@ -134,23 +142,30 @@ def beta_binomial_tail(x: Floats, m: int, a: Floats, b: Floats) -> Floats:
 
 
 class Calibration:
-    """Counts how often past p-values fell below each level; bounded memory."""
+    """Counts, band by band of past count, how often past p-values fell below each level (Mondrian); bounded memory."""
 
     def __init__(self) -> None:
-        self.total = 0
-        self.below = dict.fromkeys(LEVELS, 0)
+        self.total = [0] * (len(BANDS) + 1)
+        self.below = [dict.fromkeys(LEVELS, 0) for _ in self.total]
 
-    def observe(self, p: Floats) -> None:
-        """Take the p-values of one cell of time into the past."""
-        self.total += len(p)
-        for level in LEVELS:
-            self.below[level] += int((p <= level).sum())
+    def observe(self, p: Floats, band: NDArray[np.intp]) -> None:
+        """Take the p-values of one cell of time, and the band of each subject, into the past."""
+        for b, below in enumerate(self.below):
+            members = p[band == b]
+            self.total[b] += len(members)
+            for level in LEVELS:
+                below[level] += int((members <= level).sum())
 
-    def exponent(self) -> float:
-        """Return g in (0, 1]: a calibrated p-value is p ** g."""
+    def exponents(self) -> Floats:
+        """Return g of each band, in (0, 1]: a calibrated p-value is p ** g."""
+        import numpy as np
+
+        return np.array([self._exponent(b) for b in range(len(self.total))])
+
+    def _exponent(self, band: int) -> float:
         g = 1.0
-        for level, below in self.below.items():
-            share = (1 + below) / (1 + self.total)
+        for level, below in self.below[band].items():
+            share = (1 + below) / (1 + self.total[band])
             if below >= CALIBRATION_MINIMUM and share > level:
                 g = min(g, math.log(share) / math.log(level))
         return max(g, 0.05)
