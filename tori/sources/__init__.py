@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from tori.sources.base import Refusal, Source
 from tori.sources.folder import KINDS, Folder
 from tori.sources.jsonl import JsonLines
 from tori.sources.python import (
-    DEMONSTRATION,
     STANDARD_LIBRARY,
     PythonDocumentation,
+    demonstration,
     installed_packages,
     standard_library,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "PythonDocumentation",
     "Refusal",
     "Source",
+    "demonstration",
     "installed_packages",
     "open_source",
     "standard_library",
@@ -50,7 +52,7 @@ def open_source(
         return _python(text, limit)
     for encoding in encodings:
         try:
-            b"".decode(encoding)
+            codecs.lookup(encoding)
         except LookupError as error:
             raise BadInput(f"there is no encoding {encoding!r}.", remedy="Name one such as utf-8 or cp1252.") from error
     path = Path(text).expanduser()
@@ -69,13 +71,11 @@ def open_source(
 def _python(spec: str, limit: int | None) -> Source:
     if limit is not None and limit < 1:
         raise BadInput(f"limit is {limit}.", remedy="Give at least 1 object a package.")
-    names = [n.strip() for n in spec.removeprefix(_PYTHON).split(",") if n.strip()] or [
-        STANDARD_LIBRARY,
-        *DEMONSTRATION,
-    ]
-    packages = standard_library() if STANDARD_LIBRARY in names else []
-    if _EVERYTHING in names:
-        packages += installed_packages()
+    names = [n.strip() for n in spec.removeprefix(_PYTHON).split(",") if n.strip()]
+    if not names:
+        packages = demonstration()
     else:
-        packages += installed_packages([n for n in names if n != STANDARD_LIBRARY])
+        packages = standard_library() if STANDARD_LIBRARY in names else []
+        chosen = None if _EVERYTHING in names else [n for n in names if n != STANDARD_LIBRARY]
+        packages += installed_packages(chosen)
     return PythonDocumentation(packages, name=spec, limit=limit)

@@ -67,25 +67,22 @@ class JsonLines(Source):
             self.position = raw.tell()
 
     def _walk(self, raw: IO[bytes], lines: IO[bytes]) -> Iterator[Document | Refusal]:
-        produced = 0
-        number = 0
+        produced = number = 0
+        most = LONGEST_LINE + LARGEST_RATIO * self.path.stat().st_size
         while line := lines.readline(LONGEST_LINE):
             number += 1
             produced += len(line)
             self.position = raw.tell()
             if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
                 yield self._refusal(number, f"longer than {LONGEST_LINE} bytes.", "Split the document.")
-                while line and not line.endswith(b"\n") and produced <= self._most_bytes():
+                while line and not line.endswith(b"\n") and produced <= most:
                     line = lines.readline(LONGEST_LINE)
                     produced += len(line)
             elif line.strip():
                 yield self._read(number, line)
-            if produced > self._most_bytes():
+            if produced > most:
                 yield self._refusal(number, "expands far beyond its size.", "Unpack it and look inside first.")
                 return
-
-    def _most_bytes(self) -> int:
-        return LONGEST_LINE + LARGEST_RATIO * self.path.stat().st_size
 
     def _read(self, number: int, line: bytes) -> Document | Refusal:
         try:

@@ -21,8 +21,14 @@ from tori.sources.base import LARGEST_TEXT_BYTES, Refusal, Source
 from tori.sources.docstring import Entry, Parsed, parse, resolved
 
 STANDARD_LIBRARY = "stdlib"
-DEMONSTRATION = ("msgspec", "numpy", "pydantic", "pydantic_settings", "ray", "rich", "scipy", "typer")
-"""Packages on every machine where TORI is installed: with the standard library the corpus of the demonstration."""
+DEMONSTRATION = tuple(
+    """aiohttp anyio attr attrs bm25s click cloudpickle cryptography filelock fsspec grpc huggingface_hub jsonschema
+    markdown_it msgspec multidict numpy opencensus packaging platformdirs prometheus_client psutil pydantic pydantic_core
+    pydantic_settings pygments ray referencing requests rich safetensors scipy smart_open tokenizers tqdm typer typing_extensions
+    urllib3 virtualenv wordllama yaml yarl""".split()
+)
+"""What TORI itself stands on, so it is on every machine where TORI is installed: with the standard library, the corpus
+of the demonstration (about 20,000 documented objects)."""
 SKIPPED_MODULES = frozenset(
     ["conftest", "extern", "externals", "idlelib", "idle_test", "lib2to3", "setup", "test", "tests", "third_party"]
     + ["thirdparty", "thirdparty_files", "turtledemo", "vendor", "vendored", "_vendor", "_vendored", "__pycache__"]
@@ -68,6 +74,11 @@ def standard_library() -> list[Package]:
     label = f"python:{STANDARD_LIBRARY} {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
     names = sorted(n for n in sys.stdlib_module_names if not n.startswith("_") and n not in SKIPPED_MODULES)
     return [p for p in (_on_disk(name, [root], label) for name in names) if p]
+
+
+def demonstration() -> list[Package]:
+    """Return the standard library and those of ``DEMONSTRATION`` that are installed here."""
+    return standard_library() + [p for p in installed_packages() if p.name in DEMONSTRATION]
 
 
 def installed_packages(names: Sequence[str] | None = None) -> list[Package]:

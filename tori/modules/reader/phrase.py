@@ -22,7 +22,7 @@ MOST_HEADINGS = 64
 MOST_ACRONYMS = 16
 LEAD_CHARACTERS = 1_200
 
-_TOKEN = re.compile(r"\w+(?:[-.'’]\w+)*\+{0,2}|\n\s*\n|[^\w\s]")
+_TOKEN = re.compile(r"\w+(?:[-.'’]\w+)*(?:\+\+)?|\n\s*\n|[^\w\s]")
 _ACRONYM = re.compile(r"\(([A-Z][A-Za-z0-9]{1,7}?)s?\)")
 _ADDRESS = re.compile(r"\.(?:org|com|net|io|edu|html?|txt|rst|md|gz|zip)$")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -51,8 +51,8 @@ def word_form(token: str) -> str:
     """Return ``token`` as it enters phrases: lower case unless it is an identifier or acronym; empty if it ends a run."""
     for tail in ("'s", "’s"):
         token = token.removesuffix(tail)
-    if token.endswith("_") and not token.startswith("__"):
-        token = token.strip("_")
+    if token.endswith("_") and not token.endswith("__"):
+        token = token.rstrip("_")
     lower = token.lower()
     if lower in STOP_WORDS or "'" in token or "’" in token or not _LETTER.search(token):
         return ""

@@ -28,11 +28,17 @@ LENGTH_BONUS = (1.0, 1.35, 1.5, 1.5)
 """Weight of a phrase of 1, 2, 3, 4 words."""
 MOST_COMMON_SHARE = 0.5
 """A phrase in more than this share of the documents says nothing of any (in a corpus of ``COMMON_FROM`` or more)."""
+MOST_COMMON_WORD_SHARE = 0.3
+"""The same for single words."""
 COMMON_FROM = 12
+LARGE_FROM = 100
+"""A corpus of so many documents says everything that matters more than once, so there:"""
 LEAST_USES = 4
-"""A phrase used less often in a corpus of ``COMMON_FROM`` or more documents is an accident, unless a title says it."""
+"""a phrase used less often is an accident, unless a title says it;"""
 LEAST_LONG_FREQUENCY = 3
-"""Documents that must hold a phrase of three or four words in such a corpus, unless a title says it."""
+"""so is a phrase of three or four words in fewer documents;"""
+LEAST_WORD_CHOOSERS = 3
+"""and a plain word (no identifier, no acronym) needs so many choosers."""
 ABSORBED_SHARE = 0.7
 HEADING_SHARE = 0.02
 """A heading of at least this share of the documents is the form of the corpus, not its matter ..."""
@@ -86,7 +92,7 @@ def select(table: Mapping[str, Candidates], *, with_links: bool = True) -> Selec
     for row, uses in zip(rows, counts, strict=True):
         proposals.update(_named(uses, {stands_for[p] for p in row.titled}, spread))
     form = _forms_of_the_corpus(rows, stands_for, spread)
-    kept = _unabsorbed({p for p, n in proposals.items() if n >= LEAST_CHOOSERS and p not in form}, spread)
+    kept = _unabsorbed({p for p, n in proposals.items() if spread.is_chosen(p, n) and p not in form}, spread)
     concepts = _found(kept, counts, stands_for, clear)
     links = _links(concepts, len(documents), clear, torn) if with_links else ()
     return Selection(documents, concepts, links)
@@ -117,9 +123,7 @@ class _Spread:
 
     def _judge(self, phrase: str) -> bool:
         words = phrase.split(" ")
-        if self.frequency[phrase] < LEAST_CHOOSERS or (
-            self.documents >= COMMON_FROM and self._is_extreme(phrase, words)
-        ):
+        if self.frequency[phrase] < LEAST_CHOOSERS or self._is_extreme(phrase, words):
             return False
         if self._people.are_named(words):
             return False
@@ -137,10 +141,17 @@ class _Spread:
         return self.npmi(phrase, words) >= LEAST_NPMI
 
     def _is_extreme(self, phrase: str, words: Sequence[str]) -> bool:
-        if self.frequency[phrase] > MOST_COMMON_SHARE * self.documents:
+        share = MOST_COMMON_WORD_SHARE if len(words) == 1 else MOST_COMMON_SHARE
+        if self.documents >= COMMON_FROM and self.frequency[phrase] > share * self.documents:
             return True
-        is_rare = self.uses[phrase] < LEAST_USES or (len(words) > 2 and self.frequency[phrase] < LEAST_LONG_FREQUENCY)
-        return is_rare and phrase not in self.titles
+        if self.documents < LARGE_FROM or phrase in self.titles:
+            return False
+        return self.uses[phrase] < LEAST_USES or (len(words) > 2 and self.frequency[phrase] < LEAST_LONG_FREQUENCY)
+
+    def is_chosen(self, phrase: str, choosers: int) -> bool:
+        """Return whether enough documents name ``phrase``."""
+        is_plain = self.documents >= LARGE_FROM and phrase.isalpha() and phrase.islower()
+        return choosers >= (LEAST_WORD_CHOOSERS if is_plain else LEAST_CHOOSERS)
 
     def npmi(self, phrase: str, words: Sequence[str]) -> float:
         """Return ln(p / prod p_i) / (-(n - 1) ln p), in [-1, 1]: pointwise mutual information of n words, normalised."""

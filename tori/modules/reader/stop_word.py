@@ -96,6 +96,12 @@ EDGE_WORDS = frozenset(
     first second third fourth candidate candidates collection continue convention enhancement hello leader obj precise
     preferred procedure recording self stable dynamic private range model block character
     portion resolution variant model models self cls lib stuff identification independent
+    convert converts override wrap load fail fails close present register emit submit fetch draw merge insert delete
+    append construct constructing iterate assign invoke execute initialize extract retrieve restore recognize succeed
+    ignore ignored print generate generated maximum minimum empty max min length size key base mode input output error data
+    list file function class module int str dict float bool count map access custom instances target info flag walk
+    jump weak safe break src func wrt ending submit exclude constraint customization customisation forward backward
+    settings limitation accessible display guide prefix negative positive series phase member team removal
     check checks checked checking compare compared copy find fix fixed include keep match name names named open
     opened build built pick place placed produce produced producing reach reached receive received reflect resolve
     resolved result save saved search select selected send share shared skip sort store stored test tested try wait
@@ -110,15 +116,19 @@ APPARATUS = frozenset(
     licence links notes-and-references post-history references references-and-footnotes resources revision-history
     revisions see-also sponsors table-of-contents thanks version-history contents candidates voter-roll
     complete-voter-roll active-python-core-developers election-results
-    attributes examples example methods notes other-parameters parameters raises receives returns warnings warns yields
+    attributes examples example methods other-parameters parameters raises receives returns warns yields
     """.split()
 )
 """Headings (words joined by hyphens) over text about the document or its form rather than its topic."""
 
-PARAMETER_HEADINGS = frozenset(
-    """args arguments attributes example examples keyword keywords methods notes note parameters params raises returns
-    return see-also todo usage warning warnings warns yields yield references other-parameters receives attention hint
-    tip important deprecated todo author authors
+LISTS = frozenset(
+    """args arguments attributes example examples keyword-args keyword-arguments keywords methods parameters params raises
+    returns return see-also yields yield other-parameters receives
     """.split()
 )
-"""Lines ending in a colon that open a list in a docstring (``Args:``)."""
+"""Lines ending in a colon over an indented list about form (``Args:``); the list says little of the topic."""
+
+REMARKS = frozenset(
+    "attention caution danger hint important note notes references tip todo usage warning warnings".split()
+)
+"""Lines ending in a colon that are headings all the same; what follows them is prose."""
