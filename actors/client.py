@@ -11,7 +11,7 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayS
 
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tori.errors import NotRunning, TemporaryError, ToriError, Unavailable
-from tori.modules.clients import Receipt
+from tori.events.document import Receipt
 
 PATIENCE_S = 60.0
 RETRY_S = 0.2

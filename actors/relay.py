@@ -8,10 +8,10 @@ from typing import Any
 
 from actors.module import ModuleActor, ShellConfig
 from tori.bus.transport import CHUNK_BYTES, chunks
+from tori.events.document import Receipt
 from tori.journal.archive import Archive
 from tori.journal.reader import JournalReader
 from tori.journal.view import event_rows, newest_rows, story_rows
-from tori.modules.clients import Receipt
 from tori.modules.open import journal_directory
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tori.errors import NotRunning
-from tori.modules.clients import Receipt
+from tori.events.document import Receipt
 
 BACKENDS = "tori.backends"
 
@@ -109,7 +109,9 @@ def load_backend(name: str = "ray") -> Backend:
     for entry in entry_points(group=BACKENDS, name=name):
         backend: Backend = entry.load()()
         return backend
-    raise NotRunning(f"no backend {name!r} is installed.", remedy="Install the whole distribution: pip install tori-orchestrator.")
+    raise NotRunning(
+        f"no backend {name!r} is installed.", remedy="Install the whole distribution: pip install tori-orchestrator."
+    )
 
 
 def home_of(settings: Any) -> Path:

@@ -10,8 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 
 from tori.client import SystemClient
-from tori.events.document import Document
-from tori.modules.clients import Receipt
+from tori.events.document import Document, Receipt
 from tori.sources import Refusal, Source
 
 BATCH_DOCUMENTS = 32

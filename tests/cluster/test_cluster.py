@@ -168,7 +168,9 @@ class TestLife:
         assert [p for p in lost.processes if is_alive(p)] == []
         assert found.is_alive
 
-    def test_two_homes_have_two_clusters_and_stopping_one_leaves_the_other(self, home: Path, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    def test_two_homes_have_two_clusters_and_stopping_one_leaves_the_other(
+        self, home: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
         second_home = tmp_path_factory.mktemp("second")
         first = cluster.start(home, LEAN)
         second = cluster.start(second_home, LEAN)

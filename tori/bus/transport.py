@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from tori.events.document import Receipt
 from tori.journal.follower import Readable
 from tori.journal.frame import HEADER_BYTES, encode_frame
 from tori.journal.frame import Frame as Draft
 from tori.journal.reader import FrameView
-from tori.modules.clients import Receipt
 
 CHUNK_BYTES = 90_000
 """Size of a live chunk: small enough for Ray to carry it inline."""

@@ -39,3 +39,12 @@ class Document(msgspec.Struct, frozen=True, array_like=True):
             (self.id, self.title, self.text, self.time_ns, self.thread, self.links, self.sections)
         )
         return hashlib.sha256(parts).digest()
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of a batch of documents."""
+
+    accepted: int
+    duplicates: int
+    refused: tuple[tuple[str, str], ...] = ()
+    """(document id, reason) of those that were not taken."""

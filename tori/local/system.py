@@ -21,14 +21,13 @@ from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
 from tori.errors import BadInput
-from tori.events.document import Document
+from tori.events.document import Document, Receipt
 from tori.journal.archive import Archive
 from tori.journal.follower import Readable
 from tori.journal.memory import MemoryJournal
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
 from tori.modules.base import Module
-from tori.modules.clients import Receipt
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.registry import FOLLOWS, FULL_PASS, START_ORDER, create_module
 

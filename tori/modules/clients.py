@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tori.errors import BadInput
-from tori.events.document import Document
+from tori.events.document import Document, Receipt
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested, SuggestionAccepted, SuggestionRejected
 from tori.events.system import ClientConnected, ClientDisconnected, ClientMessage, CustomEvent
@@ -27,15 +27,6 @@ class _State(msgspec.Struct, array_like=True):
     seen: list[tuple[str, bytes]]
     replaced: int
     duplicates: int
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What became of a batch of documents."""
-
-    accepted: int
-    duplicates: int
-    refused: tuple[tuple[str, str], ...] = ()
-    """(document id, reason) of those that were not taken."""
 
 
 class Clients(Module):
@@ -68,7 +59,9 @@ class Clients(Module):
         try:
             documents = _decoder.decode(data)
         except msgspec.DecodeError as error:
-            raise BadInput(f"a batch of documents does not decode: {error}.", remedy="Send msgpack of list[Document].") from error
+            raise BadInput(
+                f"a batch of documents does not decode: {error}.", remedy="Send msgpack of list[Document]."
+            ) from error
         facts: list[Fact] = []
         taken: dict[str, bytes] = {}
         refused: list[tuple[str, str]] = []
@@ -87,10 +80,18 @@ class Clients(Module):
         return facts, Receipt(len(facts), duplicates, tuple(refused))
 
     def _say(self, payload: Any, context: Context) -> tuple[Sequence[Fact], str]:
-        allowed = (ClientConnected, ClientDisconnected, ClientMessage, SuggestionAccepted, SuggestionRejected, CustomEvent)
+        allowed = (
+            ClientConnected,
+            ClientDisconnected,
+            ClientMessage,
+            SuggestionAccepted,
+            SuggestionRejected,
+            CustomEvent,
+        )
         if not isinstance(payload, allowed):
             raise BadInput(
-                f"a client cannot emit {type(payload).__name__}.", remedy=f"Allowed: {', '.join(t.__name__ for t in allowed)}."
+                f"a client cannot emit {type(payload).__name__}.",
+                remedy=f"Allowed: {', '.join(t.__name__ for t in allowed)}.",
             )
         event = context.event(payload)
         return [event], event.id.hex()
