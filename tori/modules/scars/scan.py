@@ -46,7 +46,8 @@ class Gap(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Chord distance at which it is filled."""
     p_value: float
     chord: tuple[str, str]
-    """The two members, not neighbours, that are closest: relating them would cut the loop most cheaply."""
+    """The two members that are closest of those that are neither neighbours nor linked: relating them cuts the loop
+    most cheaply."""
     shared: tuple[tuple[str, ...], ...] = ()
     """For each member, labels of concepts it shares with the next, the most telling first."""
     sides: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -100,6 +101,8 @@ class ScanResult(msgspec.Struct, array_like=True, frozen=True):
 class _Scene(NamedTuple):
     ids: list[str]
     labels: list[str]
+    links: frozenset[tuple[str, str]]
+    """Pairs of documents one of which names the other, smaller id first."""
     profiles: list[dict[int, float]]
     """For each document, {concept: (1 + log uses) x idf}."""
     points: NDArray[np.float64]
@@ -124,7 +127,7 @@ def scan(given: ScanInput) -> ScanResult:
     distance, kept = _complex(points, settings)
     found = loops(distance, cocycles=True)
     chance = _chance(binary, points, start, settings, rng)
-    scene = _Scene(ids, labels, _profiles(counts), points)
+    scene = _Scene(ids, labels, _links(corpus), _profiles(counts), points)
     allowed = max(1, int(settings.level * (settings.draws + 1) + 1e-9))
     least_wide = float(np.sort(chance, axis=1)[:, -allowed].max())
     gaps: list[Gap] = []
@@ -152,6 +155,10 @@ def _matrix(corpus: Corpus, settings: ScarSettings) -> tuple[list[str], list[str
     rows = np.sort(np.argsort(-sizes, kind="stable")[: min(settings.documents, int((sizes > 0).sum()))])
     labels = [corpus.concepts[concept_ids[k]].label for k in columns.tolist()]
     return [ids[i] for i in rows.tolist()], labels, counts[rows].tocsr()
+
+
+def _links(corpus: Corpus) -> frozenset[tuple[str, str]]:
+    return frozenset((min(d.id, x), max(d.id, x)) for d in corpus.documents.values() for x in d.links)
 
 
 def _profiles(counts: csr_array) -> list[dict[int, float]]:
@@ -208,8 +215,9 @@ def _gap(
     cycle = canonical_cycle([scene.ids[kept[m]] for m in members])
     count = len(cycle)
     pairs = [(i, j) for i in range(count) for j in range(i + 2, count) if (i, j) != (0, count - 1)]
-    i, j = min(pairs, key=lambda p: (float(distance[at[cycle[p[0]]], at[cycle[p[1]]]]), p))
-    chord = (cycle[i], cycle[j])
+    ends = [(cycle[i], cycle[j]) for i, j in pairs]
+    open_ends = [e for e in ends if (min(e), max(e)) not in scene.links] or ends
+    chord = min(open_ends, key=lambda e: (round(float(distance[at[e[0]], at[e[1]]]), 6), e))
     profile = {d: scene.profiles[k] for k, d in enumerate(scene.ids) if d in at}
     shared = tuple(
         _telling(scene, {k: w * profile[b][k] for k, w in profile[a].items() if k in profile[b]}, _SHARED)

@@ -12,8 +12,8 @@ class WormholeSettings(msgspec.Struct, array_like=True, frozen=True):
 
     fdr: float = 0.05
     """False discovery rate over all tested pairs (Benjamini-Hochberg)."""
-    threshold: float = 0.2
-    """Least strength of a bridge before feedback, 0..1. On the PEPs half of the explicitly linked pairs reach it."""
+    threshold: float = 0.25
+    """Least strength of a bridge before feedback, 0..1: on the PEPs half of the explicitly linked pairs reach it."""
     feedback_step: float = 0.005
     """How much one rejection raises, one acceptance lowers the threshold."""
     feedback_limit: float = 0.1
