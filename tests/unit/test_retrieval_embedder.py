@@ -50,6 +50,23 @@ def test_static_vector_is_the_mean_of_its_tokens() -> None:
     assert np.allclose(embedder.embed(["global interpreter lock"])[0], mean / np.linalg.norm(mean), atol=1e-5)
 
 
+def test_words_can_be_tokenized_one_by_one() -> None:
+    embedder = StaticEmbedder()
+    text = "PEP 703's ``--disable-gil`` build, naïve Ünïcode: 3.13t (x86_64)! 日本語 <0x0A> __init__.py"
+    whole = embedder._tokenizer.encode(text, add_special_tokens=False).ids
+    embedder.embed([text])
+    assert [i for word in text.split() for i in embedder._tokens[word]] == whole
+
+
+def test_the_memory_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "_MOST_WORDS", 2)
+    embedder = StaticEmbedder()
+    first = embedder.embed(["alpha beta gamma delta"])
+    embedder.embed(["epsilon"])
+    assert set(embedder._tokens) == {"epsilon"}
+    assert embedder.embed(["alpha beta gamma delta"]).tobytes() == first.tobytes()
+
+
 def test_empty_texts_share_one_fixed_vector() -> None:
     for embedder in (HashingEmbedder(8), get_embedder()):
         rows = embedder.embed(["", ""])

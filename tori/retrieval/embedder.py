@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _CHUNK = 512
 """Texts handled together; bounds the working memory of ``embed``."""
+_MOST_WORDS = 100_000
+"""Words whose tokens are remembered (about 20 MB); then it starts anew."""
 
 
 @runtime_checkable
@@ -62,6 +64,7 @@ class StaticEmbedder:
         self._tokenizer = Tokenizer.from_file(str(files[1]))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._tokens: dict[str, list[int]] = {}
 
     def embed(self, texts: list[str]) -> np.ndarray:
         import numpy as np
@@ -77,19 +80,31 @@ class StaticEmbedder:
         import numpy as np
         from scipy.sparse import csr_array
 
-        tokens = [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-        borders = np.zeros(len(texts) + 1, dtype=np.int64)
-        np.cumsum([len(t) for t in tokens], out=borders[1:])
-        flat = np.fromiter((i for t in tokens for i in t), dtype=np.int64, count=int(borders[-1]))
-        if not len(flat):
+        words = [text.split() for text in texts]
+        self._learn({w for held in words for w in held})
+        tokens = self._tokens
+        borders = [0]
+        flat: list[int] = []
+        for held in words:
+            for word in held:
+                flat += tokens[word]
+            borders.append(len(flat))
+        if not flat:
             return np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        np.clip(flat, 0, len(self._weights) - 1, out=flat)
-        used, columns = np.unique(flat, return_inverse=True)
-        counts = csr_array(
-            (np.ones(len(flat), dtype=np.float32), columns, borders), shape=(len(texts), len(used)), dtype=np.float32
-        )
+        numbers = np.minimum(np.asarray(flat, dtype=np.int64), len(self._weights) - 1)
+        used, columns = np.unique(numbers, return_inverse=True)
+        shape = (len(texts), len(used))
+        counts = csr_array((np.ones(len(flat), dtype=np.float32), columns, np.asarray(borders)), shape=shape)
         pooled: np.ndarray = counts @ self._weights[used].astype(np.float32)
         return pooled
+
+    def _learn(self, words: set[str]) -> None:
+        """Tokenize the words not met before. No token reaches across white space, so words can be taken one by one."""
+        if len(self._tokens) > _MOST_WORDS:
+            self._tokens.clear()
+        new = sorted(w for w in words if w not in self._tokens)
+        found = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
+        self._tokens.update(zip(new, (e.ids for e in found), strict=True))
 
 
 class HashingEmbedder:

@@ -23,14 +23,19 @@ def top_rows(scores: np.ndarray, limit: int, keys: np.ndarray | None = None) -> 
     return rows[order[:limit]]
 
 
-def reciprocal_rank(rankings: Sequence[tuple[np.ndarray, float]], size: int, k: int = RRF_K) -> np.ndarray:
-    """Return the fused score of rows 0..size-1: the sum over (ranking, weight) of weight / (k + rank), rank from 1.
+def reciprocal_rank(rankings: Sequence[tuple[np.ndarray, np.ndarray, float]], k: int = RRF_K) -> np.ndarray:
+    """Return the fused score of every row: the sum over (rows, scores, weight) of weight / (k + rank), rank from 1.
 
-    Cormack, Clarke & Buettcher, *Reciprocal rank fusion* (SIGIR 2009), there with k = 60.
+    ``scores`` are those of every row, ``rows`` the ones that take part, best first. Rows with equal scores share the
+    better rank, so what breaks ties has no say here. Cormack, Clarke & Buettcher, *Reciprocal rank fusion* (SIGIR
+    2009), there with k = 60.
     """
     import numpy as np
 
-    fused = np.zeros(size)
-    for rows, weight in rankings:
-        fused[rows] += weight / (k + np.arange(1, len(rows) + 1))
+    fused = np.zeros(len(rankings[0][1]))
+    for rows, scores, weight in rankings:
+        held = scores[rows]
+        ranks = np.arange(1, len(rows) + 1)
+        ranks[1:][held[1:] == held[:-1]] = 0
+        fused[rows] += weight / (k + np.maximum.accumulate(ranks))
     return fused

@@ -46,7 +46,7 @@ def _scaled(rows: csr_array, scale: np.ndarray) -> csr_array:
 
 
 def pagerank(
-    transposed: csr_array, seeds: np.ndarray, damping: float = 0.5, tolerance: float = 1e-6, most_steps: int = 60
+    transposed: csr_array, seeds: np.ndarray, damping: float = 0.5, tolerance: float = 1e-5, most_steps: int = 60
 ) -> np.ndarray:
     """Return the stationary distribution of a walk that restarts at ``seeds`` (>= 0, not all 0) with 1 - damping.
 

@@ -81,10 +81,14 @@ class LexicalIndex:
         found: np.ndarray | None = None
         for term in sorted(set(terms)):
             rows, _ = self._postings(term)
-            found = rows if found is None else found[np.isin(found, rows, assume_unique=True)]
+            found = rows if found is None else np.intersect1d(found, rows, assume_unique=True)
             if not len(found):
                 break
         return np.zeros(0, dtype=np.int32) if found is None else np.sort(found)
+
+    def alive(self) -> np.ndarray:
+        """Return a mask of the rows that were not removed."""
+        return self._state()[0]
 
     def idf(self, term: str) -> float:
         """Return the inverse document frequency of a term, > 0."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -121,15 +121,21 @@ def _cut(text: str, span: _Span) -> Iterator[_Span]:
         first = stop
 
 
-def _packed(spans: list[_Span]) -> Iterator[_Span]:
-    """Yield neighbours joined until each has ``LEAST_WORDS`` words, never beyond ``MOST_WORDS``."""
-    packed: list[_Span] = []
+def _packed(spans: list[_Span]) -> list[_Span]:
+    """Return neighbours joined until each has ``LEAST_WORDS`` words, then what is still short joined to the one before it.
+
+    Never beyond ``MOST_WORDS``: a short span remains only where both neighbours are too long for it.
+    """
+    packed = _merged(spans, lambda before, _: before < LEAST_WORDS)
+    return _merged(packed, lambda before, after: min(before, after) < LEAST_WORDS)
+
+
+def _merged(spans: list[_Span], wanted: Callable[[int, int], bool]) -> list[_Span]:
+    merged: list[_Span] = []
     for span in spans:
-        if packed and packed[-1].words < LEAST_WORDS and packed[-1].words + span.words <= MOST_WORDS:
-            packed[-1] = _Span(packed[-1].start, span.end, packed[-1].words + span.words)
+        words = merged[-1].words + span.words if merged else span.words
+        if merged and wanted(merged[-1].words, span.words) and words <= MOST_WORDS:
+            merged[-1] = _Span(merged[-1].start, span.end, words)
         else:
-            packed.append(span)
-    if len(packed) > 1 and packed[-1].words < LEAST_WORDS and packed[-2].words + packed[-1].words <= MOST_WORDS:
-        last = packed.pop()
-        packed[-1] = _Span(packed[-1].start, last.end, packed[-1].words + last.words)
-    yield from packed
+            merged.append(span)
+    return merged

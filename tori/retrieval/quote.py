@@ -62,5 +62,5 @@ def _bounded(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _prose(sentence: str) -> float:
     """Return the share of letters and white space, squared: low for tables, code and ruled lines."""
-    share = sum(c.isalpha() or c.isspace() for c in sentence) / len(sentence)
+    share = sum(c.isalpha() or c.isspace() for c in sentence) / max(len(sentence), 1)
     return share * share

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tori.events.envelope import Event
 from tori.events.mind import BraidDissolved, BraidFormed, ThreadAppended, ThreadClosed
-from tori.modules.base import Context
+from tori.modules.base import Context, Fact
 from tori.modules.braid.cleanup import CleanupResult, CrossingDraft, ThreadDraft, thread_of
-from tori.modules.braid.state import Crossing, Thread
+from tori.modules.braid.state import Crossing, StrengthsSettled, Thread
 from tori.modules.corpus import Corpus
 
 _MOST_CAUSES = 16
@@ -39,24 +39,25 @@ def thread_facts(
 
 def braid_facts(
     found: CleanupResult, standing: Mapping[str, Crossing], corpus: Corpus, context: Context
-) -> Iterator[Event]:
-    """Yield BraidDissolved for crossings that no longer hold or hold with another strength, then BraidFormed."""
+) -> Iterator[Fact]:
+    """Yield BraidDissolved for crossings that no longer hold, BraidFormed for new ones, a record for new strengths."""
     drafts = {c.id: c for c in found.crossings}
     documents = {t.id: t.document_ids for t in found.threads}
     for crossing in sorted(standing.values(), key=lambda c: c.id):
-        draft = drafts.get(crossing.id)
-        if draft is not None and draft.strength == crossing.strength:
-            continue
-        payload = BraidDissolved(crossing.id, crossing.thread_ids, crossing.concept_id, crossing.strength)
-        yield context.event(payload, key=crossing.id, causes=(crossing.event_id,))
+        if crossing.id not in drafts:
+            payload = BraidDissolved(crossing.id, crossing.thread_ids, crossing.concept_id, crossing.strength)
+            yield context.event(payload, key=crossing.id, causes=(crossing.event_id,))
+    moved = []
     for draft in found.crossings:
         crossing_now = standing.get(draft.id)
-        if crossing_now is not None and crossing_now.strength == draft.strength:
-            continue
-        causes = _causes(draft, documents, corpus)
+        if crossing_now is not None and crossing_now.strength != draft.strength:
+            moved.append((draft.id, draft.strength))
+        causes = _causes(draft, documents, corpus) if crossing_now is None else []
         if causes:
             formed = BraidFormed(draft.id, tuple(draft.thread_ids), draft.concept_id, draft.strength)
             yield context.event(formed, key=draft.id, causes=causes)
+    if moved:
+        yield StrengthsSettled(moved)
 
 
 def _causes(draft: CrossingDraft, documents: Mapping[str, list[str]], corpus: Corpus) -> list[bytes]:

@@ -25,14 +25,45 @@ _CONCEPT_SEED = 0.3
 """Restart mass of the concepts named in the question against that of the passages found."""
 
 
+class ConceptRows:
+    """In which passages each concept stands: passages of its sources that hold every term of its label. Kept up to date."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, np.ndarray] = {}
+        self.labels: dict[str, frozenset[str]] = {}
+
+    def update(self, corpus: Corpus, index: PassageIndex, documents: set[str], concepts: set[str]) -> None:
+        """Look again at the ``concepts`` that changed, and at those with a source among the ``documents`` that did."""
+        import numpy as np
+
+        for gone in self.rows.keys() - corpus.concepts.keys():
+            del self.rows[gone], self.labels[gone]
+        names = sorted(index.rows)
+        number = {d: i for i, d in enumerate(names)}
+        owner = np.zeros(len(index.passages), dtype=np.int64)
+        for document_id in names:
+            held = index.rows[document_id]
+            owner[held.start : held.stop] = number[document_id]
+        is_source = np.zeros(len(names), dtype=bool)
+        for concept_id, concept in corpus.concepts.items():
+            if concept_id in self.rows and concept_id not in concepts and documents.isdisjoint(concept.sources):
+                continue
+            label = frozenset(terms(concept.label))
+            sources = [number[s] for s in concept.sources if s in number]
+            is_source[sources] = True
+            rows = index.lexical.rows_with_all(label)
+            self.rows[concept_id] = rows[is_source[owner[rows]]]
+            self.labels[concept_id] = label
+            is_source[sources] = False
+
+
 class RecallGraph:
     """Nodes in canonical order: passages by (document id, start), then documents, then concepts, by id.
 
-    A passage and a concept are joined when the document is a source of the concept and the passage holds every term
-    of its label, weighted by the concept's idf over passages.
+    A passage and a concept that stands in it are joined with the weight of the concept's idf over passages.
     """
 
-    def __init__(self, corpus: Corpus, index: PassageIndex, bridges: Iterable[Bridge]) -> None:
+    def __init__(self, corpus: Corpus, index: PassageIndex, stands: ConceptRows, bridges: Iterable[Bridge]) -> None:
         import numpy as np
 
         self._documents = sorted(index.rows)
@@ -44,13 +75,13 @@ class RecallGraph:
         self._size = len(rows) + len(self._documents) + len(self.concept_ids)
         self._document_node = {d: len(rows) + i for i, d in enumerate(self._documents)}
         self._concept_base = len(rows) + len(self._documents)
-        self._labels: list[frozenset[str]] = [frozenset(terms(corpus.concepts[c].label)) for c in self.concept_ids]
+        self._labels: list[frozenset[str]] = [stands.labels[c] for c in self.concept_ids]
         self._by_term: dict[str, list[int]] = defaultdict(list)
         for number, label in enumerate(self._labels):
             if label:
                 self._by_term[min(label)].append(number)
         self._idf: np.ndarray = np.zeros(len(self.concept_ids))
-        self._holds = self._concept_edges(corpus, index)
+        self._holds = self._concept_edges(stands)
         kinds = [
             (self._holds, CONCEPT),
             (self._member_edges(index), MEMBER),
@@ -59,32 +90,16 @@ class RecallGraph:
         ]
         self._walk = transition(kinds)
 
-    def _concept_edges(self, corpus: Corpus, index: PassageIndex) -> csr_array:
+    def _concept_edges(self, stands: ConceptRows) -> csr_array:
         import numpy as np
 
-        heads: list[np.ndarray] = []
-        tails: list[np.ndarray] = []
-        values: list[np.ndarray] = []
-        document_number = {d: i for i, d in enumerate(self._documents)}
-        owner = np.zeros(len(index.passages), dtype=np.int64)
-        for number, document_id in enumerate(self._documents):
-            held = index.rows[document_id]
-            owner[held.start : held.stop] = number
-        is_source = np.zeros(len(self._documents), dtype=bool)
-        for number, concept_id in enumerate(self.concept_ids):
-            sources = [document_number[s] for s in corpus.concepts[concept_id].sources if s in document_number]
-            is_source[sources] = True
-            rows = index.lexical.rows_with_all(self._labels[number])
-            rows = rows[is_source[owner[rows]]]
-            is_source[sources] = False
-            idf = float(np.log1p(len(self._rows) / max(len(rows), 1)))
-            self._idf[number] = idf
-            heads.append(self._node_of_row[rows])
-            tails.append(np.full(len(rows), self._concept_base + number))
-            values.append(np.full(len(rows), idf))
-        return self._symmetric(
-            np.concatenate([*heads, []]), np.concatenate([*tails, []]), np.concatenate([*values, []])
-        )
+        none = np.zeros(0, dtype=np.int64)
+        held = [stands.rows[c] for c in self.concept_ids]
+        counts = np.asarray([len(rows) for rows in held], dtype=np.int64)
+        self._idf = np.log1p(len(self._rows) / np.maximum(counts, 1))
+        heads = self._node_of_row[np.concatenate([none, *held])]
+        tails = np.repeat(self._concept_base + np.arange(len(held)), counts)
+        return self._symmetric(heads, tails, np.repeat(self._idf, counts))
 
     def _member_edges(self, index: PassageIndex) -> csr_array:
         import numpy as np
@@ -120,20 +135,20 @@ class RecallGraph:
         held = frozenset(question_terms)
         return sorted(n for term in held for n in self._by_term.get(term, ()) if self._labels[n] <= held)
 
-    def ranking(self, question: Question, fused: np.ndarray, limit: int, keys: np.ndarray) -> np.ndarray:
-        """Return passage rows by personalised PageRank from the best fused passages and the concepts of the question."""
+    def scores(self, question: Question, fused: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Return the PageRank of every row, personalised to the best fused passages and the concepts of the question."""
         import numpy as np
 
+        scores = np.zeros(len(self._node_of_row))
         seeds = np.zeros(self._size)
         best = top_rows(fused.round(12), _SEED_PASSAGES, keys)
+        if not len(best):
+            return scores
         seeds[self._node_of_row[best]] = fused[best]
         named = self.concepts_in(question.terms)
-        if named and seeds.sum() > 0:
+        if named:
             mass = self._idf[named] / self._idf[named].sum()
             seeds[self._concept_base + np.asarray(named)] = _CONCEPT_SEED * seeds.sum() * mass
-        if seeds.sum() <= 0:
-            return np.zeros(0, dtype=np.int64)
         rank = pagerank(self._walk, seeds)
-        scores = np.zeros(len(self._node_of_row))
-        scores[self._rows] = rank[: len(self._rows)].round(12)
-        return top_rows(scores, limit, keys)
+        scores[self._rows] = rank[: len(self._rows)].round(9)
+        return scores

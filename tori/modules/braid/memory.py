@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tori.modules.braid.graph import RecallGraph
+from tori.modules.braid.graph import ConceptRows, RecallGraph
 from tori.modules.braid.recall import Hit, PassageIndex, Question, Source, fuse, gather
 from tori.modules.braid.settings import YEAR_NS, BraidSettings
 from tori.modules.braid.state import Bridge, unpack
@@ -33,7 +33,10 @@ class Recall:
         self._index: PassageIndex | None = None
         self._graph: RecallGraph | None = None
         self._presence: dict[str, float] | None = None
+        self._stands = ConceptRows()
         self._pending: set[str] = set()
+        self._changed_documents: set[str] = set()
+        self._changed_concepts: set[str] = set()
 
     @property
     def is_built(self) -> bool:
@@ -48,10 +51,17 @@ class Recall:
         """Note that a document is new or was replaced."""
         if self._index is not None:
             self._pending.add(document_id)
+            self._changed_documents.add(document_id)
+        self.graph_changed()
+
+    def concept_changed(self, concept_id: str) -> None:
+        """Note that a concept was added, modified or removed."""
+        if self._index is not None:
+            self._changed_concepts.add(concept_id)
         self.graph_changed()
 
     def graph_changed(self) -> None:
-        """Note that concepts, links or bridges changed."""
+        """Note that something PageRank walks over changed."""
         self._graph = None
         self._presence = None
 
@@ -59,6 +69,7 @@ class Recall:
         """Return the passage index, brought up to date."""
         if self._index is None or self._index.is_wasteful:
             self._index = PassageIndex(get_embedder())
+            self._stands = ConceptRows()
             self._pending = set(self._texts)
         if self._pending:
             self._index.put(self._sources(sorted(self._pending)))
@@ -74,8 +85,10 @@ class Recall:
         """Return the graph PageRank walks, brought up to date."""
         index = self.index()
         if self._graph is None:
+            self._stands.update(self._corpus, index, self._changed_documents, self._changed_concepts)
+            self._changed_documents, self._changed_concepts = set(), set()
             bridges = [self._bridges[i] for i in sorted(self._bridges)]
-            self._graph = RecallGraph(self._corpus, index, bridges)
+            self._graph = RecallGraph(self._corpus, index, self._stands, bridges)
         return self._graph
 
     def presence(self) -> dict[str, float]:

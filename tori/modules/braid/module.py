@@ -26,7 +26,7 @@ from tori.modules.braid.cleanup import CleanupInput, CleanupResult, clean, threa
 from tori.modules.braid.difference import braid_facts, thread_facts
 from tori.modules.braid.memory import Recall
 from tori.modules.braid.settings import BraidSettings
-from tori.modules.braid.state import Bridge, Crossing, State, Thread, date_of, pack
+from tori.modules.braid.state import Bridge, Crossing, State, StrengthsSettled, Thread, date_of, pack
 from tori.modules.braid.view import BraidView
 from tori.modules.corpus import Corpus
 
@@ -38,11 +38,12 @@ class Braid(Module):
     """Threads of documents in time, their crossings at rare concepts, and recall with quotations.
 
     Memory: packed texts (about a third of their size, at most ``BraidSettings.text_bytes``), a few hundred bytes a
-    document, thread and crossing; once something was asked, about 2.5 kB a passage for the index.
+    document, thread and crossing; once something was asked, about 3 kB a passage for the index.
     """
 
     name = "braid"
     inputs = (DocumentIngested, ConceptAdded, ConceptModified, ConceptRemoved, WormholeCreated, WormholeRemoved)
+    records = StrengthsSettled
     tasks = (_TASK,)
 
     def __init__(self, settings: BraidSettings | None = None) -> None:
@@ -97,13 +98,19 @@ class Braid(Module):
         return facts
 
     def apply(self, fact: Fact) -> None:
-        assert isinstance(fact, Event)
+        if isinstance(fact, StrengthsSettled):
+            for braid_id, strength in fact.strengths:
+                self.crossings[braid_id] = msgspec.structs.replace(self.crossings[braid_id], strength=strength)
+        elif isinstance(fact, Event):
+            self._apply_event(fact)
+
+    def _apply_event(self, fact: Event) -> None:
         payload = fact.payload
         if self.corpus.apply(fact):
             if isinstance(payload, DocumentIngested):
                 self._keep_text(payload)
-            else:
-                self.recall.graph_changed()
+            elif isinstance(payload, ConceptAdded | ConceptModified | ConceptRemoved):
+                self.recall.concept_changed(payload.concept_id)
         elif isinstance(payload, ThreadCreated | ThreadAppended | ThreadClosed):
             self._apply_thread(fact.id, payload)
         elif isinstance(payload, BraidFormed):

@@ -61,7 +61,7 @@ class PassageIndex:
     """Passages of documents, lexically and densely indexed; a document can be put again or dropped at any time.
 
     Title and section stand in the indexed text of every passage: the largest single gain there is (SCIENCE).
-    Memory a passage of 150 words: about 2.5 kB (512 bytes of vector, 12 bytes a term, offsets).
+    Memory a passage of 150 words: about 3 kB (1 kB of vector, 12 bytes a term, offsets).
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -125,31 +125,32 @@ class PassageIndex:
         """Return ``text`` as terms and vector."""
         return Question(terms(text), self.embedder.embed([text])[0])
 
-    def lexical_ranking(self, question: Question, limit: int) -> np.ndarray:
-        """Return the rows BM25 finds, best first."""
-        return top_rows(self.lexical.scores(question.terms).round(9), limit, self.keys())
+    def lexical_scores(self, question: Question) -> np.ndarray:
+        """Return the BM25 score of every row."""
+        return self.lexical.scores(question.terms).round(9)
 
-    def dense_ranking(self, question: Question, limit: int) -> np.ndarray:
-        """Return the rows with the highest cosine, best first."""
+    def dense_scores(self, question: Question) -> np.ndarray:
+        """Return the cosine of every row; 0 for dropped ones."""
         scores = self.dense.scores(question.vector)
         scores[~self.lexical.alive()] = 0.0
-        return top_rows(scores, limit, self.keys())
+        return scores.round(6)
 
 
 def fuse(
     index: PassageIndex, question: Question, settings: BraidSettings, graph: RecallGraph | None = None
 ) -> np.ndarray:
     """Return the fused score of every row; ``graph`` adds the PageRank ranking."""
-    limit = settings.candidates
+    limit, keys = settings.candidates, index.keys()
+    lexical, dense = index.lexical_scores(question), index.dense_scores(question)
     rankings = [
-        (index.lexical_ranking(question, limit), 1.0),
-        (index.dense_ranking(question, limit), settings.dense_weight),
+        (top_rows(lexical, limit, keys), lexical, 1.0),
+        (top_rows(dense, limit, keys), dense, settings.dense_weight),
     ]
-    fused = reciprocal_rank(rankings, len(index.passages))
+    fused = reciprocal_rank(rankings)
     if graph is None or settings.graph_weight <= 0:
         return fused
-    ranked = graph.ranking(question, fused, limit, index.keys())
-    fused += reciprocal_rank([(ranked, settings.graph_weight)], len(index.passages))
+    walked = graph.scores(question, fused, keys)
+    fused += reciprocal_rank([(top_rows(walked, limit, keys), walked, settings.graph_weight)])
     return fused
 
 

@@ -44,6 +44,12 @@ class Bridge(msgspec.Struct, array_like=True, frozen=True):
     strength: float
 
 
+class StrengthsSettled(msgspec.Struct, array_like=True, tag=1):
+    """Private record of a pass: new strengths of crossings that stand as they were. Every document moves them a little."""
+
+    strengths: list[tuple[str, float]]
+
+
 class State(msgspec.Struct, array_like=True):
     """The whole state, every list sorted by id."""
 
