@@ -55,9 +55,14 @@ def test_files_are_named_after_what_they_hold() -> None:
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_shell_methods_are_thin() -> None:
     """Warn only: a shell that decodes, calls and executes fits in 12 lines; one that does not deserves a look."""
+    thick = []
     for path in python_files("actors"):
         classes = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)]
         methods = {id(method) for node in classes for method in node.body if isinstance(method, _Function)}
-        for node, length in functions(path):
-            if id(node) in methods and length > SHELL_METHOD_LINES:
-                warnings.warn(f"{place(path, node.lineno)} {node.name}: {length} lines", UserWarning, stacklevel=1)
+        thick += [
+            f"{place(path, node.lineno)} {node.name} ({length})"
+            for node, length in functions(path)
+            if id(node) in methods and length > SHELL_METHOD_LINES
+        ]
+    if thick:
+        warnings.warn(f"methods over {SHELL_METHOD_LINES} lines: {', '.join(thick)}", UserWarning, stacklevel=1)
