@@ -1,0 +1,1 @@
+"""Checkpoints: snapshots of modules on disk, each verified before it is believed."""
