@@ -85,3 +85,8 @@ def test_the_gate_is_make_test() -> None:
     commands = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert commands == ["set -eu", 'cd "$(dirname "$0")/.."', "exec make test </dev/null"]
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_wheel_holds_the_two_packages() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert tool["hatch"]["build"]["targets"]["wheel"] == {"packages": ["tori", "actors"]}
