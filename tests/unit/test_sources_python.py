@@ -15,8 +15,10 @@ from tori.sources.docstring import parse
 from tori.sources.python import Package, demonstration
 
 FILES = {
-    "__init__.py": '"""A package of shapes.\n\nSee shapes.round and shapes.nowhere."""\nfrom ._area import area, _hidden\nfrom .round import *\n',
-    "_area.py": '__all__ = ["area"]\nfrom ._deep import helper\ndef area(shape, /, unit="m2", *, exact=True, **more):\n    "The area of a shape."\n'
+    "__init__.py": '"""A package of shapes.\n\nSee shapes.round and shapes.nowhere."""\n'
+    "from ._area import area, _hidden\nfrom .round import *\n",
+    "_area.py": '__all__ = ["area"]\nfrom ._deep import helper\n'
+    'def area(shape, /, unit="m2", *, exact=True, **more):\n    "The area of a shape."\n'
     'def _hidden(): "hidden"\n',
     "_deep.py": 'def helper(): "Helps."\n',
     "round.py": '"""Round things."""\nimport math\nfrom . import _deep\nfrom ._deep import *\n'
@@ -91,7 +93,8 @@ def test_long_signatures_and_odd_defaults_are_shortened() -> None:
 
 
 def test_relative_imports_and_written_exports() -> None:
-    source = b"from .. import a\nfrom ..b import c as d\nfrom ....too import far\n__all__ = ['x']\n__all__ += ['y', 'z']\n__all__: list = ['w']"
+    source = b"from .. import a\nfrom ..b import c as d\nfrom ....too import far\n"
+    source += b"__all__ = ['x']\n__all__ += ['y', 'z']\n__all__: list = ['w']"
     parsed = parse(source, "p.q.r", is_package=False)
     assert parsed.taken == [("p", "a", "a"), ("p.b", "c", "d")]
     assert parsed.imported == {"p", "p.a", "p.b", "p.b.c"}

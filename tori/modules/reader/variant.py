@@ -83,4 +83,4 @@ def clear_acronyms(
 
 def _stem(long: str) -> str:
     key = spelling_key(long)
-    return singulars(key)[-1] if singulars(key) else key
+    return (singulars(key) or [key])[0]
