@@ -52,7 +52,7 @@ class RayBackend:
             raise NotRunning(f"no TORI runs in {home_of(settings)}.", remedy="Start it with tori up.")
         cluster.connect(info)
         client = RayClient()
-        client.pid()
+        client.check()
         return client
 
     def place(self, settings: Any, address: str | None) -> Place | None:

@@ -132,6 +132,10 @@ class RayClient:
         found: dict[str, Any] = self._call("restore", checkpoint_id)
         return found
 
+    def check(self) -> None:
+        """Raise NotRunning unless the cluster has an orchestrator."""
+        self._orchestrator()
+
     def wait_ready(self, timeout_s: float) -> dict[str, Any]:
         """Return once every module runs; raises Unavailable with what does not."""
         found: dict[str, Any] = self._call("ready", timeout_s)

@@ -147,7 +147,9 @@ class Conductor:
         try:
             self._clear(name)
             handle = self._create(name, incarnation)
-            ray.get(handle.ready.remote(), timeout=self.lifecycle.options.start_timeout_s)
+            found = ray.get(handle.ready.remote(), timeout=self.lifecycle.options.start_timeout_s)
+            if found["events"]:
+                self._emit(*found["events"])
         except Exception as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, JournalDamaged):
@@ -169,16 +171,13 @@ class Conductor:
                     raise
                 time.sleep(0.02)
 
-    def _snapshot(self, name: str) -> bytes | None:
-        """Return the hot snapshot from the object store when it is still there."""
+    def _snapshot(self, name: str) -> Any:
+        """Return the ref of the hot snapshot when the object store still has it; the value never passes through here."""
         ref = self._hot.get(name)
         if ref is None:
             return None
-        try:
-            found: bytes = ray.get(ref, timeout=2.0)
-        except RayError:
-            return None
-        return found
+        ready, _ = ray.wait([ref], timeout=0.5, fetch_local=False)
+        return ref if ready else None
 
     def _clear(self, name: str) -> None:
         with contextlib.suppress(ValueError, RayError):

@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from actors.cast import CLIENTS
 from actors.checkpoints import Checkpoints
 from actors.conductor import Conductor
+from actors.measure import Metrics
 from actors.module import ShellConfig
 from actors.runs import Runs
 from actors.settle import Quiesce
@@ -24,7 +25,8 @@ from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
 from tori.modules.registry import START_ORDER
 from tori.orchestrator import signal as sig
-from tori.orchestrator.lifecycle import Lifecycle, LifecycleOptions
+from tori.orchestrator.lifecycle import Lifecycle
+from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 
 VIEW_TIMEOUT_S = 5.0
@@ -47,11 +49,22 @@ class Control:
             starts_at_once=len(START_ORDER) + 1,
         )
         self._lifecycle = Lifecycle(self._clock, options)
-        self._checkpoints = Checkpoints(home, settings, self._module_handles, self._ledger, self.emit, self._hot)
+        self._checkpoints = Checkpoints(
+            home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot
+        )
         self._conductor = Conductor(
             self._lifecycle, self._shell_config, self._clock, self.emit, self._checkpoints.save_last, self._hot
         )
-        self._runs = Runs(settings, self._clock, self._module_handles, self.emit, self._checkpoints.take, self._ledger)
+        self._metrics = Metrics(self.status, self.emit)
+        self._runs = Runs(
+            home,
+            settings,
+            self._clock,
+            self._module_handles,
+            self._ledger,
+            self._checkpoints.take,
+            self._metrics.collect,
+        )
         self._refs_routed = 0
         self._started = time.monotonic()
         self._first_ref: float | None = None
@@ -194,7 +207,7 @@ class Control:
         states = self._lifecycle.states()
         views = self._gather(handles, "view")
         summaries = self._gather(handles, "query", "summary", {}, SUMMARY_TIMEOUT_S)
-        modules = []
+        modules: list[dict[str, Any]] = []
         for name in self._lifecycle.modules:
             view = views.get(name)
             modules.append(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from actors.snapshot import decode_snapshot, newest_snapshot
+from actors.snapshot import Origin, decode_host, find_snapshot
 from tori.digest import section_digest
 from tori.journal.archive import Archive
-from tori.modules.host import HostSnapshot
+from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import LoopView, ModuleLoop
 from tori.modules.open import input_directories, open_host
 
@@ -31,6 +31,15 @@ class ShellConfig(msgspec.Struct, frozen=True):
     start_timeout_s: float = 30.0
 
 
+class Conclusion(msgspec.Struct, frozen=True):
+    """What concluding a scan did."""
+
+    emitted: int
+    incarnation: int
+    covers: int
+    """Version of the module's state that the result speaks for."""
+
+
 class ModuleActor:
     """A module with its loop. Threads of the actor only wait on the loop."""
 
@@ -39,6 +48,8 @@ class ModuleActor:
         self.home = Path(config.home)
 
         self._replacing = False
+        self._origin = Origin(None)
+        self._prepared: dict[str, int] = {}
         self.loop = self._open(snapshot)
         self.loop.start()
 
@@ -47,7 +58,8 @@ class ModuleActor:
         config = self.config
 
         def load(name: str) -> HostSnapshot | None:
-            return decode_snapshot(snapshot) if exactly else newest_snapshot(self.home, name, snapshot)
+            self._origin = Origin(decode_host(snapshot)) if exactly else find_snapshot(self.home, name, snapshot)
+            return self._origin.snapshot
 
         return ModuleLoop(
             config.name,
@@ -61,7 +73,12 @@ class ModuleActor:
     def ready(self) -> dict[str, Any]:
         """Return the pid and the view once the module has recovered."""
         view = self.loop.wait_ready(self.config.start_timeout_s)
-        return {"pid": os.getpid(), "incarnation": self.config.incarnation, "view": view}
+        return {
+            "pid": os.getpid(),
+            "incarnation": self.config.incarnation,
+            "view": view,
+            "events": self._origin.events,
+        }
 
     def watch(self) -> None:
         """Return when the module was stopped; raises when its loop died. The caller learns of a killed process by the same call."""
@@ -75,6 +92,10 @@ class ModuleActor:
     def view(self) -> LoopView:
         return self.loop.view
 
+    def version(self) -> tuple[int, int]:
+        """Return (incarnation, version of the state): differs whenever the state may differ."""
+        return self.config.incarnation, self.loop.view.version
+
     def settle(self) -> LoopView:
         """Return a view taken between two batches: exact, for termination detection."""
         self.loop.call(lambda host: None)
@@ -87,10 +108,29 @@ class ModuleActor:
         return self.loop.call(lambda host: host.command(name, arguments))
 
     def prepare(self, task: str) -> bytes:
-        return self.loop.call(lambda host: host.module.prepare(task))
+        """Return the immutable input of a scan, and remember which version of the state it speaks for."""
 
-    def conclude(self, task: str, result: bytes) -> int:
-        return self.loop.call(lambda host: host.conclude(task, result))
+        def work(host: ModuleHost) -> bytes:
+            self._prepared[task] = host.counters.version
+            return host.module.prepare(task)
+
+        return self.loop.call(work)
+
+    def conclude(self, task: str, result: bytes) -> Conclusion:
+        """Turn a scan's result into facts."""
+
+        def work(host: ModuleHost) -> Conclusion:
+            before = host.counters.version
+            emitted = host.conclude(task, result)
+            covers = self._prepared.get(task, before) + host.counters.version - before
+            return Conclusion(emitted, self.config.incarnation, covers)
+
+        return self.loop.call(work)
+
+    def prepare_targets(self, targets: Sequence[Any], seed: int) -> bytes:
+        """Return the input of a fuzz run over shadow copies of other modules (the fuzzing module only)."""
+        plan: bytes = self.loop.call(lambda host: host.module.prepare_targets(targets, seed))  # type: ignore[attr-defined]
+        return plan
 
     def section(self) -> str | None:
         """Return the digest of the module's section."""

@@ -9,6 +9,8 @@ from typing import Any
 from actors.module import ModuleActor, ShellConfig
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.events.document import Receipt
+from tori.events.envelope import Event
+from tori.events.mind import DocumentIngested
 from tori.journal.archive import Archive
 from tori.journal.reader import JournalReader
 from tori.journal.view import event_rows, newest_rows, story_rows
@@ -42,6 +44,12 @@ class RelayActor(ModuleActor):
         """Return events after ``offsets`` (journal to offset; a missing journal begins at its end) and the offsets reached."""
         with self._archive_lock:
             return event_rows(self._archive, offsets, count, types)
+
+    def sample(self, documents: int) -> list[Event]:
+        """Return the newest documents, for checks on shadow copies."""
+        with self._archive_lock:
+            newest = self._archive.newest("clients", documents * 2)
+        return [e.event for e in newest if isinstance(e.event.payload, DocumentIngested)][-documents:]
 
     def frames(self, journal: str, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
         """Yield the durable frames of a journal of this node from an offset on; call it with ``num_returns="streaming"``."""

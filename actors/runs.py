@@ -1,16 +1,299 @@
+"""Executes what the scheduler decides: attempts run in threads that wait on Ray tasks and answer with a stimulus.
+
+One thread feeds the machine. Before each ``Tick`` it looks at every module's version, so what is due is skipped when nothing
+it reads has changed, and an idle system is asleep between looks.
+"""
+
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
-from actors.scan import scan
+import msgspec
+import ray
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from tori.resources.probe import Probe
+
+from actors.fuzz import fuzz
+from actors.module import Conclusion
+from actors.scan import start_scan
+from tori.clock import Clock
+from tori.errors import BadInput, PermanentError, ToriError, Unavailable
+from tori.events.system import SystemStarted, TaskCancelled, TaskCompleted, TaskFailed, TaskStarted
+from tori.journal.reader import JournalReader
+from tori.journal.unit import units
+from tori.machine import Emit, Tick
+from tori.modules.loop import ModuleLoop
+from tori.modules.open import journal_directory
+from tori.modules.registry import START_ORDER
+from tori.resources.pressure import PressureMachine
+from tori.scheduler import signal as sig
+from tori.scheduler.admission import SlotPolicy
+from tori.scheduler.machine import Scheduler
+from tori.scheduler.spec import Priority, TaskSpec, default_specs
+from tori.scheduler.trigger import DemandTrigger
+
+LOOK_TIMEOUT_S = 2.0
+HOLD_TIMEOUT_S = 300.0
+LONGEST_WAIT_S = 3600.0
+FUZZ = "concept_fuzz_test"
+_FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled)
 
 
 class Runs:
-    def __init__(self, settings, clock, handles, emit, checkpoint, ledger): self._handles=handles
-    def start(self): pass
-    def stop(self): pass
+    """The scheduler machine with its threads."""
+
+    def __init__(
+        self,
+        home: Path,
+        settings: Mapping[str, Any],
+        clock: Clock,
+        handles: Callable[[], Mapping[str, Any]],
+        ledger: ModuleLoop,
+        take_checkpoint: Callable[[], Any],
+        collect_metrics: Callable[[], None],
+    ) -> None:
+        intervals = {k.removesuffix("_s"): v for k, v in settings["tasks"].items()}
+        fuzz_spec = TaskSpec(
+            task_id=FUZZ, task_type=FUZZ, module="fuzzing", trigger=DemandTrigger(), priority=Priority.BACKGROUND
+        )
+        specs = (*default_specs(START_ORDER, intervals), fuzz_spec)
+        self.scheduler = Scheduler(specs, clock, admission=SlotPolicy(settings["limits"]["concurrent_runs"]))
+        self._home = home
+        self._clock = clock
+        self._handles = handles
+        self._ledger = ledger
+        self._house: dict[str, Callable[[], Any]] = {
+            "state_persistence": take_checkpoint,
+            "performance_metrics": collect_metrics,
+        }
+        self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
+        self._attempts: dict[str, tuple[int, Any]] = {}
+        self._pool = ThreadPoolExecutor(settings["limits"]["concurrent_runs"], thread_name_prefix="tori-run")
+        self._ended = threading.Event()
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="tori-scheduler", daemon=True)
+        self._hold = threading.Lock()
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Remember what ran before, then begin."""
+        self._replay()
+        self._execute(self.scheduler.handle(sig.Recovered()))
+        self._thread.start()
+
+    def _replay(self) -> None:
+        reader = JournalReader(journal_directory(self._home, "orchestrator"))
+        decoder = msgspec.msgpack.Decoder(list[sig.SchedulerRecord])
+        try:
+            for unit in units(reader, reader.first_offset(), reader.limit()):
+                for record in unit.records(decoder):
+                    self.scheduler.apply(record, 0)
+                for event in unit.events:
+                    if isinstance(event.payload, _FACTS):
+                        self.scheduler.apply(event.payload, event.time_ns)
+        finally:
+            reader.close()
+
+    def stop(self) -> None:
+        """Begin nothing more; what runs is cancelled."""
+        with contextlib.suppress(Unavailable):
+            self._ask(sig.DrainRequested())
+        self._ended.set()
+        self._tell(Tick())
+
+    def _tell(self, stimulus: Any) -> None:
+        self._stimuli.put((stimulus, None, []))
+
+    def _ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
+        done, errors = threading.Event(), list[BaseException]()
+        self._stimuli.put((stimulus, done, errors))
+        if not done.wait(timeout_s):
+            raise Unavailable(f"the scheduler did not answer in {timeout_s:.0f} s.", remedy="Try again.")
+        if errors:
+            raise errors[0]
+
+    def _run(self) -> None:
+        try:
+            while not self._ended.is_set():
+                self._turn()
+        except BaseException as error:
+            if not self._ended.is_set():
+                self.failure = error
+
+    def _turn(self) -> None:
+        wake_ns = self.scheduler.wake_ns
+        wait_s = LONGEST_WAIT_S if wake_ns is None else max(0.0, (wake_ns - self._clock.monotonic_ns()) / 1e9)
+        try:
+            stimulus, done, errors = self._stimuli.get(timeout=wait_s)
+        except queue.Empty:
+            stimulus, done, errors = Tick(), None, []
+        if isinstance(stimulus, Tick):
+            self._look()
+        try:
+            self._execute(self.scheduler.handle(stimulus))
+        except ToriError as error:
+            errors.append(error)
+        if done is not None:
+            done.set()
+
+    def _look(self) -> None:
+        """Tell the machine which modules' states have changed, if anything is due."""
+        wake_ns = self.scheduler.wake_ns
+        if wake_ns is None or wake_ns > self._clock.monotonic_ns():
+            return
+        refs = {name: handle.version.remote() for name, handle in self._handles().items()}
+        for name, ref in refs.items():
+            try:
+                self._execute(self.scheduler.handle(sig.VersionMoved(name, ray.get(ref, timeout=LOOK_TIMEOUT_S))))
+            except RayError:
+                continue
+
+    # -- instructions ------------------------------------------------------------------------------------------
+
+    def _execute(self, instructions: list[Any]) -> None:
+        facts: list[Any] = []
+        for instruction in instructions:
+            if isinstance(instruction, (Emit, sig.Keep)):
+                facts.append(instruction)
+                continue
+            self._commit(facts)
+            facts = []
+            if isinstance(instruction, sig.StartRun):
+                self._pool.submit(self._attempt, instruction)
+            else:
+                self._cancel(instruction)
+        self._commit(facts)
+
+    def _commit(self, facts: list[Any]) -> None:
+        """Write events and private records of the machine as one durable unit of the orchestrator's journal."""
+        if facts:
+            events = [(f.payload, f.key) for f in facts if isinstance(f, Emit)]
+            records = [f.record for f in facts if isinstance(f, sig.Keep)]
+            self._ledger.call(lambda host: host.emit_with(records, events))
+
+    def _attempt(self, order: sig.StartRun) -> None:
+        run_id, attempt = order.run_id, order.attempt
+        self._tell(sig.RunStarted(run_id, attempt))
+        try:
+            covers = self._work(order)
+        except TaskCancelledError:
+            outcome: Any = sig.RunCancelled(run_id, attempt)
+        except Exception as error:
+            cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
+            text = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:500]
+            temporary = not isinstance(cause, PermanentError)
+            outcome = sig.RunFailed(run_id, attempt, f"{type(cause).__name__}: {text}", temporary)
+        else:
+            outcome = sig.RunFinished(run_id, attempt, covers)
+        self._attempts.pop(run_id, None)
+        self._tell(outcome)
+
+    def _work(self, order: sig.StartRun) -> dict[str, tuple[int, int]]:
+        spec = order.spec
+        if spec.task_type in self._house:
+            self._house[spec.task_type]()
+            return {}
+        handle = self._handles().get(spec.module)
+        if handle is None:
+            raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
+        if spec.task_type == FUZZ:
+            result = fuzz(self._handles())
+        else:
+            resources = spec.resources
+            result = start_scan(
+                handle, spec.module, spec.task_type, num_cpus=resources.num_cpus, memory=resources.memory_bytes
+            )
+        self._attempts[order.run_id] = (order.attempt, result)
+        concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, result))
+        return {spec.module: (concluded.incarnation, concluded.covers)}
+
+    def _cancel(self, order: sig.CancelRun) -> None:
+        """End an attempt; one that this process does not know is certainly gone with the process that knew it."""
+        known = self._attempts.get(order.run_id)
+        if known is None or known[0] != order.attempt:
+            if self.scheduler.run(order.run_id).ending == "lost":
+                self._tell(sig.RunLost(order.run_id, order.attempt))
+            return
+        with contextlib.suppress(RayError, ValueError):
+            ray.cancel(known[1], force=order.force)
+
+    # -- for the orchestrator ----------------------------------------------------------------------------------
+
+    def scan_now(self, module: str, task: str) -> int:
+        """Run one scan outside the schedule; return how many events it made."""
+        handle = self._handles()[module]
+        concluded: Conclusion = ray.get(handle.conclude.remote(task, start_scan(handle, module, task)))
+        return concluded.emitted
+
     @contextlib.contextmanager
-    def held(self): yield
-    def scan_now(self, module, task): return scan(self._handles()[module], module, task)
-    def tasks(self): return []
-    def set_paused(self, *, paused): pass
+    def held(self) -> Iterator[None]:
+        """Hold every scan of the schedule: none begins inside, and those under way have ended."""
+        with self._hold:
+            try:
+                for module in START_ORDER:
+                    self._ask(sig.ModuleAvailable(module, available=False))
+                self._await_scans()
+                yield
+            finally:
+                for module in START_ORDER:
+                    self._tell(sig.ModuleAvailable(module, available=True))
+
+    def _await_scans(self) -> None:
+        deadline = time.monotonic() + HOLD_TIMEOUT_S
+        while any(run.is_active and self.scheduler.specs[run.task_id].module for run in self.scheduler.runs()):
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    "a scan under way does not end.", remedy="Cancel it: tori task list, tori task cancel."
+                )
+            time.sleep(0.05)
+
+    def request(self, task: str) -> dict[str, Any]:
+        """Run a task now."""
+        if task not in self.scheduler.specs:
+            raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(self.scheduler.specs)}.")
+        run_id = f"{task}-{self._clock.wall_ns():x}"
+        self._ask(sig.RunRequested(task, run_id))
+        return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
+
+    def cancel(self, run_id: str) -> dict[str, Any]:
+        """Cancel a run."""
+        self._ask(sig.CancelRequested(run_id))
+        return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
+
+    def set_paused(self, *, paused: bool) -> None:
+        """Rest, or go on, as a whole."""
+        self._ask(sig.PauseRequested() if paused else sig.ResumeRequested())
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return every task: interval, when it is due, counts, what holds it."""
+        holds = dict(self.scheduler.holds())
+        now = self._clock.monotonic_ns()
+        rows = []
+        for spec in self.scheduler.specs.values():
+            task = self.scheduler.task(spec.task_id)
+            counts = task.counts
+            last = next((r for r in reversed(self.scheduler.runs()) if r.task_id == spec.task_id), None)
+            rows.append(
+                {
+                    "task_id": spec.task_id,
+                    "module": spec.module or "orchestrator",
+                    "priority": spec.priority.name.lower(),
+                    "interval_s": getattr(spec.trigger, "interval_s", None),
+                    "due_in_s": None if task.next_due_ns is None else round((task.next_due_ns - now) / 1e9, 1),
+                    "runs": sum(n for k, n in counts.items() if not k.startswith("skipped")),
+                    "skipped": sum(n for k, n in counts.items() if k.startswith("skipped")),
+                    "counts": dict(counts),
+                    "paused": task.is_paused,
+                    "last_state": None if last is None else str(last.state),
+                    "held_by": holds.get(task.run_id),
+                }
+            )
+        return rows

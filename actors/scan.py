@@ -23,10 +23,3 @@ def start_scan(handle: Any, module: str, task: str, *, num_cpus: float = SCAN_CP
         options["memory"] = memory
     remote = ray.remote(**options)(run_scan)
     return remote.remote(module, task, handle.prepare.remote(task))
-
-
-def scan(handle: Any, module: str, task: str) -> int:
-    """Run one scan to its end; return how many events it made."""
-    result = start_scan(handle, module, task)
-    found: int = ray.get(handle.conclude.remote(task, result))
-    return found

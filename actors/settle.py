@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ray
@@ -39,9 +40,10 @@ class Quiesce:
         self._insist("settling", self.settle)
         for module, task in FULL_PASS:
             if module in self._handles():
-                self._insist(f"{module}: {task}", lambda m=module, t=task: self._scan(m, t))
+                self._insist(f"{module}: {task}", partial(self._scan, module, task))
                 self._insist(f"settling after {task}", self.settle)
-        return self._insist("digest", self.sections)
+        sections: dict[str, str] = self._insist("digest", self.sections)
+        return sections
 
     def _insist(self, step: str, work: Callable[[], Any]) -> Any:
         self._say(step)

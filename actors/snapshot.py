@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
+from tori.checkpoint.report import corrupted, recovered
+from tori.checkpoint.store import CheckpointStore
+from tori.events.system import CheckpointLoaded
 from tori.modules.host import HostSnapshot
 
+FOLDER = "checkpoints"
 
-def decode_snapshot(data: bytes | None) -> HostSnapshot | None:
+
+class Origin(NamedTuple):
+    """A snapshot and the events that tell how it was found."""
+
+    snapshot: HostSnapshot | None
+    events: tuple[msgspec.Struct, ...] = ()
+
+
+def decode_host(data: bytes | None) -> HostSnapshot | None:
     """Return the snapshot in ``data``, or None when there is none or it does not decode."""
     if data is None:
         return None
@@ -19,6 +32,19 @@ def decode_snapshot(data: bytes | None) -> HostSnapshot | None:
         return None
 
 
-def newest_snapshot(home: Path, name: str, hot: bytes | None) -> HostSnapshot | None:
-    """Return the snapshot furthest along in the module's own journal; both are only short cuts for the journal."""
-    return decode_snapshot(hot)
+def find_snapshot(home: Path, name: str, hot: bytes | None) -> Origin:
+    """Return the snapshot furthest along in the module's own journal; both are only short cuts for the journal.
+
+    What is damaged on disk is quarantined, told, and passed over.
+    """
+    warm = decode_host(hot)
+    if warm is not None:
+        return Origin(warm, (CheckpointLoaded("object-store", (name,), len(hot or b"")),))
+    stored, problems = CheckpointStore(home / FOLDER).newest(name)
+    told: tuple[msgspec.Struct, ...] = tuple(corrupted(p) for p in problems)
+    if problems:
+        told += (recovered(problems, name),)
+    cold = decode_host(stored.data) if stored is not None else None
+    if cold is not None and stored is not None:
+        told += (CheckpointLoaded("disk", (name,), len(stored.data)),)
+    return Origin(cold, told)

@@ -20,7 +20,8 @@ def compose(client: SystemClient, questions: list[str] | None = None, limit: int
     for name, (module, _) in FINDINGS.items():
         found[name] = client.query(module, name, {"limit": limit})
     found["answers"] = [
-        {"question": q, "answers": client.query("braid", "ask", {"question": q, "top": 3})["answers"]} for q in questions or []
+        {"question": q, "answers": client.query("braid", "ask", {"question": q, "top": 3})["answers"]}
+        for q in questions or []
     ]
     found["runs"] = client.tasks()["runs"]
     return found

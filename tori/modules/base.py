@@ -47,9 +47,7 @@ class Context:
         self._read = read
         self.correlation_id = correlation_id
 
-    def event(
-        self, payload: Any, *, key: str = "", causes: Sequence[bytes] = (), correlation_id: bytes = b""
-    ) -> Event:
+    def event(self, payload: Any, *, key: str = "", causes: Sequence[bytes] = (), correlation_id: bytes = b"") -> Event:
         """Return a new event around ``payload``; its id can be used as a cause at once."""
         return Event(self._ids.next(), payload, key, correlation_id or self.correlation_id, tuple(causes))
 
@@ -103,7 +101,9 @@ class Module(ABC):
 
     def prepare(self, task: str) -> bytes:
         """Return the immutable input of a scan for ``task``."""
-        raise BadInput(f"module {self.name} has no task {task!r}.", remedy=f"It has: {', '.join(self.tasks) or 'none'}.")
+        raise BadInput(
+            f"module {self.name} has no task {task!r}.", remedy=f"It has: {', '.join(self.tasks) or 'none'}."
+        )
 
     @classmethod
     def run(cls, task: str, data: bytes) -> bytes:

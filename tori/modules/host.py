@@ -28,6 +28,8 @@ class Writable(Protocol):
     """What a host needs of its own journal's writer, on disk or in memory."""
 
     name: str
+    journal_id: bytes
+    epoch: int
     recovered: Tail
     next_sequence: int
 
@@ -50,6 +52,11 @@ class HostSnapshot(msgspec.Struct, array_like=True):
     last_time_ns: int = 0
     events: int = 0
     """Events the journal held below ``offset``."""
+    journal_id: bytes = b""
+    epoch: int = 0
+    sequence: int = 0
+    consumed: int = 0
+    """Inputs handled by the process that took it; tells whether anything happened since."""
 
 
 class Counters(msgspec.Struct):
@@ -86,7 +93,8 @@ class ModuleHost:
         self._clock = clock
         self._read_event = read_event
         self._context_of_frames = FrameContext(module.name)
-        self._record_decoder = msgspec.msgpack.Decoder(list[module.records]) if module.records is not None else None
+        records: Any = module.records
+        self.record_decoder = None if records is None else msgspec.msgpack.Decoder(list[records])
         self._tags = tags_of(module.inputs)
         self._type_bits = sum(1 << t for t in self._tags)
         self._readers = {reader.name: reader for reader in inputs}
@@ -117,8 +125,8 @@ class ModuleHost:
         for run in unit.runs:
             for frame in self._replayed_frames(run):
                 self._apply_inputs(frame.events)
-        if self._record_decoder is not None:
-            for record in unit.records(self._record_decoder):
+        if self.record_decoder is not None:
+            for record in unit.records(self.record_decoder):
                 self.module.apply(record)
         events = unit.events
         for event in events:
@@ -218,6 +226,11 @@ class ModuleHost:
         context = self._context()
         self.commit([context.event(p) for p in payloads])
 
+    def emit_with(self, records: Sequence[Any], payloads: Sequence[tuple[Any, str]]) -> None:
+        """Write private records and events (payload, key) of a machine as one unit."""
+        context = self._context()
+        self.commit([*records, *(context.event(payload, key=key) for payload, key in payloads)])
+
     def conclude(self, task: str, result: bytes) -> int:
         """Turn a scan's result into facts; return how many events that made."""
         before = self.counters.emitted
@@ -237,6 +250,10 @@ class ModuleHost:
             self.module.snapshot(),
             self._ids.last_ns,
             self.counters.events,
+            self.journal.journal_id,
+            self.journal.epoch,
+            self.journal.next_sequence,
+            self.counters.consumed,
         )
 
     def lags(self) -> dict[str, int]:

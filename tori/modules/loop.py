@@ -41,6 +41,8 @@ class LoopView(msgspec.Struct, frozen=True):
     late_wakes: int = 0
     busy_s: float = 0.0
     paused: bool = False
+    offset: int = 0
+    """Written offset of the module's own journal."""
 
 
 class ModuleLoop:
@@ -133,6 +135,7 @@ class ModuleLoop:
             self._sleeper.late_wakes,
             self._busy_s,
             self._paused,
+            host.journal.written_offset,
         )
 
     def _fail_waiters(self) -> None:

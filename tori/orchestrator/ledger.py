@@ -15,6 +15,7 @@ import msgspec
 from tori.events import mind, system
 from tori.events.envelope import Event
 from tori.modules.base import Context, Fact, Module
+from tori.scheduler.signal import SchedulerRecord
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
@@ -113,6 +114,7 @@ class Ledger(Module):
     """Keeps runs, problems, findings, module states and the last value of every metric, all bounded."""
 
     name = "orchestrator"
+    records = SchedulerRecord
     inputs = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
 
     def __init__(self) -> None:
@@ -146,7 +148,12 @@ class Ledger(Module):
             self.findings.append((fact.id, fact.type))
 
     def _apply_task(self, event: Event, payload: Any) -> None:
-        state = {"TaskStarted": "running", "TaskCompleted": "succeeded", "TaskFailed": "failed", "TaskCancelled": "cancelled"}
+        state = {
+            "TaskStarted": "running",
+            "TaskCompleted": "succeeded",
+            "TaskFailed": "failed",
+            "TaskCancelled": "cancelled",
+        }
         old = self.runs.pop(payload.run_id, None)
         started_ns = old.started_ns if old is not None else event.time_ns
         self.runs[payload.run_id] = RunLine(

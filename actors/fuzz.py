@@ -1,0 +1,38 @@
+"""A fuzz run over shadow copies of the live modules: snapshots and a sample of events go in, findings come out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import ray
+
+from actors.cast import CLIENTS
+from actors.scan import run_scan
+from tori.modules.fuzzing.target import FuzzTarget
+from tori.modules.host import HostSnapshot
+from tori.modules.registry import FULL_PASS, PATHS, module_class
+
+SAMPLED_DOCUMENTS = 16
+
+
+def fuzz(handles: Mapping[str, Any]) -> Any:
+    """Return the ref of the findings; the seed follows from the states, so a run can be repeated."""
+    names = [name for name, _ in FULL_PASS if name in handles]
+    snapshots = ray.get([handles[name].snapshot.remote() for name in names])
+    events = ray.get(handles[CLIENTS].sample.remote(SAMPLED_DOCUMENTS))
+    seed = int.from_bytes(hashlib.sha256(b"".join(snapshots)).digest()[:4], "big")
+    targets = [
+        FuzzTarget(
+            name,
+            PATHS[name],
+            msgspec.msgpack.decode(data, type=HostSnapshot).state,
+            tuple(e for e in events if isinstance(e.payload, module_class(name).inputs)),
+        )
+        for name, data in zip(names, snapshots, strict=True)
+    ]
+    plan = handles["fuzzing"].prepare_targets.remote(targets, seed)
+    remote = ray.remote(num_cpus=1, name="fuzzing.concept_fuzz_test", max_retries=0)(run_scan)
+    return remote.remote("fuzzing", "concept_fuzz_test", plan)
