@@ -163,7 +163,7 @@ def two_worlds(seed: int = 0, size: int = 24) -> tuple[list[Document], dict[str,
     """Return a corpus with one planted bridge, and its two communities.
 
     Gardens and engines: every document speaks in its own community's words, a few in everybody's. Only ``garden 3`` and
-    ``engine 5`` both speak of nine things that nearly nobody else mentions.
+    ``engine 5`` both speak of twelve things that nearly nobody else mentions.
     """
     rng = np.random.default_rng(seed)
     common = [f"everyday{_letters(i)}" for i in range(30)]
@@ -174,7 +174,7 @@ def two_worlds(seed: int = 0, size: int = 24) -> tuple[list[Document], dict[str,
         for number in range(size):
             chosen = [*rng.choice(words, 14, replace=False), *rng.choice(common, 8, replace=False)]
             if (world, number) in (("garden", 3), ("engine", 5)):
-                chosen += [f"secret{_letters(i)}" for i in range(9)]
+                chosen += [f"secret{_letters(i)}" for i in range(12)]
             rng.shuffle(chosen)
             sentences = [f"Here {' meets '.join(chosen[i : i + 4])} in detail." for i in range(0, len(chosen), 4)]
             document_id = f"{world}-{number:02d}"

@@ -120,10 +120,10 @@ def test_caps_rejections_and_the_most_documents() -> None:
         old = documents[number]
         documents = replaced(documents, old.id, text=f"{old.text} And {secrets.replace(' ', ' meets ')} as well.")
     events = corpus_events(documents, members)
-    free = [(p.a, p.b) for p in scanned(events).bridges]
+    free = [(p.a, p.b) for p in scanned(events, threshold=0.1).bridges]
     assert len(free) == 3
-    assert [(p.a, p.b) for p in scanned(events, per_document=2).bridges] == free[:2]
-    assert [(p.a, p.b) for p in scanned(events, bridges=1).bridges] == free[:1]
+    assert [(p.a, p.b) for p in scanned(events, threshold=0.1, per_document=2).bridges] == free[:2]
+    assert [(p.a, p.b) for p in scanned(events, threshold=0.1, bridges=1).bridges] == free[:1]
     few = scanned(events, documents=20)
     assert few.tested <= 20 * 19 // 2
     corpus, topics = Corpus(), TopicMap()

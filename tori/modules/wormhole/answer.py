@@ -38,6 +38,7 @@ def bridges_answer(
     items = [_item(s, verdicts, corpus) for s in standing if s.is_created]
     suggestions = [_item(s, verdicts, corpus) for s in standing if not s.is_created]
     return {
+        "scanned": scan.scanned if scan else 0,
         "tested": scan.tested if scan else 0,
         "significant": scan.significant if scan else 0,
         "fdr": fdr,

@@ -187,7 +187,8 @@ class Wormhole(Module):
         bridges = [p for p in found.bridges if self._may_stand(p)]
         unused = self._unused(bridges, context.now_ns)
         facts: list[Fact] = []
-        record = ScanConcluded(found.tested, found.significant, found.threshold, found.reason, bridges, unused)
+        figures = (found.tested, found.significant, found.threshold, found.reason)
+        record = ScanConcluded(*figures, bridges, unused, found.scanned)
         if self._asked or unused or record != self._scan:
             facts.append(record)
         news = [p for p in bridges if self._is_news(p)]
@@ -296,6 +297,7 @@ class Wormhole(Module):
                 "documents": len(self.corpus.documents),
                 "bridges": created,
                 "suggestions": len(self._standing) - created,
+                "scanned": self._scan.scanned if self._scan else 0,
                 "tested": self._scan.tested if self._scan else 0,
                 "significant": self._scan.significant if self._scan else 0,
                 "threshold": round(self.threshold, 6),

@@ -80,6 +80,8 @@ class ScanResult(msgspec.Struct, array_like=True, frozen=True):
     bridges: list[Pair] = []
     near: list[Pair] = []
     held: list[Pair] = []
+    scanned: int = 0
+    """Documents compared; fewer than the corpus has beyond ``WormholeSettings.documents``."""
 
 
 class _Scene(NamedTuple):
@@ -124,7 +126,8 @@ def scan(given: ScanInput) -> ScanResult:
     near = [p for p in _listed(scene, p_values, close)[:_NEAR] if p.id not in rejected]
     held = _held(scene, p_values, given)
     reason = "" if bridges else _reason(tested.tested, int(is_significant.sum()), given.threshold)
-    return ScanResult(tested.tested, int(is_significant.sum()), given.threshold, reason, bridges, near, held)
+    significant = int(is_significant.sum())
+    return ScanResult(tested.tested, significant, given.threshold, reason, bridges, near, held, len(ids))
 
 
 def _matrix(corpus: Corpus, settings: WormholeSettings) -> tuple[list[str], list[str], csr_array]:

@@ -32,8 +32,8 @@ class WormholeSettings(msgspec.Struct, array_like=True, frozen=True):
     """Far = at least this many explicit links apart, or not connected."""
     draws: int = 40
     """Rewired matrices that calibrate the tail. At least 1 / fdr, or a single bridge could never pass."""
-    documents: int = 4000
-    """Most documents a scan covers; beyond, those with the most concepts (n^2 pairs: 8 M, 17 MB of masks)."""
+    documents: int = 3000
+    """Most documents a scan covers; beyond, those with the most concepts. Pairs are held dense: about 0.4 GB here."""
     common: float = 0.25
     """Concepts in more than this share of the documents are left out: they say nothing about a pair."""
     fewest_documents: int = 8

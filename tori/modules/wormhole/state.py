@@ -25,6 +25,8 @@ class ScanConcluded(msgspec.Struct, array_like=True, frozen=True, tag=1):
     reason: str
     bridges: list[Pair]
     forgotten: list[str] = []
+    scanned: int = 0
+    """Documents compared."""
 
 
 class Standing(msgspec.Struct, array_like=True, frozen=True, gc=False):
