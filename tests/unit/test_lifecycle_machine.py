@@ -26,7 +26,7 @@ class Rig:
     def __init__(self, **options: Any) -> None:
         self.clock = VirtualClock()
         self.options = LifecycleOptions(order=ORDER, **options)
-        self.machine = Lifecycle(self.clock, self.options, "1.0")
+        self.machine: Any = Lifecycle(self.clock, self.options, "1.0")
         self.log: list[Any] = []
 
     def give(self, *stimuli: Any) -> list[Any]:
