@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
-from tori.resources.probe import Probe
 
 from actors.fuzz import fuzz
 from actors.module import Conclusion
@@ -32,7 +31,6 @@ from tori.machine import Emit, Tick
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
-from tori.resources.pressure import PressureMachine
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.machine import Scheduler

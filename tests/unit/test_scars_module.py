@@ -141,7 +141,7 @@ def test_a_gap_is_told_with_quotations_causes_and_what_is_missing() -> None:
     assert payload.persistence == pytest.approx(payload.death - payload.birth)
     assert payload.details.startswith('missing: something that relates "station ')
     answer = world.bench.module.query("gaps", {"limit": 3})
-    assert [i["id"] for i in answer["items"]] == [payload.scar_id]
+    assert [i["scar_id"] for i in answer["items"]] == [payload.scar_id]
     assert answer["reason"] == ""
     assert world.bench.module.query("find", {"id": payload.scar_id}) == {"event_id": event.id.hex()}
     assert [g["id"] for g in world.bench.module.section()["gaps"]] == [payload.scar_id]
@@ -168,7 +168,7 @@ def test_a_gap_heals_when_documents_fill_it_and_they_are_named() -> None:
     assert closers
     assert all(d.startswith("m") for d in closers)
     assert {world.bench.module.corpus.documents[d].event_id for d in closers} <= set(healed[0].causes)
-    assert detected.payload.scar_id not in [i["id"] for i in world.bench.module.query("gaps", {})["items"]]
+    assert detected.payload.scar_id not in [i["scar_id"] for i in world.bench.module.query("gaps", {})["items"]]
 
 
 def test_a_gap_may_move_or_fade() -> None:

@@ -48,7 +48,7 @@ class World:
         return answer
 
     def ids(self, key: str = "items") -> list[object]:
-        return [item["id"] for item in self.ask()[key]]
+        return [item["wormhole_id"] for item in self.ask()[key]]
 
     def alarm(self, label: str) -> list[Event]:
         concept_id = content_name("concept", label)
@@ -80,7 +80,7 @@ def test_a_bridge_quotes_both_ends_and_names_the_documents_as_causes() -> None:
         assert text[evidence.start : evidence.start + len(evidence.quote)] == evidence.quote
         assert "secret" in evidence.quote
     assert set(event.causes) == {world.bench.module.corpus.documents[d].event_id for d in ("engine-05", "garden-03")}
-    item = next(i for i in world.ask()["items"] if i["id"] == PLANTED)
+    item = next(i for i in world.ask()["items"] if i["wormhole_id"] == PLANTED)
     assert item["status"] == "created"
     assert world.bench.module.query("find", {"id": PLANTED}) == {"event_id": event.id.hex()}
     assert world.bench.module.query("find", {"id": "wormhole-none"}) == {}
@@ -179,7 +179,7 @@ def test_an_accepted_suggestion_does_not_decay_and_lowers_the_threshold() -> Non
     assert world.bench.module.threshold == pytest.approx(before - 0.005)
     world.bench.clock.advance(30 * 86_400)
     world.scan()
-    status = {i["id"]: i["status"] for k in ("items", "suggestions") for i in world.ask()[k]}
+    status = {i["wormhole_id"]: i["status"] for k in ("items", "suggestions") for i in world.ask()[k]}
     assert status[PLANTED] in ("accepted", "created")
 
 

@@ -210,7 +210,16 @@ class Alien(Module):
         items = []
         for standing in self._audited.standing[:limit]:
             event_id = self._events[standing.finding.alien_id]
-            items.append(_item(standing.finding) | {"event_id": event_id.hex(), "model": standing.finding.model})
+            finding = standing.finding
+            items.append(
+                _item(finding)
+                | {
+                    "alien_id": finding.alien_id,
+                    "significance": finding.p,
+                    "model": finding.model,
+                    "event_id": event_id.hex(),
+                }
+            )
         return {
             "tested": self._audited.tested,
             "fdr": FDR,

@@ -254,8 +254,9 @@ class Scars(Module):
 
     def _item(self, standing: Standing) -> dict[str, Any]:
         return {
-            "id": standing.id,
-            "documents": [{"id": d, "title": self._title(d)} for d in standing.cycle],
+            "scar_id": standing.id,
+            "concepts": list(standing.cycle),
+            "titles": [self._title(d) for d in standing.cycle],
             "chord": list(standing.chord),
             "birth": _rounded(standing.birth),
             "death": _rounded(standing.death),

@@ -59,9 +59,12 @@ def _why_none(scan: ScanConcluded | None) -> str:
 def _item(standing: Standing, verdicts: Mapping[str, bool], corpus: Corpus) -> dict[str, Any]:
     accepted = verdicts.get(standing.id, False)
     return {
-        "id": standing.id,
+        "wormhole_id": standing.id,
+        "concept_a": standing.a,
+        "concept_b": standing.b,
+        "title_a": _title(standing.a, corpus),
+        "title_b": _title(standing.b, corpus),
         "status": "accepted" if accepted else "created" if standing.is_created else "suggested",
-        "documents": [{"id": d, "title": _title(d, corpus)} for d in (standing.a, standing.b)],
         "strength": rounded(standing.strength),
         "p_value": rounded(standing.p_value),
         "distance": rounded(standing.distance),
