@@ -102,7 +102,8 @@ class Wormhole(Module):
                 self._verdicts[payload.suggestion_id] = isinstance(payload, SuggestionAccepted)
                 _trim(self._verdicts, VERDICTS)
         elif isinstance(payload, AlienDetected):
-            self._asked = [*self._asked, (payload.concept_id, event.id)][-ASKED:]
+            alarm = (payload.concept_id, event.id)
+            self._asked = [*(a for a in self._asked if a != alarm), alarm][-ASKED:]
 
     def _apply_scan(self, record: ScanConcluded) -> None:
         self._scan = msgspec.structs.replace(record, forgotten=[])
