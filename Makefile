@@ -37,6 +37,7 @@ bench: $(INSTALLED)  ## Measure the bus on this machine
 
 docs: $(INSTALLED)  ## Write the generated pages again
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_settings.py
 
 clean:  ## Remove what make and the tools made here, the environment included
 	rm -rf .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist site

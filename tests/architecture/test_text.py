@@ -12,7 +12,7 @@ import pytest
 import tori
 from tests.architecture.source import FOLDERS, ROOT, place, python_files
 
-MACHINE_PATH = re.compile(r"(?<![\w./~$}-])/(?:home/(?!ann\b)|(?:root|Users|work|mnt|opt)/)[\w.-]+")
+MACHINE_PATH = re.compile(r"(?<![\w./~$}-])/(?:home/(?!ann\b)[\w.-]+/|(?:root|Users|work|mnt|opt)/)[\w.-]+")
 """Ann is the person in our examples."""
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|NotImplementedError")
 BARE_IGNORE = re.compile(r"#\s*type:\s*ignore(?!\[[\w, -]+\]\s+#?\s*\S)|#\s*noqa(?!:\s*[A-Z]+[0-9]+)")
