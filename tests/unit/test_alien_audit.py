@@ -20,6 +20,8 @@ from tori.modules.alien.period import cell_name, choose_grain, month_number
 from tori.modules.alien.record import AuditInput, AuditResult, Subject
 
 TWINS = 60
+READ = 4000
+"""Characters of each PEP that the tests read, for speed."""
 
 
 def share_with_alarms(twins: list[AuditInput]) -> int:
@@ -89,6 +91,16 @@ def test_a_departure_goes_on_while_elevated() -> None:
     assert finding.p <= ELEVATED
 
 
+def test_a_long_departure_is_not_swallowed_by_a_short_one_inside_it() -> None:
+    """Joining asks for half of the joining run's own documents."""
+    data = world(4)
+    short = tuple(f"10-{i:02d}" for i in range(14))
+    long = tuple(f"{y}-{i:02d}" for y in (10, 11, 12) for i in range(12))
+    subjects = [Subject("c000", "short", 0, short), Subject("c001", "long", 0, long), *data.subjects[2:]]
+    found = {f.label: f.last for f in audit(AuditInput(data.documents, 0, subjects)).findings}
+    assert found == {"short": "2010", "long": "2012"}
+
+
 def test_unrelated_bursts_are_two_findings() -> None:
     data = world(4)
     one = tuple(f"10-{i:02d}" for i in range(12))
@@ -133,7 +145,7 @@ def peps(shared_data: Path) -> AuditInput:
     with gzip.open(shared_data / "peps.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     dates = {r["id"]: int(datetime.fromisoformat(r["time"]).timestamp()) * 10**9 for r in rows}
-    documents = [Document(r["id"], r["title"], r["text"], dates[r["id"]]) for r in rows]
+    documents = [Document(r["id"], r["title"], r["text"][:READ], dates[r["id"]]) for r in rows]
     concepts = [e.payload for e in read(documents, ingested(documents), vectors=False)]
     subjects = [Subject(c.concept_id, c.label, 0, c.sources) for c in concepts]  # type: ignore[union-attr]  # ConceptAdded
     return AuditInput(sorted(dates.items()), 0, subjects)

@@ -1,8 +1,8 @@
 """Alarms that speak of the same documents are one episode.
 
 Alarmed cells of one subject in a row are a *run*: it begins with a rejected cell and goes on while the cells after it stay
-elevated. Runs whose departing documents overlap (at least OVERLAP of the smaller set) in the same onset period or later
-cells are one episode, led by its most significant run.
+elevated. Runs are taken by significance; one of whose departing documents at least OVERLAP already belong to a more
+significant leader joins its episode, any other leads its own.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ def _runs(alarms: list[Alarm], subjects: list[Subject], timeline: Timeline) -> l
 
 
 def _groups(runs: list[Run]) -> list[list[Run]]:
-    """Return the runs grouped around leaders: each joins the most significant leader it overlaps with, or leads."""
+    """Return the runs, most significant first, grouped around leaders: each joins the first leader that holds it, or leads."""
     groups: list[list[Run]] = []
     led_by: defaultdict[str, list[int]] = defaultdict(list)
     for run in runs:
         shared = Counter(g for d in run.documents for g in led_by[d])
-        home = min((g for g, n in shared.items() if _overlap(run, groups[g][0], n)), default=None)
+        home = min((g for g, n in shared.items() if n >= OVERLAP * len(run.documents)), default=None)
         if home is None:
             home = len(groups)
             groups.append([])
@@ -100,10 +100,6 @@ def _groups(runs: list[Run]) -> list[list[Run]]:
                 led_by[document].append(home)
         groups[home].append(run)
     return groups
-
-
-def _overlap(run: Run, leader: Run, shared: int) -> bool:
-    return shared >= OVERLAP * min(len(run.documents), len(leader.documents))
 
 
 def _finding(group: list[Run], subjects: list[Subject], timeline: Timeline, model: str) -> Finding:
