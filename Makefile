@@ -35,9 +35,10 @@ types: $(INSTALLED)  ## mypy --strict
 bench: $(INSTALLED)  ## Measure the bus on this machine
 	$(BIN)/python scripts/bench/bus.py --json
 
-docs: $(INSTALLED)  ## Write the generated pages again
+docs: $(INSTALLED)  ## Write the generated pages and dashboards again
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_settings.py
+	$(BIN)/python scripts/generate_dashboards.py
 
 clean:  ## Remove what make and the tools made here, the environment included
 	rm -rf .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist site
