@@ -135,6 +135,22 @@ def test_caps_rejections_and_the_most_documents() -> None:
     assert PLANTED not in [(p.a, p.b) for p in scan(given).bridges]
 
 
+def test_of_two_versions_only_the_stronger_bridge_is_told() -> None:
+    documents, members = two_worlds(0)
+    engine = next(d for d in documents if d.id == "engine-05")
+    titled = replaced(documents, "engine-05", title="Wheel Format 1.0")
+    later = Document("engine-77", "Wheel Format 1.9", f"{engine.text} A few words more than before, somewhere.")
+    communities = {**members, "engine": [*members["engine"], later.id]}
+    told = [
+        p for p in scanned(corpus_events([*titled, later], communities), threshold=0.1).bridges if p.b == PLANTED[1]
+    ]
+    assert len(told) == 1
+    assert told[0].a in ("engine-05", "engine-77")
+    apart = replaced([*titled, later], "engine-77", title="Something else entirely")
+    both = scanned(corpus_events(apart, communities), threshold=0.1).bridges
+    assert {p.a for p in both if p.b == PLANTED[1]} == {"engine-05", "engine-77"}
+
+
 def test_every_empty_answer_has_its_reason() -> None:
     assert scanned([]).reason == "no documents"
     documents, members = two_worlds(0)

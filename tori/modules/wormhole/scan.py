@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -121,7 +121,9 @@ def scan(given: ScanInput) -> ScanResult:
     similar = np.triu(scene.neighbour, 1)
     strong = similar & (scene.strength >= given.threshold)
     rejected = frozenset(given.rejected)
-    bridges = _capped(_listed(scene, p_values, strong & is_significant), settings, rejected)
+    titles = {d: frozenset(pairs.title_words(corpus.documents[d].title)) for d in ids}
+    listed = [p for p in _listed(scene, p_values, strong & is_significant) if p.id not in rejected]
+    bridges = _capped(listed, titles, settings)
     close = similar & (scene.strength >= _NEAR_SHARE * given.threshold) & ~(strong & is_significant)
     near = [p for p in _listed(scene, p_values, close)[:_NEAR] if p.id not in rejected]
     held = _held(scene, p_values, given)
@@ -208,14 +210,28 @@ def _shared(scene: _Scene, i: int, j: int) -> tuple[str, ...]:
     return tuple(label for _, label in ranked[:_SHARED])
 
 
-def _capped(listed: Sequence[Pair], settings: WormholeSettings, rejected: frozenset[str]) -> list[Pair]:
-    """Return the strongest pairs, at most ``per_document`` at one end and ``bridges`` in all."""
+def _capped(listed: Sequence[Pair], titles: Mapping[str, frozenset[str]], settings: WormholeSettings) -> list[Pair]:
+    """Return the strongest pairs, at most ``per_document`` at one end and ``bridges`` in all.
+
+    Of bridges between the same two series (titles alike at both ends, such as two versions of a format) only the
+    strongest is told.
+    """
+
+    def is_same(a: str, b: str) -> bool:
+        one, two = titles[a], titles[b]
+        return a == b or (bool(one & two) and len(one & two) >= settings.title_overlap * len(one | two))
+
     uses: dict[str, int] = {}
     kept: list[Pair] = []
     for pair in listed:
         if len(kept) == settings.bridges:
             break
-        if max(uses.get(pair.a, 0), uses.get(pair.b, 0)) >= settings.per_document or pair.id in rejected:
+        if max(uses.get(pair.a, 0), uses.get(pair.b, 0)) >= settings.per_document:
+            continue
+        if any(
+            (is_same(pair.a, k.a) and is_same(pair.b, k.b)) or (is_same(pair.a, k.b) and is_same(pair.b, k.a))
+            for k in kept
+        ):
             continue
         uses[pair.a] = uses.get(pair.a, 0) + 1
         uses[pair.b] = uses.get(pair.b, 0) + 1
