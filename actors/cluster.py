@@ -201,7 +201,8 @@ def join(address: str) -> ClusterInfo:
 def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
     """Make this process a driver of the cluster, quietly. Connecting again to the same cluster does nothing.
 
-    Raises NotRunning when nobody listens at the address, Unavailable when this process is connected to another cluster.
+    Raises NotRunning when no cluster answers (or it refuses the token), Unavailable when this process is connected to
+    another one.
     """
     _probe(info.address)
     adopt(info.address, _token_path(info), is_ours=info.started_by_us)
@@ -215,7 +216,11 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
             )
         return
     quiet_driver()
-    ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
+    try:
+        ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        remedy = "Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?"
+        raise NotRunning(f"No Ray cluster lets us in at {info.address}: {error}.", remedy=remedy) from error
 
 
 def session_root(home: Path) -> Path:
