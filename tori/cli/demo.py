@@ -88,9 +88,9 @@ def _run(
         "documents": held["clients"].get("documents", 0),
         "concepts": held["reader"].get("concepts", 0),
         "threads": held["braid"].get("threads", 0),
-        "bridges": len(found["bridges"]["items"]),
-        "gaps": len(found["gaps"]["items"]),
-        "aliens": len(found["aliens"]["items"]),
+        "bridges": _total(found["bridges"]),
+        "gaps": _total(found["gaps"]),
+        "aliens": _total(found["aliens"]),
         "events": found["status"]["events"],
         "seconds": round(time.monotonic() - begun, 2),
         "digest": settled["digest"],
@@ -100,6 +100,10 @@ def _run(
         "refs_routed": found["status"]["refs_routed"],
         "refused": fed.refused,
     }
+
+
+def _total(found: dict[str, Any]) -> int:
+    return int(found.get("total", found.get("found", len(found["items"]))))
 
 
 def _opening(fed: FeedReport, found: dict[str, Any]) -> None:
