@@ -49,7 +49,8 @@ class HashingEmbedder:
                 digest = hashlib.sha256(word.encode()).digest()
                 out[row, digest[0] % 16] += 1 if digest[1] % 2 else -1
         norms = np.linalg.norm(out, axis=1, keepdims=True)
-        return np.divide(out, norms, out=np.zeros_like(out), where=norms > 0)
+        unit: np.ndarray = np.divide(out, norms, out=np.zeros_like(out), where=norms > 0)
+        return unit
 
 
 def corpus(count: int = 24) -> list[Document]:
@@ -298,6 +299,26 @@ def test_links_are_taken_back_when_they_no_longer_hold() -> None:
     assert taken_back
     assert b.scan(TASK) == []
     b.module.validate()
+
+
+def test_a_phrase_that_stands_in_titles_only_still_has_a_quotation() -> None:
+    texts = [f"Remark {n}. Something on lattices is said. " + TOPICS[1 + n % 2] for n in range(18)]
+    documents = [Document(f"d{n:02}", "Lattice theory" if n < 5 else f"N{n}", text) for n, text in enumerate(texts)]
+    documents += [Document(f"e{n}", "Ring extension", "Only words on other matters here.") for n in range(3)]
+    b = live(documents)
+    quotes = {}
+    for event in [*events(b, ConceptAdded), *events(b, ConceptModified)]:
+        assert isinstance(event.payload, ConceptAdded | ConceptModified)
+        quotes[event.payload.label] = [q.quote for q in event.payload.evidence]
+    assert quotes["ring extension"] == ["Only words on other matters here."]
+    assert all(quotes.values())
+
+
+def test_one_sentence_of_two_documents_is_quoted_once() -> None:
+    b = live([Document(f"d{n:02}", f"N{n}", TOPICS[n % 3]) for n in range(18)])
+    for event in events(b, ConceptAdded):
+        assert isinstance(event.payload, ConceptAdded)
+        assert len({q.quote for q in event.payload.evidence}) == len(event.payload.evidence) == 1
 
 
 def test_quotations_are_whole_sentences_where_there_are_any() -> None:

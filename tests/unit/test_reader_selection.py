@@ -28,7 +28,7 @@ def document(n: int, *sentences: str, title: str = "") -> tuple[str, Candidates]
 
 def corpus() -> dict[str, Candidates]:
     """30 documents, two topics: an acronym, spellings, a phrase in every document, phrases inside others."""
-    rows = {}
+    rows: dict[str, Candidates] = {}
     for n in range(30):
         said = ["It is a common matter"]
         if n < 8:

@@ -11,7 +11,7 @@ from tori.errors import BadInput
 from tori.events.document import Document
 from tori.sources import PythonDocumentation, Refusal, installed_packages, open_source, standard_library
 from tori.sources import python as module
-from tori.sources.docstring import parse
+from tori.sources.docstring import parse, resolved
 from tori.sources.python import Package, demonstration
 
 FILES = {
@@ -60,6 +60,15 @@ def test_a_document_is_a_public_module(package: Package) -> None:
     assert "fast" not in sys.modules
 
 
+def test_a_title_is_the_name_and_the_first_words_if_they_say_more(tmp_path: Path) -> None:
+    titles = {}
+    for number, text in enumerate(("=====\n``m0``\n=====\nThe words.", "The *m1* thing.\n", "")):
+        path = tmp_path / f"m{number}.py"
+        path.write_text(f'"""{text}"""\ndef f(): \'f\'\n')
+        titles.update({d: x.title for d, x in harvest(Package(f"m{number}", path, "x"))[0].items()})
+    assert titles == {"m0": "m0", "m1": "m1: The m1 thing", "m2": "m2"}
+
+
 def test_what_a_private_module_gives_is_documented_where_it_is_offered(package: Package) -> None:
     documents, _ = harvest(package)
     assert "shapes.area(shape, /, unit='m2', *, exact=True, **more)\nThe area of a shape." in documents["shapes"].text
@@ -98,8 +107,21 @@ def test_relative_imports_and_written_exports() -> None:
     parsed = parse(source, "p.q.r", is_package=False)
     assert parsed.taken == [("p", "a", "a"), ("p.b", "c", "d")]
     assert parsed.imported == {"p", "p.a", "p.b", "p.b.c"}
-    assert parsed.exports == {"w", "x", "y", "z"}
+    assert parsed.exports == frozenset("wxyz")
     assert not parsed.is_public("a")
+
+
+def test_names_are_followed_through_modules_and_round_in_circles() -> None:
+    sources = {
+        "p": b"from p._a import f as g, lost\nfrom p._b import *",
+        "p._a": b"from p._b import f\nfrom p import lost",
+        "p._b": b"def f(): 'Deep.'",
+    }
+    modules = {name: parse(source, name, is_package=name == "p") for name, source in sources.items()}
+    assert [e.text for e in resolved(modules, "p", "g")] == ["Deep."]
+    assert [e.text for e in resolved(modules, "p", "f")] == ["Deep."]
+    assert resolved(modules, "p", "lost") == []
+    assert resolved(modules, "q", "f") == []
 
 
 def test_the_standard_library_is_here() -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tori.errors import BadInput
 from tori.events.document import Document, Section
 from tori.sources.base import LARGEST_TEXT_BYTES, Refusal, Source
 from tori.sources.docstring import Entry, Parsed, parse, resolved
+from tori.sources.markup import plain_title
 
 STANDARD_LIBRARY = "stdlib"
 DEMONSTRATION = tuple(
@@ -87,7 +89,7 @@ def installed_packages(names: Sequence[str] | None = None) -> list[Package]:
     Raises BadInput when a name is not installed here as Python source.
     """
     roots = list(dict.fromkeys(Path(sysconfig.get_path(key)) for key in ("purelib", "platlib")))
-    distributions = metadata.packages_distributions()
+    distributions = _distributions()
     wanted = (
         sorted(n for n in distributions if is_public(n) and n.isidentifier()) if names is None else sorted(set(names))
     )
@@ -101,6 +103,12 @@ def installed_packages(names: Sequence[str] | None = None) -> list[Package]:
             remedy = f"Install it, or name {STANDARD_LIBRARY} or a package that is here."
             raise BadInput(f"no Python source of {name!r} is installed for this interpreter.", remedy=remedy)
     return found
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return {import name: distributions}; reading every RECORD takes a second, and they do not change under a process."""
+    return metadata.packages_distributions()
 
 
 def _label(distribution: str) -> str:
@@ -223,16 +231,21 @@ def _document(package: Package, name: str, parsed: Parsed, entries: Sequence[Ent
         length = start + len(part)
         sections.append(Section(start, length, f"{name}.{entry.path}"))
     text = "\n\n".join(parts)
-    first = next((line.strip() for line in parsed.text.split("\n") if line.strip()), "")
+    first = _first_line(parsed.text)
     return Document(
         id=name,
-        title=f"{name}: {first.rstrip('.')}" if first else name,
+        title=f"{name}: {first}" if first and first != name else name,
         text=text,
         source=package.label,
         thread=package.name,
         links=_links(name, parsed, text, known),
         sections=tuple(sections),
     )
+
+
+def _first_line(text: str) -> str:
+    line = next((line.strip() for line in text.split("\n") if line.strip(' \t=-~*#"')), "")
+    return plain_title(line).rstrip(".")
 
 
 def _links(name: str, parsed: Parsed, text: str, known: set[str]) -> tuple[str, ...]:

@@ -24,7 +24,10 @@ _BLANK = re.compile(r"\n\s*\n")
 _LICENCE = re.compile(
     r"WITHOUT WARRANT|WARRANTIES|AS IS|Permission (?:is hereby|to use)|Redistribution and use|[Ll]icensed under|[Aa]ll rights reserved"
 )
-_HEADER = re.compile(r"(?:author|authors|maintainer|contact|bdfl-delegate|sponsor|editor|by)s?:\s", re.I)
+_HEADER = re.compile(
+    r":?(?:author|maintainer|contact|bdfl-delegate|sponsor|editor|by|copyright|licen[cs]e|post-history|discussions-to)s?:\s",
+    re.I,
+)
 _NOISE = re.compile(
     r"(?:https?|ftp)://\S+|\bwww\.\S+|\S+@\S+\.\w+|\[(?:\d+|[#*]\w*|[A-Z]\w+)\]_?|\]\([^)\s]*\)|:[a-z]+(?:[+:][a-z]+)*:(?=`)"
     r"|<[^<>\s`]*>`__?|\\ |^\s*\.\. (?:_[^\n]*|\[[^\]]*\]|[\w-]+::)|</?[a-z][^<>\n]{0,80}>|&[a-z]+;",

@@ -10,14 +10,14 @@ from tori.events.envelope import Event
 from tori.events.mind import ConceptAdded, ConceptLinked, ConceptModified, ConceptRemoved, Evidence
 from tori.ids import content_name
 from tori.modules.base import Context
-from tori.modules.reader.evidence import pattern_of, quotation
+from tori.modules.reader.evidence import LONGEST_REACH, pattern_of, quotation
 from tori.modules.reader.record import DocumentRead, KnownConcept, KnownLink
 from tori.modules.reader.selection import Found, Selection
 from tori.modules.reader.variant import spelling_key
 
 MOST_QUOTES = 3
-_TRIED = MOST_QUOTES + 1
-"""Documents searched for quotations: a phrase may stand in a title only."""
+_TRIED = MOST_QUOTES + 2
+"""Documents searched for quotations: a phrase may stand in a title only, or in the same sentence as elsewhere."""
 
 Documents = Mapping[str, DocumentRead]
 Links = Mapping[str, Mapping[str, KnownLink]]
@@ -59,7 +59,7 @@ def concept_events(
     evidence = _evidence(differing, documents, text_of)
     for want in differing:
         quotes = evidence[want.id]
-        causes = tuple(q.event_id for q in quotes) or (documents[want.sources[0]].event_id,)
+        causes = tuple(q.event_id for q in quotes)
         state = (want.id, want.found.label, None, 0, want.sources, want.weights)
         payload = (
             ConceptAdded(*state, evidence=quotes)
@@ -112,10 +112,25 @@ def _evidence(
             hit = quotation(text, patterns[want.id])
             if hit is not None:
                 quotes[want.id][document_id] = Evidence(document_id, event_id, hit.quote, hit.start)
-    return {
-        concept_id: tuple(hits[d] for d in rank[concept_id] if d in hits)[:MOST_QUOTES]
-        for concept_id, hits in quotes.items()
-    }
+    evidence = {}
+    for want in wanted:
+        hits = quotes[want.id]
+        found = {" ".join(hits[d].quote.split()): hits[d] for d in reversed(rank[want.id]) if d in hits}
+        kept = tuple(reversed(found.values()))[:MOST_QUOTES]
+        evidence[want.id] = kept or _loose_evidence(want, documents[rank[want.id][0]], text_of)
+    return evidence
+
+
+def _loose_evidence(want: _Wanted, document: DocumentRead, text_of: Callable[[bytes], str]) -> tuple[Evidence, ...]:
+    """Return one quotation for a phrase that stands nowhere in one piece: a word of it, or the document's beginning."""
+    text = text_of(document.event_id)
+    words = sorted(want.found.label.split(" "), key=lambda word: (-len(word), word))
+    for word in words:
+        hit = quotation(text, pattern_of([word]))
+        if hit is not None:
+            return (Evidence(document.document_id, document.event_id, hit.quote, hit.start),)
+    opening = text.strip()[:LONGEST_REACH]
+    return (Evidence(document.document_id, document.event_id, opening, text.find(opening)),)
 
 
 def link_events(selection: Selection, known: Links, latest: Mapping[str, bytes], context: Context) -> Iterator[Event]:
