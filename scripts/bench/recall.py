@@ -64,7 +64,8 @@ def rankings(braid: Braid, graph_weight: float) -> dict[str, Callable[[Question]
     walking = msgspec.structs.replace(settings, graph_weight=graph_weight)
 
     def dense_only(question: Question) -> np.ndarray:
-        return np.maximum(index.dense_scores(question), 0.0)
+        scores: np.ndarray = np.maximum(index.dense_scores(question), 0.0)
+        return scores
 
     return {
         "bm25": index.lexical_scores,
