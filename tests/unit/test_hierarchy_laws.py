@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -89,8 +91,9 @@ def test_small_communities_join_the_neighbour_they_weigh_most_with() -> None:
 
 
 def test_a_graph_without_edges_is_all_alone() -> None:
-    (found,) = partition.profile(csr_array((4, 4)), [1.0], 1, 3)
+    (found,) = partition.profile(csr_array((4, 4)), [1.0], 1, 4, 3)
     assert found.size == 4
+    assert list(partition.profile(csr_array((4, 4)), [1.0], 1, 2, 3)) == []
 
 
 def test_links_concepts_and_vectors_each_draw_an_edge() -> None:
@@ -179,30 +182,64 @@ def node_of(candidates: list[Candidate], *documents: str, parent: str | None = N
     )
 
 
-def test_a_label_keeps_only_what_stands_literally_in_half_of_the_documents() -> None:
-    texts = {"a": "Type   variable. Type checker!", "b": "the type checker", "c": "typed", "d": "nothing"}
-    candidates = [Candidate("type variable", True), Candidate("type checker", True), Candidate("nothing", False)]
-    node = node_of(candidates, "a", "b", "c", "d")
-    assert naming.labels([node], {}, texts.__getitem__) == {"m-1": "type checker"}
+def test_a_label_keeps_only_what_literally_holds() -> None:
+    texts = {
+        "a": "Type variable. Type\n checker! C++ here, everywhere.",
+        "b": "the type checker; c++; everywhere",
+        "c": "typed everywhere",
+        "d": "nothing",
+    }
+    texts |= {f"x{i}": "everywhere c++11" for i in range(12)}
+    terms = ["type variable", "everywhere", "type checker", "C++", "nothing", "typed"]
+    node = node_of([Candidate(t, True) for t in terms], "a", "b", "c", "d")
+    rest = msgspec.structs.replace(node_of([], *(f"x{i}" for i in range(12))), id="m-rest")
+    named = naming.labels([node, rest], {}, texts.__getitem__)
+    assert named == {"m-1": "type checker / C++", "m-rest": naming.UNNAMED}
+
+
+@given(
+    st.lists(st.sampled_from(["a b", "b", "C API", "x.y", "c++", "bb", "é"])), st.text("abcxyé+. \nAPI", max_size=40)
+)
+def test_the_index_finds_what_the_pattern_finds(terms: list[str], text: str) -> None:
+    index = naming.TermIndex(terms)
+    index.add("d", text)
+    for term in terms:
+        words = r"\s+".join(map(re.escape, term.lower().split()))
+        assert (index.having[term] == {"d"}) == bool(re.search(rf"(?<!\w){words}(?!\w)", text.lower())), term
+
+
+def test_reading_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "MAX_READ_CHARACTERS", 5)
+    node = node_of([Candidate("late", True), Candidate("early", True)], "a", "b", "c")
+    texts = {"a": "early", "b": "late", "c": "late"}
+    rest = msgspec.structs.replace(node_of([], "a"), id="m-rest")
+    assert naming.labels([node, rest], {}, texts.__getitem__)["m-1"] == "early"
 
 
 def test_a_label_without_a_term_that_holds_is_the_best_there_is() -> None:
     texts = {"a": "one of two", "b": "two", "c": "", "d": "", "e": ""}
     candidates = [Candidate("absent", True), Candidate("one", False), Candidate("two", False), Candidate("of", False)]
-    assert naming.labels([node_of(candidates, *texts)], {}, texts.__getitem__) == {"m-1": "two / one"}
+    rest = msgspec.structs.replace(node_of([], *(f"x{i}" for i in range(5))), id="m-rest")
+    named = naming.labels([node_of(candidates, *texts), rest], {}, lambda d: texts.get(d, ""))
+    assert named["m-1"] == "two / one"
     assert naming.labels([node_of([], "a")], {}, texts.__getitem__) == {"m-1": naming.UNNAMED}
 
 
 def test_a_child_does_not_repeat_its_parent() -> None:
-    texts = {"a": "wide narrow", "b": "wide"}
+    texts = {"a": "wide narrow", "b": "wide"} | {f"x{i}": "" for i in range(9)}
     candidates = [Candidate("wide", True), Candidate("narrow", True)]
+    rest = msgspec.structs.replace(node_of([], *(f"x{i}" for i in range(9))), id="m-rest")
     top, child = node_of(candidates[:1], "a", "b"), node_of(candidates, "a", parent="m-1")
-    assert naming.labels([top, child], {}, texts.__getitem__) == {"m-1": "wide", "m-2": "narrow"}
+    named = naming.labels([top, child, rest], {}, texts.__getitem__)
+    assert (named["m-1"], named["m-2"]) == ("wide", "narrow")
     echo = node_of(candidates[:1], "a", parent="m-1")
-    assert naming.labels([top, echo], {}, texts.__getitem__)["m-2"] == "wide"
+    assert naming.labels([top, echo, rest], {}, texts.__getitem__)["m-2"] == "wide"
 
 
 def test_titles_count_as_text() -> None:
+    index = naming.TermIndex(["wheel"])
+    index.add("a", "The Wheel 1.0\n")
+    assert index.having == {"wheel": {"a"}}
     node = node_of([Candidate("wheel", True)], "a")
     assert naming.labels([node], {"a": "The Wheel 1.0"}, lambda _: "") == {"m-1": "wheel"}
 

@@ -198,6 +198,13 @@ def test_synonyms_do_not_stand_in_one_label(bench: Bench) -> None:
     assert module.nodes[node.id].label == node.label
 
 
+def test_a_removed_concept_takes_its_synonyms_along() -> None:
+    bench = Bench(Hierarchy())
+    bench.feed([event(bench, ConceptLinked(a, b, 1.0, "synonym")) for a, b in (("a", "b"), ("b", "c"), ("d", "c"))])
+    bench.feed([event(bench, ConceptRemoved("a", "label")), event(bench, ConceptLinked("b", "c", 1.0))])
+    assert hierarchy(bench).synonyms == {("c", "d")}
+
+
 def test_a_moved_node_tells_its_old_parent(bench: Bench) -> None:
     module = hierarchy(bench)
     node = next(iter(module.nodes.values()))

@@ -122,15 +122,18 @@ class Hierarchy(Module):
         return context.event(payload, key=node.id, causes=causes)
 
     def apply(self, fact: Fact) -> None:
-        if not isinstance(fact, Event) or self.corpus.apply(fact):
+        if not isinstance(fact, Event):
             return
         payload = fact.payload
-        if isinstance(payload, ConceptAdded | ConceptModified):
+        if self.corpus.apply(fact):
+            if isinstance(payload, ConceptRemoved):
+                self.synonyms = {pair for pair in self.synonyms if payload.concept_id not in pair}
+        elif isinstance(payload, ConceptAdded | ConceptModified):
             self._set(payload, fact.id)
         elif isinstance(payload, ConceptRemoved):
             self.nodes.pop(payload.concept_id, None)
             self._view = None
-        elif isinstance(payload, ConceptLinked) and payload.kind == SYNONYM:
+        elif isinstance(payload, ConceptLinked):
             self._link(payload)
         elif isinstance(payload, AlienDetected):
             self.marks.pop(payload.alien_id, None)
@@ -158,8 +161,9 @@ class Hierarchy(Module):
         self._view = None
 
     def _link(self, payload: ConceptLinked) -> None:
+        """Keep a synonym; weight 0, or another kind, takes it back."""
         pair = (min(payload.concept_a, payload.concept_b), max(payload.concept_a, payload.concept_b))
-        if payload.weight <= 0:
+        if payload.weight <= 0 or payload.kind != SYNONYM:
             self.synonyms.discard(pair)
         elif len(self.synonyms) < MAX_SYNONYMS:
             self.synonyms.add(pair)

@@ -1,17 +1,20 @@
-"""Names checked against the texts: a label keeps only terms that literally stand in half of the node's documents.
+"""Names checked against the texts: a label keeps only terms that literally hold (``label``) for the node.
 
-The scan ranks terms by the reader's uses, which count normalised concepts (singular, resolved acronyms). What a person
-reads in a label must be findable in the documents as it is written there, so ``conclude`` counts again, in the texts.
+The scan ranks terms by the reader's uses, which count normalised concepts (singular, resolved acronyms) where a document
+chose them. What a person reads in a label must be findable as it is written there, and rare where it is not
+claimed, so ``conclude`` counts again, in the texts of all documents.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tori.events.mind import Evidence
 from tori.modules.hierarchy.draft import UNCONNECTED, DraftNode
+from tori.modules.hierarchy.label import MIN_COVERAGE, MIN_LIFT, ROUNDING
 
 if TYPE_CHECKING:
     from tori.modules.corpus import DocumentMeta
@@ -19,71 +22,100 @@ if TYPE_CHECKING:
 MAX_TERMS = 3
 WEAK_TERMS = 2
 """Terms of a label none of which holds."""
-MIN_COVERAGE = 0.5
+MAX_READ_CHARACTERS = 64_000_000
+"""Text read to name one map (about 6 s): what lies beyond, by document id, is not counted."""
 SEPARATOR = " / "
 MAX_QUOTES = 3
 QUOTE_READS = 8
 """Documents looked into, a node, for quotations."""
 QUOTE_CHARACTERS = 240
 UNNAMED = "unnamed"
+_WORD = re.compile(r"\w+")
 
 ReadText = Callable[[str], str | None]
 """Returns the text of a document id; None when no journal here holds it."""
 
 
 def phrase(term: str) -> re.Pattern[str]:
-    """Return the pattern of ``term`` as a whole phrase, in any case."""
-    return re.compile(rf"(?<!\w){re.escape(term)}(?!\w)", re.IGNORECASE)
+    """Return the pattern of ``term`` as a whole phrase, in any case, over any white space."""
+    words = r"\s+".join(map(re.escape, term.split()))
+    return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
 
 
 def labels(nodes: Sequence[DraftNode], titles: Mapping[str, str], read: ReadText) -> dict[str, str]:
     """Return {node id: label} for ``nodes``, parents before children.
 
-    Every document is read once; those no journal here holds do not count.
+    Every document is read once, up to ``MAX_READ_CHARACTERS`` in all; those not read do not count.
     """
-    readable = dict.fromkeys((n.id for n in nodes), 0)
-    found: dict[str, list[int]] = {n.id: [0] * len(n.candidates) for n in nodes}
-    places: dict[str, list[DraftNode]] = {}
-    for node in nodes:
-        if node.candidates:
-            for document in node.documents:
-                places.setdefault(document, []).append(node)
-    patterns: dict[str, re.Pattern[str]] = {}
-    for document in sorted(places):
-        body = read(document)
-        if body is None:
-            continue
-        text = f"{titles.get(document, '')}\n{body}".lower()
-        known: dict[str, bool] = {}
-        for node in places[document]:
-            readable[node.id] += 1
-            for position, candidate in enumerate(node.candidates):
-                term = candidate.term.lower()
-                if term not in known:
-                    pattern = patterns.get(term) or patterns.setdefault(term, phrase(term))
-                    known[term] = term in text and pattern.search(text) is not None
-                found[node.id][position] += known[term]
+    index = TermIndex({c.term for n in nodes for c in n.candidates})
+    room = MAX_READ_CHARACTERS
+    for document in sorted({d for n in nodes for d in n.documents}):
+        text = read(document) if room > 0 else None
+        if text is not None:
+            room -= len(text)
+            index.add(document, f"{titles.get(document, '')}\n{text}")
     named: dict[str, str] = {}
     for node in nodes:
         above = named.get(node.parent or "", "").split(SEPARATOR)
-        named[node.id] = _label(node, found[node.id], readable[node.id], above)
+        named[node.id] = _label(node, index, above) if node.connected else UNCONNECTED
     return named
 
 
-def _label(node: DraftNode, found: Sequence[int], readable: int, above: Sequence[str]) -> str:
+class TermIndex:
+    """Which of a set of terms stands in which text, as a whole phrase, in any case, over any white space."""
+
+    def __init__(self, terms: Iterable[str]) -> None:
+        self.documents: set[str] = set()
+        self.having: dict[str, set[str]] = {}
+        self._by_word: dict[str, list[tuple[str, str]]] = {}
+        for term in sorted(terms):
+            self.having[term] = set()
+            sought = " ".join(term.lower().split())
+            key = max(_WORD.findall(sought), key=lambda w: (len(w), w), default="")
+            self._by_word.setdefault(key, []).append((term, sought))
+
+    def add(self, document: str, text: str) -> None:
+        """Look for the terms in ``text``: one pass over its words, then only phrases whose longest word it has."""
+        self.documents.add(document)
+        lower = " ".join(text.lower().split())
+        for word in self._by_word.keys() & set(_WORD.findall(lower)):
+            for term, sought in self._by_word[word]:
+                if sought == word or _stands(sought, lower):
+                    self.having[term].add(document)
+
+
+def _stands(sought: str, text: str) -> bool:
+    """Return whether ``sought`` stands in ``text`` with no word character on either side (a search without a pattern: 20x)."""
+    at = text.find(sought)
+    while at >= 0:
+        before, after = text[at - 1 : at], text[at + len(sought) : at + len(sought) + 1]
+        if not _WORD.match(before) and not _WORD.match(after):
+            return True
+        at = text.find(sought, at + 1)
+    return False
+
+
+def _label(node: DraftNode, index: TermIndex, above: Sequence[str]) -> str:
     """Return up to three terms that hold, those of the parent's label (``above``) only where no other does.
 
-    When none holds, the best two that stand in the texts at all. ``found`` counts, a candidate, the documents it literally
-    stands in, among ``readable`` ones; with none to read the reader's counts are believed.
+    When none holds, the best two by coverage x log lift as counted in the texts. Without any text to read, the
+    reader's counts are believed.
     """
-    if not node.connected:
-        return UNCONNECTED
-    holding = [i for i, c in enumerate(node.candidates) if c.holds and found[i] >= MIN_COVERAGE * readable]
+    members = index.documents.intersection(node.documents)
+    found = [len(index.having[c.term] & members) for c in node.candidates]
+    lift = [
+        count * len(index.documents) / max(len(members) * len(index.having[c.term]), 1)
+        for count, c in zip(found, node.candidates, strict=True)
+    ]
+    holding = [
+        i
+        for i, c in enumerate(node.candidates)
+        if (found[i] >= MIN_COVERAGE * len(members) and lift[i] >= MIN_LIFT - ROUNDING if members else c.holds)
+    ]
     chosen = _disjoint(node, [i for i in holding if node.candidates[i].term not in above] or holding, MAX_TERMS)
     if not chosen:
-        standing = sorted(
-            (i for i in range(len(found)) if found[i] or not readable), key=lambda i: (-min(found[i], 2), i)
-        )
+        worth = [round(f * math.log(x), 6) if x > 1 else 0.0 for f, x in zip(found, lift, strict=True)]
+        standing = sorted((i for i in range(len(found)) if found[i] or not members), key=lambda i: (-worth[i], i))
         chosen = _disjoint(node, standing, WEAK_TERMS)
     return SEPARATOR.join(node.candidates[i].term for i in chosen) or UNNAMED
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 MAX_LEAF = 24
 """Documents a person can take in at a glance; a larger node is split when a stable split exists."""
+DEEP = 2
+"""From the third scale on a node is split only above this many times ``MAX_LEAF``: few readers follow that far."""
 MAX_DEPTH = 4
 MAX_TOP = 24
 """Nodes on the coarsest scale, as far as the corpus allows."""
 MAX_CHILDREN = 12
-MIN_STABILITY = 0.4
-"""A split on which seeds agree less is an accident: the node stays whole."""
-RESOLUTIONS = (0.4, 8.0, 12)
+RESOLUTIONS = (0.5, 8.0, 11)
 """Coarsest, finest and number of the resolutions tried, in geometric steps."""
 MIN_COMMUNITY = 3
 """Two documents are no topic; in a corpus of n documents a community has at least n ** 1/4."""
@@ -67,17 +67,14 @@ def _split(branch: Branch, graph: csr_array, vocabulary: Vocabulary, seed: int, 
     from tori.modules.hierarchy.partition import profile
 
     size = len(branch.members)
-    if depth == MAX_DEPTH or size < (2 * smallest if depth == 0 else MAX_LEAF + 1):
+    enough = 2 * smallest if depth == 0 else MAX_LEAF + 1 if depth == 1 else DEEP * MAX_LEAF
+    if depth == MAX_DEPTH or size < enough:
         return
     part = graph[branch.members][:, branch.members]
     part.sort_indices()
     most = min(MAX_TOP if depth == 0 else MAX_CHILDREN, size // smallest)
     best: tuple[float, Partition] | None = None
-    for partition in profile(part, np.geomspace(*RESOLUTIONS).tolist(), seed + depth, smallest):
-        if partition.size > 1.5 * most:
-            break
-        if not 2 <= partition.size <= most or partition.stability < MIN_STABILITY:
-            continue
+    for partition in profile(part, np.geomspace(*RESOLUTIONS).tolist(), seed + depth, most, smallest):
         score = partition.stability * _worth(branch, partition, vocabulary, is_top=depth == 0)
         if best is None or score > best[0] + 1e-6:
             best = score, partition
