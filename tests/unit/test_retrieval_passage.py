@@ -100,6 +100,14 @@ def test_meaning_decides_where_no_word_is_shared() -> None:
     assert quote.words == close
 
 
+def test_a_short_sentence_that_answers_beats_a_long_one_that_does_not() -> None:
+    text = "The frost ends. Seeds are sown in trays near a window on the sunny side."
+    assert (
+        best_sentence(text, [(0, len(text))], ["frost"], lambda t: 1.0, lambda f: np.full(len(f), 0.2)).words
+        == "The frost ends."
+    )
+
+
 def test_long_and_short_quotations() -> None:
     text = "lock " * 300
     quote = best_sentence(text, [(0, len(text.rstrip()))], ["lock"], lambda t: 1.0, lambda f: np.ones(len(f)))

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 LIMIT = 320
 """Most characters of a quotation."""
-_LEAST = 30
+_LEAST = 10
+_FULL = 60
+"""Characters from which a sentence is not discounted for being short."""
 _MOST_SENTENCES = 64
 
 
@@ -34,7 +36,7 @@ def best_sentence(
     """Return the sentence within ``spans`` of ``text`` (best passage first) closest to the question.
 
     ``question`` are its terms, ``similarity`` gives the cosine of sentences to it. A sentence scores the share of the
-    question's idf it covers, plus its cosine, times how much it reads like prose; earlier passages and sentences win ties.
+    question's idf it covers, plus its cosine, times how much it reads like a sentence; earlier passages and sentences win ties.
     """
     found = [(s, e) for start, end in spans for s, e in sentences(text, start, end)][:_MOST_SENTENCES]
     candidates = [_bounded(text, s, e) for s, e in found if e - s >= _LEAST] or [_bounded(text, *spans[0])]
@@ -61,6 +63,6 @@ def _bounded(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _prose(sentence: str) -> float:
-    """Return the share of letters and white space, squared: low for tables, code and ruled lines."""
+    """Return the share of letters and white space, squared (low for tables, code, ruled lines), short ones discounted."""
     share = sum(c.isalpha() or c.isspace() for c in sentence) / max(len(sentence), 1)
-    return share * share
+    return share * share * min(1.0, (len(sentence) + _FULL / 2) / _FULL)
