@@ -179,6 +179,13 @@ class FirstOfBatch(Honest):
         return sorted(self.noted)
 
 
+class WatchesTheClock(Honest):
+    """Keeps only what was told in its first hour."""
+
+    def conclude(self, task: str, result: bytes, context: Context) -> Sequence[Fact]:
+        return super().conclude(task, result, context) if context.now_ns < 1_700_003_600 * 10**9 else ()
+
+
 class Repeats(Honest):
     def conclude(self, task: str, result: bytes, context: Context) -> Sequence[Fact]:
         return [Reported(msgspec.msgpack.decode(result))]
@@ -256,6 +263,7 @@ PLANTED = [
     (Counts, "duplicate_delivery"),
     (OrderDependent, "event_order"),
     (FirstOfBatch, "batch_borders"),
+    (WatchesTheClock, "clock_shift"),
     (Repeats, "conclude_idempotent"),
     (Random, "scan_repeatable"),
     (WarmStart, "interim_passes"),

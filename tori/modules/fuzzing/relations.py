@@ -133,6 +133,14 @@ def batch_borders(trial: Trial) -> str:
     return difference(one.module.section(), other.module.section())
 
 
+def clock_shift(trial: Trial) -> str:
+    """The same events years later, with hours between the batches, end in the same section."""
+    later = Shadow(trial.module_class(), trial.readable, trial.random.uniform(0, 9e8), trial.random.uniform(1, 1e5))
+    later.feed(trial.events)
+    later.settle()
+    return difference(trial.told(trial.events).module.section(), later.module.section())
+
+
 def interim_passes(trial: Trial) -> str:
     """Passes run on the way leave no trace in the last one."""
     before, after = trial.cut()
@@ -254,6 +262,7 @@ RELATIONS: dict[str, Relation] = {
         duplicate_delivery,
         event_order,
         batch_borders,
+        clock_shift,
         interim_passes,
         decide_reads_only,
         conclude_idempotent,

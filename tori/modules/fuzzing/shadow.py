@@ -20,18 +20,25 @@ class Unread(BadInput):
 
 
 class Shadow:
-    """One module on a shadow copy; ``story`` is what a replay needs: every fact applied, in order."""
+    """One module on a shadow copy; ``story`` is what a replay needs: every fact applied, in order.
 
-    def __init__(self, module: Module, readable: Mapping[bytes, Event]) -> None:
+    Its virtual clock starts ``late_s`` late and moves ``step_s`` with every decision.
+    """
+
+    def __init__(
+        self, module: Module, readable: Mapping[bytes, Event], late_s: float = 0.0, step_s: float = 0.0
+    ) -> None:
         self.module = module
         self.story: list[Fact] = []
         self._readable = dict(readable)
-        clock = VirtualClock()
-        self._ids = IdSource(source_suffix(module.name, b"fuzz"), clock.wall_ns)
-        self._now_ns = clock.wall_ns()
+        self._clock = VirtualClock()
+        self._clock.advance(late_s)
+        self._step_s = step_s
+        self._ids = IdSource(source_suffix(module.name, b"fuzz"), self._clock.wall_ns)
 
     def context(self) -> Context:
-        return Context(self._now_ns, self._ids, self._read)
+        self._clock.advance(self._step_s)
+        return Context(self._clock.wall_ns(), self._ids, self._read)
 
     def _read(self, event_id: bytes) -> Event:
         event = self._readable.get(event_id)
