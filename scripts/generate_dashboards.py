@@ -1,4 +1,4 @@
-"""Write dashboards/grafana/tori.json from the metric catalogue; with --check, only say whether it is current."""
+"""Write dashboards/grafana/tori.json and docs/metrics.md from the metric catalogue; with --check, only look."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ from typing import Any
 
 from tori.metrics.catalogue import CATALOGUE, Kind, Metric
 
-TARGET = Path(__file__).resolve().parent.parent / "dashboards" / "grafana" / "tori.json"
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "dashboards" / "grafana" / "tori.json"
+PAGE = ROOT / "docs" / "metrics.md"
 GROUPS = ("System", "Bus", "Tasks", "Mind")
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _WIDTH, _HEIGHT, _COLUMNS = 8, 7, 24
+_INTRODUCTION = """# Metrics
+
+Generated from `tori/metrics/catalogue.py` by `scripts/generate_dashboards.py`; change it there. The same list makes
+`dashboards/grafana/tori.json`.
+
+Ray's agent serves them in Prometheus' format, with or without the Ray dashboard, under `metrics` of the `ports` in the home's
+`cluster.json`; a value is at most 10 s old. Counters begin at 0 again when their process does, as Prometheus expects.
+"""
 
 
 def queries(metric: Metric) -> list[tuple[str, str]]:
@@ -122,16 +132,34 @@ def text() -> str:
     return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
 
 
+def page() -> str:
+    """Return docs/metrics.md."""
+    parts = [_INTRODUCTION]
+    for group in GROUPS:
+        lines = [f"## {group}", "", "| name | kind | labels | what | what for |", "|---|---|---|---|---|"]
+        lines += [
+            f"| `{m.prometheus_name}` | {m.kind} | {', '.join(m.labels)} | {m.help} | {m.reason} |"
+            for m in CATALOGUE
+            if m.group == group
+        ]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
 def main(arguments: list[str]) -> int:
-    """Write the dashboard, or with ``--check`` return 1 when it is stale."""
-    is_stale = not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text()
-    if is_stale and "--check" in arguments:
-        print(f"{TARGET.name} is stale: run scripts/generate_dashboards.py")
-        return 1
-    if is_stale:
-        TARGET.parent.mkdir(parents=True, exist_ok=True)
-        TARGET.write_text(text(), encoding="utf-8")
-        print(f"wrote {TARGET.name}")
+    """Write what is stale, or with ``--check`` return 1 when anything is."""
+    wanted = {TARGET: text(), PAGE: page()}
+    stale = [
+        path for path, content in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != content
+    ]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path.name} is stale: run scripts/generate_dashboards.py")
+        return int(bool(stale))
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(wanted[path], encoding="utf-8")
+        print(f"wrote {path.name}")
     return 0
 
 

@@ -200,7 +200,7 @@ class TestExporter:
 
 
 class TestDashboard:
-    def test_the_file_is_current(self) -> None:
+    def test_the_files_are_current(self) -> None:
         assert generate_dashboards.main(["--check"]) == 0
 
     def test_every_metric_has_a_panel_that_asks_for_it_by_its_exported_name(self) -> None:
