@@ -398,8 +398,8 @@ def test_an_unknown_checkpoint_is_named_with_those_there_are(store: CheckpointSt
     newest = store.save(both(1)).checkpoint_id
     with pytest.raises(BadInput, match=newest):
         store.verify("checkpoint-0000000000000000-00000000")
-    with pytest.raises(SnapshotDamaged, match="no name"):
-        store.manifest("../../etc")
+    with pytest.raises(BadInput, match="no checkpoint '../../etc'"):
+        store.verify("../../etc")
 
 
 def test_a_manifest_of_another_format_or_with_a_path_is_refused() -> None:

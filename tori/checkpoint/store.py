@@ -121,8 +121,8 @@ class CheckpointStore:
 
     def manifest(self, checkpoint_id: str) -> Manifest:
         """Return the manifest of a checkpoint; raises SnapshotDamaged, or BadInput when there is no such checkpoint."""
-        folder = self.root / check_name(checkpoint_id)
-        if not self._disk.exists(folder):
+        folder = self.root / checkpoint_id
+        if not (_ID.fullmatch(checkpoint_id) and self._disk.exists(folder)):
             raise BadInput(
                 f"there is no checkpoint {checkpoint_id!r}.", remedy=f"Newest: {', '.join(self.list()[:3]) or 'none'}."
             )
