@@ -20,7 +20,7 @@ from tori.checkpoint.store import CheckpointNotWritten, CheckpointStore
 from tori.clock import VirtualClock
 from tori.errors import BadInput, BadSettings, TemporaryError
 
-ROOT = Path("/home/checkpoints")
+ROOT = Path("/disk/checkpoints")
 
 
 def snapshot(module: str = "reader", number: int = 1, data: bytes = b"state") -> ModuleSnapshot:

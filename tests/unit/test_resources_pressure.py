@@ -1,0 +1,117 @@
+"""Pressure: two thresholds, hysteresis, events and one level for the scheduler."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tori.errors import BadSettings
+from tori.events.system import CPUPressure, MemoryPressure, ResourceRecovered, ResourceThresholdExceeded
+from tori.machine import Emit
+from tori.resources.pressure import Pressure, PressureChanged, PressureMachine, Sample, Threshold
+
+PLAIN = Threshold(upper=0.8, lower=0.7, severe=0.95)
+
+
+def machine(**thresholds: Threshold) -> PressureMachine:
+    return PressureMachine(thresholds)
+
+
+def read(found: PressureMachine, **usage: float) -> list[Any]:
+    out = found.handle(Sample(usage))
+    found.validate()
+    other = PressureMachine(found.thresholds)
+    other.restore(found.snapshot())
+    assert other.snapshot() == found.snapshot()
+    return [i.payload if isinstance(i, Emit) else i for i in out]
+
+
+def test_passing_a_threshold_and_coming_back() -> None:
+    memory = machine(memory=PLAIN)
+    assert read(memory, memory=0.79) == []
+    assert read(memory, memory=0.80) == [MemoryPressure("memory", 0.80, 0.8, "warning"), PressureChanged(Pressure.HIGH)]
+    assert read(memory, memory=0.75) == [], "between the thresholds nothing changes"
+    assert read(memory, memory=0.70) == []
+    assert read(memory, memory=0.69) == [
+        ResourceRecovered("memory", 0.69, 0.7, "normal"),
+        PressureChanged(Pressure.NONE),
+    ]
+
+
+def test_severe_and_back_by_steps() -> None:
+    cpu = machine(cpu=PLAIN)
+    assert read(cpu, cpu=0.99) == [CPUPressure("cpu", 0.99, 0.95, "critical"), PressureChanged(Pressure.SEVERE)]
+    assert read(cpu, cpu=0.9) == [CPUPressure("cpu", 0.9, 0.8, "warning"), PressureChanged(Pressure.HIGH)]
+
+
+def test_a_spike_is_no_pressure() -> None:
+    cpu = machine(cpu=Threshold(upper=0.8, lower=0.7, severe=0.95, samples=3))
+    for usage in (0.9, 0.9, 0.5, 0.9, 0.9):
+        assert read(cpu, cpu=usage) == []
+    assert len(read(cpu, cpu=0.9)) == 2
+    for usage in (0.1, 0.1, 0.9, 0.1, 0.1):
+        assert read(cpu, cpu=usage) == []
+    assert len(read(cpu, cpu=0.1)) == 2
+
+
+def test_the_scarcest_resource_sets_the_level() -> None:
+    both = machine(disk=PLAIN, memory=PLAIN)
+    assert read(both, disk=0.85, memory=0.1) == [
+        ResourceThresholdExceeded("disk", 0.85, 0.8, "warning"),
+        PressureChanged(Pressure.HIGH),
+    ]
+    assert [type(p) for p in read(both, disk=0.85, memory=0.96)] == [MemoryPressure, PressureChanged]
+    assert [type(p) for p in read(both, disk=0.1, memory=0.96)] == [ResourceRecovered], "the level is that of memory"
+    assert both.pressure is Pressure.SEVERE
+
+
+def test_what_has_no_threshold_or_no_reading_changes_nothing() -> None:
+    memory = machine(memory=PLAIN)
+    read(memory, memory=0.9)
+    assert read(memory, gpu=1.0) == []
+    assert memory.pressure is Pressure.HIGH
+    assert PressureMachine().thresholds["cpu"].upper == 0.8
+
+
+def test_a_snapshot_of_other_resources() -> None:
+    memory = machine(memory=PLAIN)
+    read(memory, memory=0.9)
+    other = machine(disk=PLAIN)
+    other.restore(memory.snapshot())
+    assert other.pressure is Pressure.NONE
+    assert set(other.gauges) == {"disk"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"upper": 0.7, "lower": 0.8, "severe": 0.9},
+        {"upper": 0.9, "lower": 0.8, "severe": 0.85},
+        {"lower": 0.0},
+        {"samples": 0},
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(BadSettings):
+        Threshold(**({"upper": 0.8, "lower": 0.7, "severe": 0.95} | values))
+
+
+@given(st.lists(st.floats(0, 1.2), max_size=60), st.integers(1, 4))
+def test_laws_of_hysteresis(readings: list[float], samples: int) -> None:
+    """Every event changes the level, events alternate, and a change needs as many readings as it says."""
+    cpu = machine(cpu=Threshold(upper=0.8, lower=0.7, severe=0.95, samples=samples))
+    levels, changed_at = [Pressure.NONE], []
+    for number, usage in enumerate(readings):
+        out = read(cpu, cpu=usage)
+        assert len(out) in (0, 2)
+        if out:
+            changed_at.append(number)
+            assert cpu.pressure is not levels[-1]
+            assert isinstance(out[0], ResourceRecovered) == (cpu.pressure is Pressure.NONE)
+            assert (usage < 0.7) == (cpu.pressure is Pressure.NONE)
+        levels.append(cpu.pressure)
+    assert all(later - earlier >= samples for earlier, later in pairwise(changed_at))
