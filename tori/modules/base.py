@@ -99,6 +99,9 @@ class Module(ABC):
     def validate(self) -> None:
         """Raise AssertionError with the facts when an invariant of the state does not hold. For tests and shadow copies."""
 
+    def warm(self) -> None:
+        """Build caches that a first question would wait for; called once, when nothing is left to do after a start."""
+
     def prepare(self, task: str) -> bytes:
         """Return the immutable input of a scan for ``task``."""
         raise BadInput(

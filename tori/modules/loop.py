@@ -98,6 +98,7 @@ class ModuleLoop:
             self._sleeper.close()
 
     def _serve(self, host: ModuleHost) -> None:
+        is_warm = False
         while not self._stop:
             begun = time.perf_counter()
             handled = 0 if self._paused else host.step()
@@ -105,6 +106,9 @@ class ModuleLoop:
             if handled or served:
                 self._busy_s += time.perf_counter() - begun
                 self._publish(host)
+            elif not is_warm:
+                host.module.warm()
+                is_warm = True
             elif not self._stop:
                 self._publish(host)
                 self._sleeper.sleep(lambda: bool(self._inbox) or (not self._paused and host.has_work))
