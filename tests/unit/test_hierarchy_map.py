@@ -36,6 +36,14 @@ def test_planted_links_alone_come_back() -> None:
     assert same_partition(memberships(bench, top=True), block_of(documents, 16))
 
 
+def test_more_islands_than_a_scale_should_have_are_still_islands() -> None:
+    documents = blocks(40, 6, linked=1.0)
+    bench = Bench(Hierarchy())
+    bench.feed(ingested(documents))
+    bench.scan(TASK)
+    assert same_partition(memberships(bench, top=True), block_of(documents, 6))
+
+
 def test_labels_are_the_blocks_own_words() -> None:
     documents = blocks(6, 12, seed=1)
     bench = mapped(documents)

@@ -40,22 +40,27 @@ class Partition(NamedTuple):
 def profile(graph: csr_array, resolutions: Sequence[float], seed: int, most: int, smallest: int) -> Iterator[Partition]:
     """Yield a partition a resolution, from coarse to fine: 2 to ``most`` communities of at least ``smallest`` nodes.
 
-    Resolutions on which the seeds agree less than ``MIN_STABILITY``, and those beyond ``most``, are left out.
+    Resolutions on which the seeds agree less than ``MIN_STABILITY``, and those beyond ``most``, are left out; but when
+    the graph falls into more than ``most`` parts at any resolution, the coarsest partition is given.
     """
     import numpy as np
 
+    is_any = False
     for step, resolution in enumerate(resolutions):
         first = (seed + 7919 * step) % 2**30
         runs = [_leiden(graph, resolution, first + run) for run in range(RUNS)]
-        if merge_small(graph, runs[0], smallest).max() >= 1.5 * most:
+        is_beyond = merge_small(graph, runs[0], smallest).max() >= 1.5 * most
+        if is_beyond and is_any:
             return
         stability = float(np.mean([adjusted_mutual_information(a, b) for i, a in enumerate(runs) for b in runs[:i]]))
-        if stability < MIN_STABILITY:
-            continue
-        merged = merge_small(graph, _consensus(graph, runs, resolution, first + RUNS), smallest)
-        size = int(merged.max()) + 1
-        if 2 <= size <= most:
-            yield Partition(merged, size, stability, resolution)
+        if stability >= MIN_STABILITY:
+            merged = merge_small(graph, _consensus(graph, runs, resolution, first + RUNS), smallest)
+            size = int(merged.max()) + 1
+            if size >= 2 and (size <= most or not is_any):
+                is_any = True
+                yield Partition(merged, size, stability, resolution)
+        if is_beyond:
+            return
 
 
 def _consensus(graph: csr_array, runs: Sequence[np.ndarray], resolution: float, seed: int) -> np.ndarray:
