@@ -73,8 +73,14 @@ class RayBackend:
 
 def cluster_options(settings: Any) -> cluster.ClusterOptions:
     """Return how the settings want a cluster started."""
+    ray = settings.ray
     return cluster.ClusterOptions(
-        cpus=settings.ray.cpus, object_store_bytes=settings.ray.object_store_bytes, dashboard=settings.ray.dashboard
+        cpus=ray.cpus,
+        object_store_bytes=ray.object_store_bytes,
+        dashboard=ray.dashboard,
+        auth=ray.auth,
+        start_timeout_s=ray.start_timeout_s,
+        stop_timeout_s=ray.stop_timeout_s,
     )
 
 

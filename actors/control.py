@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from actors.cast import CLIENTS
 from actors.checkpoints import Checkpoints
 from actors.conductor import Conductor
+from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
 from actors.runs import Runs
@@ -21,6 +22,7 @@ from actors.settle import Quiesce
 from tori.clock import SystemClock
 from tori.digest import mind_digest
 from tori.errors import BadInput, Unavailable
+from tori.events.system import MetricsCollected
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
 from tori.modules.registry import START_ORDER
@@ -28,6 +30,7 @@ from tori.orchestrator import signal as sig
 from tori.orchestrator.lifecycle import Lifecycle
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
+from tori.orchestrator.supervision import RestartPolicy
 
 VIEW_TIMEOUT_S = 5.0
 SUMMARY_TIMEOUT_S = 2.0
@@ -38,15 +41,20 @@ class Control:
     """One system: lifecycle, scheduler, checkpoints and the ledger they speak through."""
 
     def __init__(self, home: Path, settings: Mapping[str, Any]) -> None:
+        configure_from(settings)
         self.home = home
         self._settings = settings
         self._clock = SystemClock()
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
+        self._metrics = Metrics(self.status, self.emit)
         options = LifecycleOptions(
             order=(CLIENTS, *START_ORDER),
             start_timeout_s=settings["limits"]["start_timeout_s"],
             starts_at_once=len(START_ORDER) + 1,
+            restart=RestartPolicy(
+                limit=settings["limits"]["restarts"], window_s=settings["limits"]["restart_window_s"]
+            ),
         )
         self._lifecycle = Lifecycle(self._clock, options)
         self._checkpoints = Checkpoints(
@@ -55,13 +63,13 @@ class Control:
         self._conductor = Conductor(
             self._lifecycle, self._shell_config, self._clock, self.emit, self._checkpoints.save_last, self._hot
         )
-        self._metrics = Metrics(self.status, self.emit)
         self._runs = Runs(
             home,
             settings,
             self._clock,
             self._module_handles,
             self._ledger,
+            self.record,
             self._checkpoints.take,
             self._metrics.collect,
         )
@@ -92,6 +100,7 @@ class Control:
             self._settings["journal"]["segment_size_bytes"],
             incarnation,
             self._settings["limits"]["start_timeout_s"],
+            dict(self._settings),
         )
 
     def _module_handles(self) -> dict[str, Any]:
@@ -144,8 +153,15 @@ class Control:
         return finished
 
     def emit(self, *payloads: Any) -> None:
-        """Write events into the orchestrator's journal, durably."""
-        self._ledger.call(lambda host: host.emit(*payloads))
+        """Write events into the orchestrator's journal, durably, and say so in the log."""
+        self.record([], [(payload, "") for payload in payloads])
+
+    def record(self, records: Sequence[Any], payloads: Sequence[tuple[Any, str]]) -> None:
+        """Write private records and events (payload, key) as one durable unit."""
+        for event in self._ledger.call(lambda host: host.emit(records, payloads)):
+            self._metrics.take(event.payload)
+            if not isinstance(event.payload, MetricsCollected):
+                event_logger("orchestrator", event).info("%s", brief(event.payload))
 
     # -- routes ------------------------------------------------------------------------------------------------
 
@@ -333,3 +349,9 @@ class Control:
         with self._quiesce_lock, self._runs.held():
             found = self._checkpoints.restore(checkpoint_id)
         return found | self.digest()
+
+
+def brief(payload: Any) -> str:
+    """Return a payload as one line: its fields that say something."""
+    fields = {name: getattr(payload, name) for name in payload.__struct_fields__}
+    return " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, "", (), 0))

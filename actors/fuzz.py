@@ -13,23 +13,24 @@ from actors.cast import CLIENTS
 from actors.scan import run_scan
 from tori.modules.fuzzing.target import FuzzTarget
 from tori.modules.host import HostSnapshot
-from tori.modules.registry import FULL_PASS, PATHS, module_class
+from tori.modules.registry import FULL_PASS, PATHS
 
 SAMPLED_DOCUMENTS = 16
+SAMPLED_EVENTS = 300
 
 
 def fuzz(handles: Mapping[str, Any]) -> Any:
     """Return the ref of the findings; the seed follows from the states, so a run can be repeated."""
     names = [name for name, _ in FULL_PASS if name in handles]
     snapshots = ray.get([handles[name].snapshot.remote() for name in names])
-    events = ray.get(handles[CLIENTS].sample.remote(SAMPLED_DOCUMENTS))
+    events = ray.get(handles[CLIENTS].sample.remote(SAMPLED_DOCUMENTS, SAMPLED_EVENTS))
     seed = int.from_bytes(hashlib.sha256(b"".join(snapshots)).digest()[:4], "big")
     targets = [
         FuzzTarget(
             name,
             PATHS[name],
             msgspec.msgpack.decode(data, type=HostSnapshot).state,
-            tuple(e for e in events if isinstance(e.payload, module_class(name).inputs)),
+            tuple(events),
         )
         for name, data in zip(names, snapshots, strict=True)
     ]

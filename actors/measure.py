@@ -1,37 +1,37 @@
-"""Samples of the running system: to the journal when they changed, and to Ray's metrics."""
+"""Samples of the running system: to Ray's metrics, and to the journal when they changed."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from tori.events.system import MetricsCollected
+from actors.metrics import MetricExporter
+from tori.metrics.collect import EventMeter, system_samples
+
+JOURNALED = ("tori_events", "tori_module_lag", "tori_module_restarts", "tori_refs_routed")
+"""Metrics whose changes are events; the others would change by being looked at, and an idle system should stay silent."""
 
 
 class Metrics:
-    """Collects what a status says; an unchanged value is not written again, so an idle system stays silent."""
+    """Collects what a status and the orchestrator's own events say."""
 
     def __init__(self, status: Callable[[], dict[str, Any]], emit: Callable[..., None]) -> None:
         self._status = status
         self._emit = emit
+        self._meter = EventMeter()
+        self._exporter = MetricExporter()
         self._last: dict[str, float] = {}
 
-    def collect(self) -> None:
-        """Write every metric that changed."""
-        values = self.sample(self._status())
-        changed = {name: value for name, value in values.items() if self._last.get(name) != value}
-        self._last.update(changed)
-        if changed:
-            self._emit(*(MetricsCollected(name, value) for name, value in sorted(changed.items())))
+    def take(self, payload: Any) -> None:
+        """Count an event of the orchestrator."""
+        self._meter.take(payload, time.time_ns())
 
-    @staticmethod
-    def sample(status: dict[str, Any]) -> dict[str, float]:
-        """Return the metrics inside a status."""
-        modules = status["modules"]
-        return {
-            "events": float(sum(m["events"] for m in modules)),
-            "lag": float(max((m["lag"] for m in modules), default=0)),
-            "restarts": float(sum(m["restarts"] for m in modules)),
-            "refs_routed": float(status["refs_routed"]),
-            "busy_s": round(sum(m["busy_s"] for m in modules), 1),
-        }
+    def collect(self) -> None:
+        """Export every metric; write the journaled ones that changed."""
+        samples = system_samples(self._status()) + self._meter.samples(time.time_ns())
+        self._exporter.export(samples)
+        changed = [s for s in samples if s.name in JOURNALED and self._last.get(s.series) != s.value]
+        self._last.update({s.series: s.value for s in changed})
+        if changed:
+            self._emit(*(s.event() for s in changed))

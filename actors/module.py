@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from actors.logging import configure_from, event_logger
 from actors.snapshot import Origin, decode_host, find_snapshot
 from tori.digest import section_digest
 from tori.journal.archive import Archive
@@ -29,6 +30,8 @@ class ShellConfig(msgspec.Struct, frozen=True):
     incarnation: int = 1
     """Counts the starts of the module under one orchestrator's care."""
     start_timeout_s: float = 30.0
+    settings: dict[str, Any] | None = None
+    """``Settings.plain()``; None = the defaults."""
 
 
 class Conclusion(msgspec.Struct, frozen=True):
@@ -44,12 +47,15 @@ class ModuleActor:
     """A module with its loop. Threads of the actor only wait on the loop."""
 
     def __init__(self, config: ShellConfig, snapshot: bytes | None = None) -> None:
+        if config.settings is not None:
+            configure_from(config.settings)
         self.config = config
         self.home = Path(config.home)
 
         self._replacing = False
         self._origin = Origin(None)
         self._prepared: dict[str, int] = {}
+        self._told: ModuleLoop | None = None
         self.loop = self._open(snapshot)
         self.loop.start()
 
@@ -63,7 +69,13 @@ class ModuleActor:
 
         return ModuleLoop(
             config.name,
-            lambda: open_host(self.home, config.name, segment_bytes=config.segment_bytes, load_snapshot=load),
+            lambda: open_host(
+                self.home,
+                config.name,
+                segment_bytes=config.segment_bytes,
+                load_snapshot=load,
+                settings=config.settings,
+            ),
             input_directories(self.home, config.name),
         )
 
@@ -73,6 +85,11 @@ class ModuleActor:
     def ready(self) -> dict[str, Any]:
         """Return the pid and the view once the module has recovered."""
         view = self.loop.wait_ready(self.config.start_timeout_s)
+        if self.loop is not self._told:
+            self._told = self.loop
+            event_logger(self.config.name).info(
+                "ready: start %d, %d units replayed", self.config.incarnation, view.replayed_units
+            )
         return {
             "pid": os.getpid(),
             "incarnation": self.config.incarnation,
@@ -129,7 +146,7 @@ class ModuleActor:
 
     def prepare_targets(self, targets: Sequence[Any], seed: int) -> bytes:
         """Return the input of a fuzz run over shadow copies of other modules (the fuzzing module only)."""
-        plan: bytes = self.loop.call(lambda host: host.module.prepare_targets(targets, seed))  # type: ignore[attr-defined]
+        plan: bytes = self.loop.call(lambda host: host.module.prepare_targets(targets, seed))  # type: ignore[attr-defined]  # only the fuzzing module has it
         return plan
 
     def section(self) -> str | None:

@@ -45,11 +45,13 @@ class RelayActor(ModuleActor):
         with self._archive_lock:
             return event_rows(self._archive, offsets, count, types)
 
-    def sample(self, documents: int) -> list[Event]:
-        """Return the newest documents, for checks on shadow copies."""
+    def sample(self, documents: int, others: int) -> list[Event]:
+        """Return the newest documents and the newest events of the reader and the hierarchy, in order of time."""
         with self._archive_lock:
-            newest = self._archive.newest("clients", documents * 2)
-        return [e.event for e in newest if isinstance(e.event.payload, DocumentIngested)][-documents:]
+            newest = {name: self._archive.newest(name, others) for name in ("clients", "reader", "hierarchy")}
+        found = [e.event for e in newest["clients"] if isinstance(e.event.payload, DocumentIngested)][-documents:]
+        found += [e.event for name in ("reader", "hierarchy") for e in newest[name]]
+        return sorted(found, key=lambda event: event.id)
 
     def frames(self, journal: str, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
         """Yield the durable frames of a journal of this node from an offset on; call it with ``num_returns="streaming"``."""

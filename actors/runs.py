@@ -54,6 +54,7 @@ class Runs:
         clock: Clock,
         handles: Callable[[], Mapping[str, Any]],
         ledger: ModuleLoop,
+        record: Callable[[list[Any], list[tuple[Any, str]]], None],
         take_checkpoint: Callable[[], Any],
         collect_metrics: Callable[[], None],
     ) -> None:
@@ -67,6 +68,7 @@ class Runs:
         self._clock = clock
         self._handles = handles
         self._ledger = ledger
+        self._record = record
         self._house: dict[str, Callable[[], Any]] = {
             "state_persistence": take_checkpoint,
             "performance_metrics": collect_metrics,
@@ -175,7 +177,7 @@ class Runs:
         if facts:
             events = [(f.payload, f.key) for f in facts if isinstance(f, Emit)]
             records = [f.record for f in facts if isinstance(f, sig.Keep)]
-            self._ledger.call(lambda host: host.emit_with(records, events))
+            self._record(records, events)
 
     def _attempt(self, order: sig.StartRun) -> None:
         run_id, attempt = order.run_id, order.attempt

@@ -39,7 +39,7 @@ class Numbers:
 
 def open_writer(directory: Path, segment_bytes: int = 4096, **options: object) -> JournalWriter:
     """Return a writer without a background thread and with small segments."""
-    return JournalWriter(directory, segment_bytes=segment_bytes, fallback_s=None, **options)  # type: ignore[arg-type]
+    return JournalWriter(directory, segment_bytes=segment_bytes, fallback_s=None, **options)  # type: ignore[arg-type]  # passed on as given
 
 
 def number_of(event: Event) -> int:

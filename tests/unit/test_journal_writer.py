@@ -15,6 +15,7 @@ from tori.journal.frame import EVENTS, HEADER_BYTES, Frame, decode_header, encod
 from tori.journal.ownership import create_journal
 from tori.journal.reader import JournalReader
 from tori.journal.segment import list_segments
+from tori.journal.writer import JournalWriter
 
 
 @pytest.fixture
@@ -337,11 +338,11 @@ def test_a_header_round_trips_and_every_flipped_bit_is_found() -> None:
             assert decode_header(bytes(broken)) is None
 
 
-def _abandon(writer: object) -> None:
+def _abandon(writer: JournalWriter) -> None:
     """Let a writer's lock go without the goodbye of ``close``: as if its process had died."""
-    writer._bell.close()  # type: ignore[attr-defined]
-    writer._owner.release()  # type: ignore[attr-defined]
-    os.close(writer._fd)  # type: ignore[attr-defined]
+    writer._bell.close()
+    writer._owner.release()
+    os.close(writer._fd)
 
 
 def _remove_later_epochs(directory: Path, epoch: int) -> None:

@@ -221,15 +221,12 @@ class ModuleHost:
         self.commit(facts)
         return answer
 
-    def emit(self, *payloads: Any) -> None:
-        """Write events that a shell decided on (not the module): the orchestrator's machines speak through this."""
+    def emit(self, records: Sequence[Any], payloads: Sequence[tuple[Any, str]]) -> list[Event]:
+        """Write what a shell's machine decided (private records, and payloads with their keys) as one unit; return the events."""
         context = self._context()
-        self.commit([context.event(p) for p in payloads])
-
-    def emit_with(self, records: Sequence[Any], payloads: Sequence[tuple[Any, str]]) -> None:
-        """Write private records and events (payload, key) of a machine as one unit."""
-        context = self._context()
-        self.commit([*records, *(context.event(payload, key=key) for payload, key in payloads)])
+        events = [context.event(payload, key=key) for payload, key in payloads]
+        self.commit([*records, *events])
+        return events
 
     def conclude(self, task: str, result: bytes) -> int:
         """Turn a scan's result into facts; return how many events that made."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tori.clock import SystemClock
 from tori.journal.archive import Archive
@@ -28,10 +29,15 @@ def input_directories(home: Path, name: str) -> list[Path]:
 
 
 def open_host(
-    home: Path, name: str, *, segment_bytes: int, load_snapshot: Callable[[str], HostSnapshot | None]
+    home: Path,
+    name: str,
+    *,
+    segment_bytes: int,
+    load_snapshot: Callable[[str], HostSnapshot | None],
+    settings: Mapping[str, Any] | None = None,
 ) -> ModuleHost:
     """Return a recovered host of module ``name``; takes its journal over from a writer that is gone."""
-    module = create_module(name)
+    module = create_module(name, settings)
     inputs = [JournalReader(directory) for directory in input_directories(home, name)]
     journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None)
     archive = Archive(home / "journals")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from tori.errors import BadInput
 from tori.modules.base import Module
+from tori.modules.settings import module_settings
 
 PATHS = {
     "clients": "tori.modules.clients:Clients",
@@ -57,6 +60,9 @@ def module_class(name: str) -> type[Module]:
     return found
 
 
-def create_module(name: str) -> Module:
-    """Return a new, empty module."""
-    return module_class(name)()
+def create_module(name: str, settings: Mapping[str, Any] | None = None) -> Module:
+    """Return a new, empty module; ``settings`` is what ``Settings.plain()`` returned, None = the defaults."""
+    own = module_settings(name, settings) if settings is not None else None
+    make: Any = module_class(name)
+    module: Module = make() if own is None else make(own)
+    return module
