@@ -227,6 +227,16 @@ def test_a_person_recovers_a_degraded_module_with_a_clean_record() -> None:
     assert rig.machine.modules["alien"].state is State.FAILED, "its restarts count from nothing again"
 
 
+def test_resuming_a_module_that_is_down_recovers_it() -> None:
+    rig = Rig(restart=RestartPolicy(limit=0))
+    rig.up()
+    rig.give(sig.PauseRequested("alien"))
+    rig.die("alien")
+    assert acts(rig.give(sig.ResumeRequested("alien"))) == [sig.StartModule("alien", 2)]
+    rig.give(sig.ModuleReady("alien", 2))
+    assert rig.machine.modules["alien"].state is State.RUNNING
+
+
 def test_a_person_need_not_wait_for_the_backoff(rig: Rig) -> None:
     rig.up()
     rig.die("alien")
@@ -304,6 +314,19 @@ def test_a_system_that_was_paused_starts_paused(rig: Rig) -> None:
     assert rig.machine.states() == {"system": "paused", "reader": "paused", "hierarchy": "paused", "alien": "paused"}
     rig.give(sig.ResumeRequested())
     assert set(rig.machine.states().values()) == {"running"}
+
+
+def test_when_every_adopted_module_is_paused_the_system_was(rig: Rig) -> None:
+    rig.give(*(sig.Adopt(name, 1, paused=True) for name in ORDER), sig.StartRequested())
+    assert rig.machine.system is State.PAUSED
+    assert [a.module for a in acts(rig.give(sig.ResumeRequested()))] == list(ORDER)
+
+
+def test_one_module_paused_by_name_stays_so_when_adopted(rig: Rig) -> None:
+    rig.give(
+        sig.Adopt("reader", 1, paused=True), sig.Adopt("hierarchy", 1), sig.Adopt("alien", 1), sig.StartRequested()
+    )
+    assert rig.machine.states() == {"system": "running", "reader": "paused", "hierarchy": "running", "alien": "running"}
 
 
 def test_a_restarted_orchestrator_adopts_what_lives_and_starts_the_rest(rig: Rig) -> None:

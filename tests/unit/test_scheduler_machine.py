@@ -118,7 +118,7 @@ def test_a_task_runs_on_its_interval() -> None:
 
 def test_the_default_tasks_have_the_intervals_of_the_catalogue() -> None:
     specs = default_specs()
-    intervals = {s.task_type: s.trigger.every_s for s in specs if isinstance(s.trigger, IntervalTrigger)}
+    intervals = {s.task_type: s.trigger.interval_s for s in specs if isinstance(s.trigger, IntervalTrigger)}
     assert intervals == {
         "wormhole_scan": 30,
         "alien_audit": 60,

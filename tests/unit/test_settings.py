@@ -44,7 +44,7 @@ def test_the_defaults_are_those_of_the_catalogue() -> None:
 
 def test_the_task_intervals_are_those_of_the_scheduler() -> None:
     settings = load_settings(Path("/nowhere"), environment={})
-    specs = {spec.task_type: spec.trigger.every_s for spec in default_specs()}  # type: ignore[attr-defined]  # all periodic
+    specs = {spec.task_type: spec.trigger.interval_s for spec in default_specs()}  # type: ignore[attr-defined]  # all periodic
     assert settings.tasks.intervals() == specs
     assert default_specs(intervals=settings.tasks.intervals()) == default_specs()
 

@@ -131,11 +131,13 @@ class Lifecycle:
             if self.system in (State.DRAINING, State.FAILED):
                 self._refuse_system(State.INITIALIZING)
             return
-        self._is_pausing = request.paused
+        adopted = [m for m in self.modules.values() if m.state in UP]
+        was_paused = bool(adopted) and all(m.is_held for m in adopted)
+        self._is_pausing = request.paused or was_paused
         self._change_system(State.INITIALIZING, "start requested")
         for m in self.modules.values():
             m.is_pending = m.state is State.STOPPED
-            if request.paused and m.state in UP:
+            if self._is_pausing and m.state in UP:
                 m.is_held = False
                 if m.state is State.RUNNING:
                     self._pause(m, "the system starts paused")
@@ -175,6 +177,10 @@ class Lifecycle:
     def _on_resume(self, request: sig.ResumeRequested) -> None:
         if request.module:
             m = self._module(request.module)
+            if m.state in (State.FAILED, State.DEGRADED):
+                m.is_held = m.is_held and self.system is State.DRAINING
+                self._on_recover(sig.RecoverRequested(m.name))
+                return
             if m.state not in (*UP, State.INITIALIZING):
                 self._refuse(m, State.RUNNING)
             m.is_held = False

@@ -22,7 +22,10 @@ class _Of(msgspec.Struct, frozen=True):
 
 
 class StartRequested(msgspec.Struct, frozen=True):
-    """Start the system; ``paused``: bring every module up but let none work (the system was paused before)."""
+    """Start the system; ``paused``: bring every module up but let none work (the system was paused before).
+
+    When every adopted module is paused, the system was.
+    """
 
     paused: bool = False
 
@@ -40,7 +43,10 @@ class PauseRequested(msgspec.Struct, frozen=True):
 
 
 class ResumeRequested(msgspec.Struct, frozen=True):
-    """End the pause of one module, or of the whole system; modules paused by name stay paused then."""
+    """End the pause of one module, or of the whole system; modules paused by name stay paused then.
+
+    Resuming a module that is down by name means ``RecoverRequested``.
+    """
 
     module: str = ""
 

@@ -178,7 +178,7 @@ class Scheduler:
 
     def holds(self) -> list[tuple[str, str]]:
         """Return (run_id, what holds it) for every run that waits."""
-        return [(run.run_id, run.hold) for run in self._book.runs.values() if run.state in WAITING]
+        return [(run.run_id, run.hold) for run in list(self._book.runs.values()) if run.state in WAITING]
 
     # -- time ----------------------------------------------------------------------------------------------------
 

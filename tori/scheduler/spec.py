@@ -93,23 +93,23 @@ def default_specs(
             task_id=name,
             task_type=name,
             module=module,
-            trigger=IntervalTrigger(chosen.get(name, every_s)),
+            trigger=IntervalTrigger(chosen.get(name, interval_s)),
             priority=priority,
             watches=(module,),
         )
-        for name, module, every_s, priority in _SCANS
+        for name, module, interval_s, priority in _SCANS
         if module in modules
     ]
     house = [
         TaskSpec(
             task_id=name,
             task_type=name,
-            trigger=IntervalTrigger(chosen.get(name, every_s)),
+            trigger=IntervalTrigger(chosen.get(name, interval_s)),
             priority=priority,
             resources=Resources(num_cpus=0),
             timeout_s=60.0,
             watches=tuple(modules) if name == "state_persistence" else (),
         )
-        for name, every_s, priority in _HOUSE
+        for name, interval_s, priority in _HOUSE
     ]
     return (*scans, *house)

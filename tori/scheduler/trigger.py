@@ -34,23 +34,23 @@ class Trigger(ABC):
 
 @dataclass(frozen=True)
 class IntervalTrigger(Trigger):
-    """Due every ``every_s`` seconds, on a grid that does not drift with the length of the runs."""
+    """Due every ``interval_s`` seconds, on a grid that does not drift with the length of the runs."""
 
-    every_s: float
+    interval_s: float
 
     def __post_init__(self) -> None:
-        if not self.every_s > 0:
-            raise BadSettings(f"every_s: {self.every_s} is not a positive number of seconds.")
+        if not self.interval_s > 0:
+            raise BadSettings(f"interval_s: {self.interval_s} is not a positive number of seconds.")
 
     def first(self, now: Moment, last_wall_ns: int | None) -> int | None:
-        every_ns = round(self.every_s * SECOND_NS)
+        every_ns = round(self.interval_s * SECOND_NS)
         if last_wall_ns is None:
             return now.monotonic_ns + every_ns
         passed_ns = min(max(now.wall_ns - last_wall_ns, 0), every_ns)  # the wall clock may have jumped either way
         return now.monotonic_ns + every_ns - passed_ns
 
     def next(self, due_ns: int, now: Moment) -> int | None:
-        every_ns = round(self.every_s * SECOND_NS)
+        every_ns = round(self.interval_s * SECOND_NS)
         missed = max(0, now.monotonic_ns - due_ns) // every_ns
         return due_ns + (missed + 1) * every_ns
 
