@@ -47,10 +47,7 @@ class BenchFollower:
 
     def run(self, *, is_paced: bool) -> Taken:
         self._done.clear()
-        self._consumer.is_paced = is_paced
-        before = self._consumer.taken
-        self._consumer.taken = Taken(checksum=before.checksum, total=before.total)
-        return self._consumer.run(self._done.is_set)
+        return self._consumer.run(self._done.is_set, is_paced=is_paced)
 
     def finish(self) -> None:
         self._done.set()

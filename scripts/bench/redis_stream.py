@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tori.bus.bench import Producer, fold
+from tori.bus.bench import Checksum, Producer
 from tori.events.codec import decode_body, encode_body
 from tori.events.envelope import FrameContext
 
@@ -118,7 +118,7 @@ def _run(directory: Path, port: int, seconds: float, frame: int, rate: float | N
     taken = [queue.get() for _ in followers]
     for process in followers:
         process.join()
-    checksum, total = producer.checksum, producer.total
+    checksum = producer.checksum.value
     producer.close()
     latencies = sorted(n for t in taken for n in t["latencies"])
     return {
@@ -131,7 +131,7 @@ def _run(directory: Path, port: int, seconds: float, frame: int, rate: float | N
         "p50_ms": round(latencies[len(latencies) // 2] / 1e6, 3) if latencies else None,
         "p99_ms": round(latencies[int(len(latencies) * 0.99)] / 1e6, 3) if latencies else None,
         "fresh": True,
-        "complete": all((t["count"], t["checksum"], t["total"]) == (count, checksum, total) for t in taken),
+        "complete": all((t["count"], t["checksum"]) == (count, checksum) for t in taken),
     }
 
 
@@ -170,7 +170,7 @@ def _pace(connection: Connection, producer: Producer, seconds: float, rate: floa
 def _follow(port: int, queue: Any, done: Any, is_paced: bool) -> None:
     connection = Connection(port)
     queue.put("ready")
-    last, count, checksum, total, latencies = b"0", 0, 0, 0.0, []
+    last, count, checksum, latencies = b"0", 0, Checksum(), []
     first_ns = last_ns = 0
     while True:
         was_done = done.is_set()
@@ -184,11 +184,10 @@ def _follow(port: int, queue: Any, done: Any, is_paced: bool) -> None:
             last = entry_id
             for event in decode_body(fields[1]).events:
                 payload: Any = event.payload
-                checksum = fold(checksum, payload)
-                total += payload.duration_s
+                checksum.fold(payload)
                 count += 1
                 if is_paced:
                     latencies.append(time.monotonic_ns() - payload.attempt)
         last_ns = time.monotonic_ns()
     seconds = (last_ns - first_ns) / 1e9
-    queue.put({"count": count, "checksum": checksum, "total": total, "seconds": seconds, "latencies": latencies})
+    queue.put({"count": count, "checksum": checksum.value, "seconds": seconds, "latencies": latencies})

@@ -31,11 +31,35 @@ WINDOW_FRAMES = 8
 LANE = 2
 
 
+class Checksum:
+    """Folds every field of every payload: strings into a crc32, the whole number and the float (exact: halves) into sums."""
+
+    __slots__ = ("crc", "numbers", "seconds")
+
+    def __init__(self) -> None:
+        self.crc = 0
+        self.numbers = 0
+        self.seconds = 0.0
+
+    def fold(self, p: TaskCompleted) -> None:
+        """Take one payload."""
+        self.crc = zlib.crc32((p.task_id + p.run_id + p.task_type).encode(), self.crc)
+        self.numbers += p.attempt
+        if p.duration_s is not None:
+            self.seconds += p.duration_s
+        if p.error is not None:
+            self.crc = zlib.crc32(p.error.encode(), self.crc)
+
+    @property
+    def value(self) -> tuple[int, int, float]:
+        return self.crc, self.numbers, self.seconds
+
+
 class Offered(msgspec.Struct, frozen=True):
     """What a producer wrote."""
 
     count: int
-    checksum: tuple[int, float]
+    checksum: tuple[int, int, float]
     seconds: float
     bytes_per_event: float
 
@@ -44,18 +68,11 @@ class Taken(msgspec.Struct):
     """What a follower handled."""
 
     count: int = 0
-    checksum: int = 0
-    total: float = 0.0
+    checksum: tuple[int, int, float] = (0, 0, 0.0)
     first_ns: int = 0
     last_ns: int = 0
     latencies_ns: list[int] = []
     late_wakes: int = 0
-
-
-def fold(checksum: int, payload: TaskCompleted) -> int:
-    """Fold the fields of a payload into a running crc32; ``duration_s``, a float, is summed beside it (exact: halves)."""
-    p = payload
-    return zlib.crc32(f"{p.task_id}|{p.run_id}|{p.task_type}|{p.attempt}|{p.error}".encode(), checksum)
 
 
 class Producer:
@@ -69,23 +86,20 @@ class Producer:
         self._context = FrameContext("bench", traceparent=TRACE)
         self._correlation = self._ids.next()
         self._made = 0
-        self.checksum = 0
-        self.total = 0.0
+        self.checksum = Checksum()
 
     def make(self, count: int, due_ns: Callable[[int], int] | None = None) -> list[Event]:
         """Return ``count`` new events; ``attempt`` carries the event's number, or its due time when events are paced."""
-        new_id, correlation = self._ids.next, self._correlation
+        new_id, correlation, fold = self._ids.next, self._correlation, self.checksum.fold
         events = []
-        cause, checksum = correlation, self.checksum
+        cause = correlation
         for index in range(self._made, self._made + count):
             attempt = index if due_ns is None else due_ns(index)
             payload = TaskCompleted(f"task-{index & 255}", f"run-{index}", "wormhole_scan", attempt, index * 0.5)
-            checksum = fold(checksum, payload)
-            self.total += index * 0.5
+            fold(payload)
             event = Event(new_id(), payload, payload.task_id, correlation, (cause,))
             cause = event.id
             events.append(event)
-        self.checksum = checksum
         self._made += count
         return events
 
@@ -126,9 +140,7 @@ class Producer:
     def _offered(self, start: float, begun: int, made: int) -> Offered:
         count = self._made - made
         seconds = time.perf_counter() - start
-        return Offered(
-            count, (self.checksum, self.total), seconds, (self.writer.written_offset - begun) / max(1, count)
-        )
+        return Offered(count, self.checksum.value, seconds, (self.writer.written_offset - begun) / max(1, count))
 
     def close(self) -> None:
         self.writer.close()
@@ -144,36 +156,43 @@ class Consumer:
         self._follower = Follower(self._reader, cursor, visibility=visibility)
         self._sleeper = Sleeper()
         self._sleeper.register(directory)
-        self.taken = Taken()
-        self.is_paced = False
+        self._checksum = Checksum()
+        self._fold = self._checksum.fold
+        self._count = 0
+        self._latencies: list[int] = []
 
     def handle(self, event: Event) -> None:
         """The handler: one call an event."""
-        payload = event.payload
-        assert isinstance(payload, TaskCompleted)
-        taken = self.taken
-        taken.checksum = fold(taken.checksum, payload)
-        taken.total += payload.duration_s or 0.0
-        taken.count += 1
-        if self.is_paced:
-            taken.latencies_ns.append(time.monotonic_ns() - payload.attempt)
+        payload: Any = event.payload
+        self._fold(payload)
+        self._count += 1
 
-    def run(self, until: Callable[[], bool]) -> Taken:
-        """Handle events until ``until()`` holds and nothing is left."""
-        follower, handle = self._follower, self.handle
+    def handle_paced(self, event: Event) -> None:
+        """The handler of a paced run: it also notes how late the event is."""
+        payload: Any = event.payload
+        self._fold(payload)
+        self._count += 1
+        self._latencies.append(time.monotonic_ns() - payload.attempt)
+
+    def run(self, until: Callable[[], bool], *, is_paced: bool) -> Taken:
+        """Handle events until ``until()`` holds and nothing is left; checksums go on from the run before."""
+        follower, handle = self._follower, self.handle_paced if is_paced else self.handle
+        self._count, self._latencies = 0, []
+        taken = Taken()
         while True:
             frames = follower.take([], 10_000, 4 << 20)
-            if frames and not self.taken.first_ns:
-                self.taken.first_ns = time.monotonic_ns()
+            if frames and not taken.first_ns:
+                taken.first_ns = time.monotonic_ns()
             for frame in frames:
                 for event in frame.events:
                     handle(event)
             if frames:
-                self.taken.last_ns = time.monotonic_ns()
+                taken.last_ns = time.monotonic_ns()
                 continue
             if until() and not follower.has_work:
-                self.taken.late_wakes = self._sleeper.late_wakes
-                return self.taken
+                taken.count, taken.checksum, taken.latencies_ns = self._count, self._checksum.value, self._latencies
+                taken.late_wakes = self._sleeper.late_wakes
+                return taken
             self._sleeper.sleep(lambda: follower.has_work, 0.1)
 
     def close(self) -> None:
