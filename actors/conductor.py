@@ -50,6 +50,8 @@ class Conductor:
         self.restarts: dict[str, int] = dict.fromkeys(lifecycle.modules, 0)
         self.finished = threading.Event()
         self.failure: BaseException | None = None
+        self.on_change: Callable[[str, bool], None] = lambda name, is_up: None
+        """Called when a module can, or can no longer, be worked with."""
         self._config_of = config_of
         self._clock = clock
         self._emit = emit
@@ -132,11 +134,13 @@ class Conductor:
         except (ValueError, RayError, ToriError):
             return
         incarnation = int(found["incarnation"])
+        self.restarts[name] = incarnation - 1
         self.lifecycle.handle(sig.Adopt(name, incarnation, paused=found["view"].paused))
         self._hold(name, incarnation, handle)
 
     def _hold(self, name: str, incarnation: int, handle: Any) -> None:
         self.handles[name] = handle
+        self.on_change(name, True)
         threading.Thread(
             target=self._watch, args=(name, incarnation, handle), name=f"tori-watch-{name}", daemon=True
         ).start()
@@ -193,6 +197,7 @@ class Conductor:
             stimulus = sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__)
         if self.handles.get(name) is handle:
             del self.handles[name]
+            self.on_change(name, False)
         with contextlib.suppress(RayError):
             ray.kill(handle, no_restart=True)
         self.tell(stimulus)

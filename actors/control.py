@@ -63,6 +63,7 @@ class Control:
         self._conductor = Conductor(
             self._lifecycle, self._shell_config, self._clock, self.emit, self._checkpoints.save_last, self._hot
         )
+        self._conductor.on_change = lambda name, is_up: self._runs.set_available(name, is_up=is_up)
         self._runs = Runs(
             home,
             settings,
@@ -73,6 +74,7 @@ class Control:
             self._checkpoints.take,
             self._metrics.collect,
         )
+        self._runs.on_failure = self._fail
         self._refs_routed = 0
         self._started = time.monotonic()
         self._first_ref: float | None = None
@@ -128,8 +130,12 @@ class Control:
         try:
             self._ledger.join()
         except BaseException as error:
-            self._conductor.failure = error
-            self._conductor.finished.set()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Note that a thread everything depends on has died; the guard ends the process."""
+        self._conductor.failure = error
+        self._conductor.finished.set()
 
     def ready(self, timeout_s: float) -> dict[str, Any]:
         """Return the states once no module is starting; raises Unavailable with what still starts."""
@@ -240,13 +246,14 @@ class Control:
                 }
             )
         events = sum(m["events"] for m in modules) + self._ledger.view.events
+        emitted = sum(view.emitted for view in views.values())
         return {
             "state": str(states["system"]),
             "doing": self._doing,
             "modules": modules,
             "nodes": self._nodes(),
             "events": events,
-            "events_per_s": self._events_per_s(events),
+            "events_per_s": self._events_per_s(emitted),
             "refs_routed": self._refs_routed,
             "uptime_s": round(time.monotonic() - self._started, 1),
             "problems": self.query("orchestrator", "problems", {"limit": 20}),
@@ -275,13 +282,13 @@ class Control:
             for n in ray.nodes()
         ]
 
-    def _events_per_s(self, events: int) -> float:
-        """Return the mean rate while work was going on: events since the first ref over the time until they last grew."""
-        now = time.monotonic()
-        if events != self._rate[1]:
-            self._rate = (now, events)
-        begun = self._first_ref or self._started
-        return round(events / max(0.5, self._rate[0] - begun), 1)
+    def _events_per_s(self, emitted: int) -> float:
+        """Return the mean rate of the modules' events from the first ref routed until they last grew."""
+        if emitted != self._rate[1]:
+            self._rate = (time.monotonic(), emitted)
+        if self._first_ref is None:
+            return 0.0
+        return round(emitted / max(0.5, self._rate[0] - self._first_ref), 1)
 
     def digest(self) -> dict[str, Any]:
         """Return the digest of the mind as it is now; canonical after ``quiesce``."""

@@ -77,15 +77,19 @@ class Runs:
         self._attempts: dict[str, tuple[int, Any]] = {}
         self._pool = ThreadPoolExecutor(settings["limits"]["concurrent_runs"], thread_name_prefix="tori-run")
         self._ended = threading.Event()
-        self.failure: BaseException | None = None
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
         self._thread = threading.Thread(target=self._run, name="tori-scheduler", daemon=True)
         self._hold = threading.Lock()
+        self._up: set[str] = set()
+        self._is_held = False
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Remember what ran before, then begin."""
         self._replay()
+        for module in START_ORDER:
+            self.scheduler.handle(sig.ModuleAvailable(module, module in self._up))
         self._execute(self.scheduler.handle(sig.Recovered()))
         self._thread.start()
 
@@ -126,7 +130,7 @@ class Runs:
                 self._turn()
         except BaseException as error:
             if not self._ended.is_set():
-                self.failure = error
+                self.on_failure(error)
 
     def _turn(self) -> None:
         wake_ns = self.scheduler.wake_ns
@@ -237,14 +241,22 @@ class Runs:
     def held(self) -> Iterator[None]:
         """Hold every scan of the schedule: none begins inside, and those under way have ended."""
         with self._hold:
+            self._is_held = True
             try:
                 for module in START_ORDER:
                     self._ask(sig.ModuleAvailable(module, available=False))
                 self._await_scans()
                 yield
             finally:
+                self._is_held = False
                 for module in START_ORDER:
-                    self._tell(sig.ModuleAvailable(module, available=True))
+                    self._tell(sig.ModuleAvailable(module, module in self._up))
+
+    def set_available(self, module: str, *, is_up: bool) -> None:
+        """Note that a module can, or can no longer, be worked with; a hold outlasts that."""
+        (self._up.add if is_up else self._up.discard)(module)
+        if not self._is_held:
+            self._tell(sig.ModuleAvailable(module, available=is_up))
 
     def _await_scans(self) -> None:
         deadline = time.monotonic() + HOLD_TIMEOUT_S

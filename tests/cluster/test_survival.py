@@ -40,14 +40,17 @@ def _pid(name: str) -> int:
     return int(ray.get(handle.ready.remote())["pid"])
 
 
-def _wait_running(client: RayClient, timeout_s: float = 30.0) -> dict[str, Any]:
+def _wait_running(client: RayClient, restarts: dict[str, int], timeout_s: float = 15.0) -> dict[str, Any]:
+    """Return the status once everything runs and exactly these restarts have happened."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    while True:
         status = client.status()
-        if status["state"] == "running":
+        found = {m["name"]: m["restarts"] for m in status["modules"]}
+        if status["state"] == "running" and found == restarts:
             return status
+        assert all(found[name] <= restarts[name] for name in found), f"somebody else was started again: {found}"
+        assert time.monotonic() < deadline, f"{status['state']}, restarts {found}, not {restarts} in {timeout_s} s"
         time.sleep(0.05)
-    raise AssertionError(f"not running after {timeout_s} s: {status['modules']}")
 
 
 def _kill_cluster(home: Path) -> None:
@@ -74,14 +77,10 @@ def test_kill_everything_in_turn(home: Path, undisturbed: dict[str, str]) -> Non
         kill(_pid(victim))
         restarts[victim] += 1
         client.ingest(waiting[0])
-        begun = time.monotonic()
-        status = _wait_running(client)
-        assert time.monotonic() - begun < 15, f"{victim} took too long to come back"
-        found = {m["name"]: m["restarts"] for m in status["modules"]}
-        assert found == restarts, f"after killing {victim} exactly it should have been started again"
+        _wait_running(client, restarts)
     kill(_pid(ORCHESTRATOR))
     client.ingest(waiting[0])
-    status = _wait_running(client)
+    status = _wait_running(client, restarts)
     assert all(m["state"] == "running" for m in status["modules"])
     first = client.quiesce()
     assert first["sections"]["clients"] != undisturbed["clients"], "not everything was ingested yet"

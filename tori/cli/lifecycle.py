@@ -12,7 +12,7 @@ from tori.cli.doctor import examine
 from tori.cli.session import AddressOption, HomeOption, JsonOption, backend, connected, out, print_json, settings_of
 from tori.errors import NotRunning
 
-NAME = "tori"
+SHOWN_COUNTS = 4
 
 
 def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
@@ -56,7 +56,8 @@ def status_table(found: dict[str, Any]) -> Table:
     """Return the modules as a table."""
     table = Table("module", "state", "restarts", "lag", "events", "what it holds", box=None, pad_edge=False)
     for module in found["modules"]:
-        held = ", ".join(f"{v:,} {k}" for k, v in module.get("summary", {}).items() if isinstance(v, int) and v)
+        counts = [f"{v:,} {k}" for k, v in module.get("summary", {}).items() if isinstance(v, int) and v]
+        held = ", ".join(counts[:SHOWN_COUNTS])
         table.add_row(
             module["name"],
             module["state"],

@@ -23,10 +23,15 @@ MAX_TEXT_BYTES = 8 * 1024 * 1024
 _decoder = msgspec.msgpack.Decoder(list[Document])
 
 
+class _Known(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    content_hash: bytes
+    event_id: bytes
+    """The DocumentIngested event of the present content."""
+
+
 class _State(msgspec.Struct, array_like=True):
-    seen: list[tuple[str, bytes]]
+    known: list[tuple[str, _Known]]
     replaced: int
-    duplicates: int
 
 
 class Clients(Module):
@@ -35,17 +40,17 @@ class Clients(Module):
     name = "clients"
 
     def __init__(self) -> None:
-        self._seen: dict[str, bytes] = {}
+        self._known: dict[str, _Known] = {}
         self._replaced = 0
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         return []
 
     def apply(self, fact: Fact) -> None:
-        payload = fact.payload if isinstance(fact, Event) else None
-        if isinstance(payload, DocumentIngested):
-            self._replaced += payload.document_id in self._seen
-            self._seen[payload.document_id] = payload.content_hash
+        if isinstance(fact, Event) and isinstance(fact.payload, DocumentIngested):
+            payload = fact.payload
+            self._replaced += payload.document_id in self._known
+            self._known[payload.document_id] = _Known(payload.content_hash, fact.id)
 
     def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
         """``ingest`` {documents: msgpack of list[Document]}; ``say`` {payload}: a person's or client's own event."""
@@ -72,12 +77,16 @@ class Clients(Module):
                 refused.append((document.id, reason))
                 continue
             content = document.content_hash()
-            if taken.get(document.id, self._seen.get(document.id)) == content:
+            if taken.get(document.id, self._content(document.id)) == content:
                 duplicates += 1
                 continue
             taken[document.id] = content
             facts.append(context.event(_ingested(document, content), key=document.id))
         return facts, Receipt(len(facts), duplicates, tuple(refused))
+
+    def _content(self, document_id: str) -> bytes:
+        known = self._known.get(document_id)
+        return b"" if known is None else known.content_hash
 
     def _say(self, payload: Any, context: Context) -> tuple[Sequence[Fact], str]:
         allowed = (
@@ -97,25 +106,23 @@ class Clients(Module):
         return [event], event.id.hex()
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(_State(sorted(self._seen.items()), self._replaced, 0))
+        return msgspec.msgpack.encode(_State(sorted(self._known.items()), self._replaced))
 
     def restore(self, data: bytes) -> None:
         state = msgspec.msgpack.decode(data, type=_State)
-        self._seen = dict(state.seen)
+        self._known = dict(state.known)
         self._replaced = state.replaced
 
     def section(self) -> Any:
-        return {"documents": [[d, h.hex()] for d, h in sorted(self._seen.items())]}
+        return {"documents": [[d, k.content_hash.hex()] for d, k in sorted(self._known.items())]}
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary`` {}; ``known`` {hashes: {document id: hex}} -> ids that are here with that content."""
+        """``summary`` {}; ``find`` {id}: the event that brought a document's present text."""
         if name == "summary":
-            return {"documents": len(self._seen), "replaced": self._replaced}
-        if name == "known":
-            wanted: Mapping[str, str] = arguments["hashes"]
-            return [d for d, h in wanted.items() if self._seen.get(d, b"").hex() == h]
+            return {"documents": len(self._known), "replaced": self._replaced}
         if name == "find":
-            return {}
+            known = self._known.get(str(arguments.get("id", "")))
+            return {} if known is None else {"event_id": known.event_id.hex()}
         return super().query(name, arguments)
 
 
