@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     token = os.environ.get("GRAFANA_TOKEN", "")
     if not token:
-        print("GRAFANA_TOKEN is not set: make a service account token with the role Editor in Grafana.", file=sys.stderr)
+        print(
+            "GRAFANA_TOKEN is not set: make a service account token with the role Editor in Grafana.", file=sys.stderr
+        )
         return 78
     grafana = GrafanaFace(auth=token, host=options.host, protocol=options.protocol)
     for path in sorted(DASHBOARDS.glob("*.json")):

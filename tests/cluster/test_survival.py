@@ -13,13 +13,13 @@ from actors import cluster
 from actors.backend import RayBackend
 from actors.cast import actor_name
 from actors.client import RayClient
-from tori.resources.process import descendants
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tests.support.system import audit, batches, kill, small_corpus, system_settings
 from tori.events.mind import DocumentIngested
 from tori.events.system import RecoverySucceeded
 from tori.local import LocalSystem
 from tori.modules.registry import START_ORDER
+from tori.resources.process import descendants
 
 VICTIMS = ("clients", *START_ORDER)
 

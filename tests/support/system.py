@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -54,7 +55,9 @@ def batches(documents: Sequence[Document], size: int) -> list[bytes]:
 def system_settings(home: Path, **overrides: Any) -> Any:
     """Return settings for a small test system: small segments, no Ray dashboard."""
     return load_settings(
-        home, {"journal.segment_size_bytes": 1 << 20, "ray.dashboard": False, "ray.object_store_bytes": 128 << 20} | overrides
+        home,
+        {"journal.segment_size_bytes": 1 << 20, "ray.dashboard": False, "ray.object_store_bytes": 128 << 20}
+        | overrides,
     )
 
 
@@ -114,5 +117,5 @@ def audit(home: Path, documents: Sequence[Document]) -> dict[str, int]:
 def _no_input_twice(name: str, runs: list[Run]) -> None:
     for journal in {r.journal for r in runs}:
         spans = sorted((r.start, r.end) for r in runs if r.journal == journal)
-        for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+        for (_, end), (start, _) in itertools.pairwise(spans):
             assert start >= end, f"{name} consumed offsets {start}..{end} of {journal} twice"

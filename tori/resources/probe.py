@@ -59,7 +59,7 @@ class Probe:
 
     def _memory(self) -> float:
         machine = psutil.virtual_memory()
-        usage = 1 - machine.available / machine.total
+        usage: float = 1 - machine.available / machine.total
         limit = self._cgroup.memory()
         return usage if limit is None else max(usage, limit.used_bytes / max(1, limit.limit_bytes))
 
