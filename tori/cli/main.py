@@ -43,12 +43,13 @@ def main() -> None:
     except ToriError as error:
         code = report_error(error, as_json="--json" in sys.argv)
     except (KeyboardInterrupt, typer.Abort):
-        err.print("tori: interrupted; what was acknowledged is kept, run the same command again to go on.")
         code = EXIT_INTERRUPTED
     except typer.Exit as error:
         code = error.exit_code
     except Exception as error:
         code = _usage_or_internal(error)
+    if code == EXIT_INTERRUPTED:
+        err.print("tori: interrupted; what was acknowledged is kept, run the same command again to go on.")
     sys.exit(code if isinstance(code, int) else 0)
 
 

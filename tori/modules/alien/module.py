@@ -229,7 +229,7 @@ class Alien(Module):
             "dated": self._audited.dated,
             "undated": self._audited.undated,
             "items": items,
-            "reason": self._audited.reason,
+            "reason": self._audited.reason or ("" if items else f"no departure among {self._audited.tested} tested"),
         }
 
 

@@ -241,7 +241,9 @@ class Scars(Module):
     def _gaps(self, limit: int) -> dict[str, Any]:
         record = self._scan
         standing = sorted(self._standing.values(), key=lambda s: (s.birth - s.death, s.id))
-        why_none = record.reason if record is not None else "no scan has run yet"
+        why_none = (
+            (record.reason or f"no loop among {record.tested} outlasts chance") if record else "no scan has run yet"
+        )
         return {
             "tested": record.tested if record else 0,
             "points": record.points if record else 0,

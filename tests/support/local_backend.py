@@ -1,0 +1,134 @@
+"""The command line's backend over the in-process runtime: the same verbs, no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tori.client import Place, home_of
+from tori.digest import mind_digest
+from tori.errors import BadInput, NotRunning
+from tori.events.document import Receipt
+from tori.journal.view import event_rows, newest_rows, story_rows
+from tori.local import LocalSystem
+
+
+class LocalClient:
+    """A ``SystemClient`` that works when it is asked."""
+
+    def __init__(self, mind: LocalSystem) -> None:
+        self.mind = mind
+        self.paused: set[str] = set()
+
+    def ingest(self, documents: bytes) -> Receipt:
+        receipt = self.mind.submit(documents)
+        self.mind.pump()
+        return receipt
+
+    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self.mind.query(module, name, arguments)
+
+    def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self.mind.command(module, name, arguments)
+
+    def status(self) -> dict[str, Any]:
+        modules = [
+            {
+                "name": name,
+                "state": "paused" if name in self.paused else "running",
+                "restarts": 0,
+                "lag": host.lag,
+                "events": host.counters.events,
+                "summary": host.module.query("summary", {}),
+            }
+            for name, host in self.mind.hosts.items()
+        ]
+        events = sum(m["events"] for m in modules)
+        problem = {"type": "ErrorOccurred", "subject": "reader", "message": "once"}
+        return {
+            "state": "running",
+            "modules": modules,
+            "nodes": [{}],
+            "events": events,
+            "events_per_s": 1.0,
+            "refs_routed": 0,
+            "problems": [problem],
+        }
+
+    def quiesce(self) -> dict[str, Any]:
+        return {"digest": self.mind.quiesce(), "sections": self.mind.digests()}
+
+    def digest(self) -> dict[str, Any]:
+        return {"digest": mind_digest(self.mind.digests()), "sections": self.mind.digests()}
+
+    def why(self, event_id: str) -> list[dict[str, Any]]:
+        return story_rows(self.mind.archive, event_id)
+
+    def find(self, identifier: str) -> str | None:
+        for host in self.mind.hosts.values():
+            found = host.module.query("find", {"id": identifier})
+            if found:
+                return str(found["event_id"])
+        return None
+
+    def tail(self, count: int, types: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        return newest_rows(self.mind.archive, count, types)
+
+    def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
+        return event_rows(self.mind.archive, offsets or dict.fromkeys(self.mind.hosts, 0), count, types)
+
+    def tasks(self) -> dict[str, Any]:
+        run = {"run_id": "r-1", "task_type": "alien_audit", "state": "succeeded", "duration_s": 0.5, "error": None}
+        return {"tasks": [{"task_id": "alien_audit", "module": "alien", "interval_s": 60.0}], "runs": [run]}
+
+    def run_task(self, task: str) -> dict[str, Any]:
+        if task != "alien_audit":
+            raise BadInput(f"there is no task {task!r}.", remedy="Tasks: alien_audit.")
+        self.mind.scan("alien", task)
+        return {"run_id": "r-2", "state": "running"}
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        return {"run_id": run_id, "state": "cancelled"}
+
+    def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        names = [module] if module else list(self.mind.hosts)
+        (self.paused.update if paused else self.paused.difference_update)(names)
+        return {"modules": names, "paused": paused}
+
+    def checkpoint(self) -> dict[str, Any]:
+        return {"checkpoint_id": "c-1", "size_bytes": 1, "modules": sorted(self.mind.snapshots())}
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        return [self.checkpoint()]
+
+    def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
+        return {"checkpoint_id": checkpoint_id or "c-1", "modules": sorted(self.mind.hosts)} | self.digest()
+
+    def close(self) -> None:
+        """The system stays."""
+
+
+class LocalBackend:
+    """Starts one system in this process."""
+
+    def __init__(self) -> None:
+        self.client: LocalClient | None = None
+
+    def _place(self, settings: Any) -> Place:
+        return Place("127.0.0.1:1", "tori", str(home_of(settings)), None, "http://127.0.0.1:8265")
+
+    def up(self, settings: Any, address: str | None) -> Place:
+        self.client = self.client or LocalClient(LocalSystem())
+        return self._place(settings)
+
+    def connect(self, settings: Any, address: str | None) -> LocalClient:
+        if self.client is None:
+            raise NotRunning(f"no TORI runs in {home_of(settings)}.", remedy="Start it with tori up.")
+        return self.client
+
+    def place(self, settings: Any, address: str | None) -> Place | None:
+        return self._place(settings) if self.client else None
+
+    def down(self, settings: Any, address: str | None) -> bool:
+        was, self.client = self.client, None
+        return was is not None

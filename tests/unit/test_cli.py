@@ -1,0 +1,201 @@
+"""The command line over the in-process runtime: what it prints, as text and as JSON, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.local_backend import LocalBackend
+from tests.support.system import small_corpus
+from tori.cli import main as entry
+
+
+class Shell:
+    """Runs ``tori ...`` in this process."""
+
+    def __init__(self, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home, self._capsys, self._patch = home, capsys, monkeypatch
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        self._patch.setattr(sys, "argv", ["tori", *words])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        printed = self._capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    def json(self, *words: str) -> dict[str, Any]:
+        code, out, err = self(*words, "--json")
+        assert code == 0, err
+        lines = [line for line in out.splitlines() if line]
+        assert len(lines) == 1
+        found: dict[str, Any] = json.loads(lines[0])
+        return found
+
+
+@pytest.fixture(scope="module")
+def backend() -> LocalBackend:
+    return LocalBackend()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("notes")
+    lines = [
+        json.dumps({"id": d.id, "title": d.title, "text": d.text, "time": d.time_ns / 1e9, "links": list(d.links)})
+        for d in small_corpus()
+        if d.time_ns is not None
+    ]
+    (place / "notes.jsonl").write_text("\n".join([*lines[:5], "{broken", *lines[5:]]) + "\n")
+    return place
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path, backend: LocalBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    monkeypatch.setenv("TORI_HOME", str(tmp_path))
+    monkeypatch.setattr("tori.cli.session.load_backend", lambda: backend)
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+def test_nothing_runs_yet(shell: Shell) -> None:
+    code, out, err = shell("status", "--json")
+    assert code == 69
+    assert json.loads(out)["error"] == "NotRunning"
+    assert "tori up" in err
+    assert shell("down")[1] == "Nothing was running.\n"
+
+
+def test_the_whole_way(shell: Shell, folder: Path) -> None:
+    place = shell.json("up")
+    assert set(place) >= {"url", "address", "namespace", "state_dir"}
+    assert place["url"] is None
+    assert "TORI runs" in shell("up")[1]
+    fed = shell.json("ingest", str(folder / "notes.jsonl"))
+    assert (fed["accepted"], fed["refused"]) == (48, 1)
+    assert "line 6" in fed["refusals"][0]
+    code, out, err = shell("ingest", str(folder / "notes.jsonl"))
+    assert code == 0
+    assert "48 known already" in out
+    assert "refused" in err
+    digest = shell.json("quiesce")["digest"]
+    assert digest in shell("quiesce")[1]
+    assert shell.json("digest")["digest"] == digest
+    assert "reader" in shell("digest")[1]
+
+    answers = shell.json("ask", "what about the sourdough starter?")["answers"]
+    assert set(answers[0]) >= {"id", "score", "quote", "why"}
+    assert answers[0]["id"] in shell("ask", "what about the sourdough starter?")[1]
+    nodes = shell.json("map")["nodes"]
+    assert set(nodes[0]) >= {"id", "label", "scale", "parent", "size"}
+    assert "topics" in shell("map")[1]
+    assert all(n["scale"] == 1 for n in shell.json("map", "--scale", "1")["nodes"])
+    for name in ("bridges", "gaps", "aliens"):
+        found = shell.json(name)
+        assert set(found) >= {"tested", "items"}
+        assert found["items"] or found["reason"]
+        assert shell(name)[0] == 0
+    story = shell.json("why", nodes[0]["id"])["nodes"]
+    assert set(story[0]) >= {"id", "type", "source", "time", "causes"}
+    assert "DocumentIngested" in {row["type"] for row in story}
+    assert "ConceptAdded" in shell("why", nodes[0]["id"])[1]
+    status = shell.json("status")
+    assert set(status) >= {"state", "modules", "nodes", "events_per_s", "refs_routed"}
+    assert "48 documents" in shell("status")[1]
+    assert set(shell.json("report")) >= {"map", "status", "bridges"}
+    assert "The map" in shell("report")[1]
+
+
+def test_tail(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = shell.json("tail", "-n", "3")["events"]
+    assert len(rows) == 3
+    assert "DocumentIngested" in shell("tail", "--type", "DocumentIngested", "-n", "2")[1]
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tori.cli.ask.time.sleep", interrupt)
+    code, out, err = shell("tail", "-f", "-n", "1", "--json")
+    assert code == 130
+    assert len(out.splitlines()) > 48
+    assert "run the same command again" in err
+    assert time.monotonic() > 0
+
+
+def test_work(shell: Shell) -> None:
+    assert shell.json("task", "list")["tasks"][0]["task_id"] == "alien_audit"
+    assert "alien_audit" in shell("task", "list")[1]
+    assert shell.json("task", "run", "alien_audit")["run_id"] == "r-2"
+    assert "r-2" in shell("task", "run", "alien_audit")[1]
+    assert shell("task", "run", "nonsense")[0] == 65
+    assert "cancelled" in shell("task", "cancel", "r-2")[1]
+    assert shell.json("task", "cancel", "r-2")["state"] == "cancelled"
+    assert "Paused: alien" in shell("pause", "alien")[1]
+    assert shell.json("resume")["paused"] is False
+    assert "c-1" in shell("checkpoint")[1]
+    assert "c-1" in shell("checkpoint", "--list")[1]
+    assert shell.json("checkpoint", "--list")["checkpoints"]
+    assert "Restored" in shell("restore")[1]
+    assert shell.json("restore", "c-1")["checkpoint_id"] == "c-1"
+
+
+def test_bad_input_is_named(shell: Shell, tmp_path: Path) -> None:
+    for words, sentence in (
+        (("ask", " "), "question is empty"),
+        (("ask", "x", "--top", "0"), "--top"),
+        (("why", "nonsense"), "nonsense"),
+        (("ingest", str(tmp_path / "nowhere")), "nowhere"),
+        (("tail", "--type", "ConceptAded"), "ConceptAdded"),
+        (("accept", "w-nothing"), "w-nothing"),
+        (("reject", "w-nothing"), "w-nothing"),
+    ):
+        code, _, err = shell(*words)
+        assert code == 65, (words, err)
+        assert sentence in err
+    assert shell("frobnicate")[0] == 2
+    (tmp_path / "bad.jsonl").write_text("{broken\n")
+    assert shell("ingest", str(tmp_path / "bad.jsonl"))[0] == 65
+
+
+def test_settings_and_doctor(shell: Shell, tmp_path: Path) -> None:
+    assert shell.json("config", "check")["valid"] is True
+    assert "valid" in shell("config", "check")[1]
+    assert any(row["name"] == "journal.ack" for row in shell.json("config", "show")["settings"])
+    assert "journal.ack" in shell("config", "show")[1]
+    (tmp_path / "tori.toml").write_text("[journal]\nsegment_size_byte = 1\n")
+    code, _, err = shell("config", "check")
+    assert code == 78
+    assert "segment_size_bytes" in err
+    (tmp_path / "tori.toml").unlink()
+    assert shell.json("doctor")["findings"]
+    assert "python" in shell("doctor")[1]
+    assert shell("version")[0] == 0
+
+
+def test_demo_and_down(shell: Shell, folder: Path) -> None:
+    assert shell("down")[1] == "Stopped.\n"
+    summary = shell.json("demo", "--source", str(folder / "notes.jsonl"))
+    wanted = "documents concepts threads bridges gaps aliens events seconds digest state_dir"
+    assert set(summary) >= set(wanted.split())
+    assert summary["documents"] == 48
+    code, out, _ = shell("demo", "--source", str(folder / "notes.jsonl"), "--keep")
+    assert code == 0
+    assert "TORI read 48 documents" in out
+    assert "Still running" in out
+    assert shell.json("down")["stopped"] is True
+
+
+def test_a_defect_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("tori.cli.session.load_backend", broken)
+    code, _, err = shell("status")
+    assert code == 70
+    assert "boom" in err
+    assert "defect" in err
