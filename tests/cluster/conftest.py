@@ -1,4 +1,4 @@
-"""One Ray cluster for all cluster tests that share it; tests about starting and stopping make their own."""
+"""A Ray cluster for the tests of one file that share it; tests about starting and stopping make their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors import cluster
 from actors.cluster import ClusterInfo
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterInfo]:
     """A running cluster, this process being connected to it."""
     import ray
