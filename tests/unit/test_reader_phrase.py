@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tori.events.document import Section
 from tori.modules.reader.clean import heading_key, prose
+from tori.modules.reader.evidence import pattern_of, quotation
 from tori.modules.reader.person import People, people
 from tori.modules.reader.phrase import MOST_PHRASES, MOST_WORDS, acronyms, candidates, count_phrases, runs, word_form
 
@@ -160,6 +164,18 @@ def test_any_text_gives_well_formed_candidates(text: str, title: str) -> None:
     assert found == again
     assert all(n > 0 for n in found.counts)
     assert set(found.titled) <= set(found.phrases)
+
+
+HOSTILE = "a|<|[|[A|Aa |:a|`|a-|a.|\n| |</a |x@|http://|A. |Aa A. |by Aa van |(AB) |&a|=== \n|a, |](|.. |:a:b|- Aa "
+
+
+@pytest.mark.parametrize("part", HOSTILE.split("|"))
+def test_no_text_takes_more_than_time_in_its_length(part: str) -> None:
+    text = part * (60_000 // len(part))
+    began = time.process_time()
+    candidates(part, text, ())
+    quotation(text, pattern_of(["a a", "a"]))
+    assert time.process_time() - began < 2  # a quadratic pattern takes 4 s and more here, a linear one 0.1 s
 
 
 def test_acronyms_are_spelled_by_the_words_before_them() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +103,22 @@ def test_sections_are_in_order_and_inside_any_text(text: str, kind: str) -> None
     assert borders == sorted(borders)
     assert all(0 <= b <= len(text) for b in borders)
     assert not found or found[-1].end == len(text)
+
+
+HOSTILE = (
+    "a|<|[|[a|Aa |:a|`|a-|a.|\n| |</a |x@|http://|A. |Aa A. |by Aa van |(AB) |&a|=== \n|a, |](|[a](b |`a<|[[a|- |*|# a "
+)
+
+
+@pytest.mark.parametrize("part", HOSTILE.split("|"))
+def test_no_text_takes_more_than_time_in_its_length(part: str) -> None:
+    text = part * (60_000 // len(part))
+    began = time.process_time()
+    markup.links(text, markup.PLAIN)
+    markup.front_matter(text)
+    markup.sections(text, markup.sniff(text), "t")
+    markup.sections(text, markup.MARKDOWN, "t")
+    assert time.process_time() - began < 2  # a quadratic pattern takes 8 s here, a linear one 0.05 s
 
 
 def test_times_in_every_accepted_form() -> None:

@@ -15,9 +15,13 @@ MARKDOWN, REST, PLAIN = "markdown", "rest", "plain"
 MOST_SECTIONS = 4_096
 """Headings beyond this many do not open sections."""
 
+LONGEST_TITLE = 300
+"""A longer line is no heading."""
+
+# Every repetition is bounded or begins at something rare: reading a text takes time in its length only.
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^\1[ \t]*(?:\n|\Z)", re.S | re.M)
-_FIELD = re.compile(r"^([A-Za-z][\w -]{0,40}?)[ \t]*[:=][ \t]*(.*?)[ \t]*$", re.M)
-_DOCINFO = re.compile(r"^:([A-Za-z][\w -]{0,40}):[ \t]*(.*?)[ \t]*$", re.M)
+_FIELD = re.compile(r"^([A-Za-z][\w -]{0,40}?)[ \t]{0,20}[:=](.*)$", re.M)
+_DOCINFO = re.compile(r"^:([A-Za-z][\w -]{0,40}):(.*)$", re.M)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ATX = re.compile(r" {0,3}#{1,6}[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$")
 _ATX_SOMEWHERE = re.compile(r"^#{1,6} \S", re.M)
@@ -25,11 +29,13 @@ _SETEXT = re.compile(r" {0,3}(?:=+|-{2,})[ \t]*$")
 _ADORNMENT = re.compile(r"([=\-~^\"'`#*+.:_<>])\1{2,}[ \t]*$")
 _NOT_A_TITLE = re.compile(r"[ \t]|[-*+>|][ \t]|\.\. ")
 _MARKDOWN_LINK = re.compile(
-    r"(?<!!)\[[^\]\n]*\]\(\s*<?([^)\s>]+)>?[^)\n]*\)|^ {0,3}\[[^\]\n]+\]:[ \t]*<?(\S+?)>?(?:\s|$)", re.M
+    r"(?<!!)\[[^\]\n]{0,300}\]\(\s{0,4}<?([^)\s>]{1,400})>?[^)\n]{0,300}\)"
+    r"|^ {0,3}\[[^\]\n]{1,300}\]:[ \t]{0,20}<?([^\s>]{1,400})>?(?=\s|$)",
+    re.M,
 )
-_WIKI_LINK = re.compile(r"\[\[([^\]|#\n]+)")
-_REST_LINK = re.compile(r"`[^`<]*<([^`>\s]+)>`__?|^\.\. _[^:\n]+:[ \t]+(\S+)", re.M)
-_REST_DOC = re.compile(r":doc:`(?:[^`<]*<([^`>]+)>|([^`<]+))`")
+_WIKI_LINK = re.compile(r"\[\[([^\]|#\n]{1,400})")
+_REST_LINK = re.compile(r"`[^`<]{0,300}<([^`>\s]{1,400})>`__?|^\.\. _[^:\n]{1,300}:[ \t]{1,20}(\S{1,400})", re.M)
+_REST_DOC = re.compile(r":doc:`(?:[^`<]{0,300}<([^`>]{1,400})>|([^`<]{1,400}))`")
 _INLINE = re.compile(
     r"(?:`{1,2}|\*{1,2}|__)([^`*\n]+?)(?:`{1,2}|\*{1,2}|__)|!?\[([^\]]*)\]\([^)]*\)|:[a-z:]+:`([^`<]+)[^`]*`"
 )
@@ -54,13 +60,13 @@ def front_matter(text: str) -> FrontMatter:
     block = _FRONT_MATTER.match(text)
     if not block:
         return FrontMatter({}, 0)
-    fields = {m[1].lower(): m[2].strip("\"'") for m in _FIELD.finditer(block[2])}
+    fields = {m[1].lower(): m[2].strip(" \t\"'") for m in _FIELD.finditer(block[2])}
     return FrontMatter(fields, block.end())
 
 
 def docinfo(text: str) -> dict[str, str]:
     """Return the reStructuredText fields (``:date: 2018-01-02``) before the first blank line after the title."""
-    return {m[1].lower(): m[2] for m in _DOCINFO.finditer(text[:2_000])}
+    return {m[1].lower(): m[2].strip() for m in _DOCINFO.finditer(text[:2_000])}
 
 
 def sniff(text: str) -> str:
@@ -122,11 +128,11 @@ def _markdown_headings(text: str) -> Iterator[Heading]:
             fence = mark[1]
             previous = ""
             continue
-        atx = _ATX.match(line)
+        atx = _ATX.match(line) if len(line) <= LONGEST_TITLE else None
         if atx:
             yield Heading(start, plain_title(atx[1]))
             line = ""
-        elif previous and not _NOT_A_TITLE.match(previous) and _SETEXT.match(line):
+        elif 0 < len(previous) <= LONGEST_TITLE and not _NOT_A_TITLE.match(previous) and _SETEXT.match(line):
             yield Heading(previous_start, plain_title(previous))
             line = ""
         # A setext heading is one line here: the second line of a paragraph is not a title.
@@ -136,7 +142,7 @@ def _markdown_headings(text: str) -> Iterator[Heading]:
 def _rest_headings(text: str) -> Iterator[Heading]:
     before, title_start, title = "", 0, ""
     for start, line in _lines(text):
-        adorned = _ADORNMENT.match(line) if title else None
+        adorned = _ADORNMENT.match(line) if 0 < len(title) <= LONGEST_TITLE else None
         if adorned and not _ADORNMENT.match(title):
             length, name = len(line.rstrip()), title.strip()
             overlined = before.startswith(adorned[1] * 3) and bool(_ADORNMENT.match(before))

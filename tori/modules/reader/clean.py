@@ -29,10 +29,12 @@ _HEADER = re.compile(
     re.I,
 )
 _NOISE = re.compile(
-    r"(?:https?|ftp)://\S+|\bwww\.\S+|\S+@\S+\.\w+|\[(?:\d+|[#*]\w*|[A-Z]\w+)\]_?|\]\([^)\s]*\)|:[a-z]+(?:[+:][a-z]+)*:(?=`)"
-    r"|<[^<>\s`]*>`__?|\\ |^\s*\.\. (?:_[^\n]*|\[[^\]]*\]|[\w-]+::)|</?[a-z][^<>\n]{0,80}>|&[a-z]+;",
+    r"(?:https?|ftp)://\S+|\bwww\.\S+|[\w.+-]{1,64}@[\w-]{1,64}\.\w[\w.-]{0,64}|\[(?:\d{1,9}|[#*]\w{0,40}|[A-Z]\w{1,40})\]_?"
+    r"|\]\([^)\s]{0,400}\)|:[a-z]{1,20}(?:[+:][a-z]{1,20}){0,3}:(?=`)|<[^<>\s`]{0,400}>`__?|\\ "
+    r"|^[ \t]{0,80}\.\. (?:_[^\n]*|\[[^\]\n]{0,80}\]|[\w-]{1,40}::)|</?[a-z][^<>\n]{0,80}>|&[a-z]{1,20};",
     re.M,
 )
+"""Every repetition is bounded or begins at something rare: the time to clean a text grows with its length only."""
 _MARKS = re.compile(r"[`*]+")
 _KEY = re.compile(r"[^\w]+")
 

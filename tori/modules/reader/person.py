@@ -14,17 +14,16 @@ MOST_PEOPLE = 64
 PERSON_SHARE = 0.15
 """A pair of words is a person when this share of the documents that use it tell so."""
 
-_GIVEN = r"[A-Z][a-zà-ÿ]+(?: [A-Z]\.)*"
-_FAMILY = r"(?: (?:van|von|der|den|de|da|di|la|le))* [A-Z][\w'’-]*[a-zà-ÿ]"
-_NAME = rf"({_GIVEN}{_FAMILY})"
-_CUES = (
-    re.compile(rf"(?:\b[Bb]y|[Tt]hanks?(?: \w+)? to|[Tt]hank|[Cc]redits? to|[Aa]uthors?:|[Mm]anager:?|-) {_NAME}"),
-    re.compile(
-        rf"{_NAME}(?: <|['’]s?\b| \([a-z@]| has?(?:ve|s)? | (?:wrote|suggested|proposed|said|pointed|asked|noted|created|first"
-        r"|provided|contributed|implemented|posted|made|did|came|argued|reviewed|helped|is|was)\b)"
-    ),
-    re.compile(rf"^(?:[-*+] +|\.\. \[[^\]]*\] +){_NAME}(?:,|$| [(<])", re.M),
+_GIVEN = r"[A-Z][a-zà-ÿ]{1,30}(?: [A-Z]\.){0,3}"
+_FAMILY = r"(?: (?:van|von|der|den|de|da|di|la|le)){0,3} [A-Z][\w'’-]{0,30}[a-zà-ÿ]"
+_NAME = f"({_GIVEN}{_FAMILY})"
+_CREDIT = r"(?:\b[Bb]y|[Tt]hanks?(?: \w{1,20})? to|[Tt]hank|[Cc]redits? to|[Aa]uthors?:|[Mm]anager:?|-) "
+_DEED = (
+    r"(?: <|['’]s?\b| \([a-z@]| (?:has|wrote|suggested|proposed|said|pointed|asked|noted|created|first|provided|contributed"
+    r"|implemented|posted|made|did|came|argued|reviewed|helped|is|was)\b)"
 )
+_ENTRY = r"^(?:[-*+] {1,4}|\.\. \[[^\]\n]{0,80}\] {1,4})"
+_CUES = (re.compile(_CREDIT + _NAME), re.compile(_NAME + _DEED), re.compile(_ENTRY + _NAME + r"(?:,|$| [(<])", re.M))
 _ANY = re.compile(_NAME)
 _CREDIT_SECTIONS = frozenset(
     "acknowledgement acknowledgements acknowledgment acknowledgments author authors contributors copyright credits"
