@@ -94,19 +94,20 @@ class RayRuntime(Runtime):
 
     name = "ray"
 
-    def __init__(self, home: Path, cluster: ClusterInfo) -> None:
+    def __init__(self, home: Path, cluster: ClusterInfo, **settings: Any) -> None:
         super().__init__(home)
-        self.settings = system_settings(home, **{"ray.address": cluster.address})
+        self.settings = system_settings(home, **{"ray.address": cluster.address}, **settings)
         self.backend = RayBackend()
-        self._start()
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the system on its home."""
         self.backend.up(self.settings, None)
         self.client = self.backend.connect(self.settings, None)
 
     def restart(self) -> None:
         self.stop()
-        self._start()
+        self.start()
 
     def stop(self) -> None:
         assert self.backend.down(self.settings, None)
