@@ -20,6 +20,8 @@ from pathlib import Path
 from tori.journal.control import FIRST_WAITER, MAX_WAITERS, WAITER_COUNT, Words, open_waiters
 
 SAFETY_POLL_S = 1.0
+GRACE_S = 0.25
+"""How long a bell may take after the position it announces was stored: a writer can lose its processor between the two."""
 
 
 def _address(token: int) -> bytes:
@@ -114,7 +116,7 @@ class Sleeper:
             pass
         if not has_work():
             rung = self._poll.poll(timeout_s * 1000)
-            if not rung and has_work():
+            if not rung and has_work() and not self._poll.poll(GRACE_S * 1000):
                 self.late_wakes += 1
         for table, at in self._tables:
             table.words[at] = 0
