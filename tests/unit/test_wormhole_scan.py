@@ -50,7 +50,7 @@ def test_the_promise_on_null_twins() -> None:
     """P(any significant pair) <= fdr when nothing is there, similar enough to be a bridge or not.
 
     Forty twins whose documents and concepts keep their sums but share at random: the number of twins with any
-    finding must not exceed the 99.9 % quantile of Binomial(40, fdr).
+    finding must not exceed the 95 % quantile of Binomial(40, fdr). The seeds are fixed, so chance cannot fail it on some days.
     """
     documents, table = random_table(11, 48, 120)
     false = 0
@@ -60,7 +60,7 @@ def test_the_promise_on_null_twins() -> None:
         result = scanned([*events.documents(documents, embedded=False), *events.concepts(twin)])
         assert result.tested == 48 * 47 // 2
         false += result.significant > 0
-    assert false <= binom.ppf(0.999, 40, 0.05), f"{false} of 40 null twins had a significant pair"
+    assert false <= binom.ppf(0.95, 40, 0.05), f"{false} of 40 null twins had a significant pair"
 
 
 def test_a_null_twin_says_why_it_is_empty() -> None:
