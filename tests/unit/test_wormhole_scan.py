@@ -156,6 +156,9 @@ def test_every_empty_answer_has_its_reason() -> None:
     documents, members = two_worlds(0)
     assert scanned(corpus_events(documents[:5])).reason == "fewer than 8 documents"
     assert scanned(Events().documents(documents)).reason == "no concept stands in two documents"
+    everywhere = {"cache layer": {d.id: 1.0 for d in documents}}
+    common = scanned([*Events().documents(documents), *Events().concepts(everywhere)])
+    assert common.reason.startswith("all 1 concepts that documents share stand in more than 25% of them")
     one = {"all": [d.id for d in documents], "none": []}
     everything = scanned(corpus_events(documents, one))
     assert everything.reason == "every pair of documents is linked, in one community or in one series"
