@@ -162,7 +162,6 @@ def _flood(connection: Connection, producer: Producer, seconds: float, frame: in
 def _pace(connection: Connection, producer: Producer, seconds: float, rate: float) -> tuple[int, int]:
     context = FrameContext("bench", traceparent=TRACE)
     begun, made, frames, step_ns = time.monotonic_ns(), 0, 0, 1e9 / rate
-
     first = producer.made
 
     def due(index: int) -> int:
@@ -171,7 +170,7 @@ def _pace(connection: Connection, producer: Producer, seconds: float, rate: floa
     while (now := time.monotonic_ns()) - begun < seconds * 1e9:
         count = int((now - begun) / step_ns) + 1 - made
         if count <= 0:
-            time.sleep(max(0.0, (due(made) - now) / 1e9))
+            time.sleep(max(0.0, (due(first + made) - now) / 1e9))
             continue
         connection.call(b"XADD", STREAM, b"*", b"f", encode_body(context, producer.make(min(count, 1000), due)))
         made += min(count, 1000)
