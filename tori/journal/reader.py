@@ -19,6 +19,7 @@ from tori.errors import JournalDamaged, JournalTruncated
 from tori.events.codec import EventBody, LazyBody, decode_body, decode_lazily
 from tori.events.envelope import Event
 from tori.journal import control as words
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import read_identity
 from tori.journal.segment import MappedSegment, SegmentName, list_segments
@@ -62,11 +63,12 @@ class FrameView:
 class JournalReader:
     """A read-only view of one journal on this node. Not thread-safe: one reader a thread."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, files: Files = SYSTEM_FILES) -> None:
         self.directory = directory
+        self._files = files
         self.name = directory.name
-        self.journal_id = read_identity(directory)
-        self._epoch_words = words.open_epoch(directory)
+        self.journal_id = read_identity(directory, files=files)
+        self._epoch_words = words.open_epoch(directory, files=files)
         self._control: words.Words | None = None
         self._epoch = -1
         self._segments: list[SegmentName] = []
@@ -81,7 +83,7 @@ class JournalReader:
         if epoch == self._epoch:
             return
         try:
-            control = words.open_control(self.directory, epoch)
+            control = words.open_control(self.directory, epoch, files=self._files)
         except (FileNotFoundError, ValueError):
             return  # a take-over is under way; the old positions hold until the new writer has its own
         if not control.words[words.DURABLE_OFFSET]:
@@ -165,7 +167,7 @@ class JournalReader:
         return header, segment, local
 
     def _refresh_segments(self) -> None:
-        self._segments = list_segments(self.directory)
+        self._segments = list_segments(self.directory, self._files)
         self._bases = [n.base for n in self._segments]
         for name in set(self._mapped) - set(self._segments):
             self._mapped.pop(name).close()
@@ -173,7 +175,7 @@ class JournalReader:
     def _map(self, name: SegmentName) -> MappedSegment:
         segment = self._mapped.get(name)
         if segment is None:
-            segment = self._mapped[name] = MappedSegment(self.directory, name)
+            segment = self._mapped[name] = MappedSegment(self.directory, name, self._files)
         return segment
 
     def _damaged(self, at: int, what: str) -> JournalDamaged:

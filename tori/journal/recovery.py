@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tori.errors import JournalDamaged
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.frame import HEADER_BYTES, MAGIC, Header, decode_header
 from tori.journal.segment import MappedSegment, SegmentName, list_segments
 
@@ -67,12 +68,12 @@ class _Walk:
         self._next_sequence = self.tail.sequence if self.tail.commit else None
 
 
-def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False) -> Tail:
+def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False, files: Files = SYSTEM_FILES) -> Tail:
     """Return the tail of the journal in ``directory``; raises JournalDamaged for a hole below the durable position.
 
     Checks the bodies of the last two segments, or of all with ``verify_all``; whoever reads a body checks it anyway.
     """
-    names = list_segments(directory)
+    names = list_segments(directory, files)
     if not names:
         return Tail(0, 0, 0, 0)
     first = 0 if verify_all else max(0, len(names) - 2)
@@ -80,7 +81,7 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False) -> 
     for index in range(first, len(names)):
         name = names[index]
         is_last = index + 1 == len(names)
-        segment = MappedSegment(directory, name)
+        segment = MappedSegment(directory, name, files)
         try:
             limit = segment.size if is_last else min(segment.size, names[index + 1].base - name.base)
             stopped = walk.segment(segment.view, name.base, name.epoch, limit)
@@ -90,7 +91,7 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False) -> 
             beyond, last = _search(segment, stopped, limit, journal_id)
         finally:
             segment.close()
-        later = max((_search_file(directory, n, journal_id) for n in names[index + 1 :]), default=0)
+        later = max((_search_file(directory, n, journal_id, files) for n in names[index + 1 :]), default=0)
         durable = max(walk.durable, beyond, later)
         if durable > walk.tail.sequence:
             raise _damage(directory, name.base + stopped, walk.tail.sequence, durable)
@@ -124,8 +125,8 @@ def _search(segment: MappedSegment, start: int, limit: int, journal_id: bytes) -
     return durable, last
 
 
-def _search_file(directory: Path, name: SegmentName, journal_id: bytes) -> int:
-    segment = MappedSegment(directory, name)
+def _search_file(directory: Path, name: SegmentName, journal_id: bytes, files: Files) -> int:
+    segment = MappedSegment(directory, name, files)
     try:
         return _search(segment, 0, segment.size, journal_id)[0]
     finally:

@@ -8,12 +8,11 @@ truncated, shrunk or used twice, so a mapped reader cannot be hurt.
 
 from __future__ import annotations
 
-import mmap
-import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from tori.errors import JournalError
+from tori.journal.files import SYSTEM_FILES, Files, OpenFile
 
 SUFFIX = ".seg"
 
@@ -28,8 +27,9 @@ class SegmentName(NamedTuple):
         return directory / f"{self.base:016x}-{self.epoch:08x}{SUFFIX}"
 
 
-def parse_name(path: Path) -> SegmentName | None:
-    """Return the name in ``path``, or None when it is not a segment."""
+def parse_name(file: str) -> SegmentName | None:
+    """Return the name in the name of a file, or None when it is not a segment."""
+    path = PurePath(file)
     if path.suffix != SUFFIX:
         return None
     base, _, epoch = path.stem.partition("-")
@@ -39,12 +39,12 @@ def parse_name(path: Path) -> SegmentName | None:
         return None
 
 
-def list_segments(directory: Path) -> list[SegmentName]:
+def list_segments(directory: Path, files: Files = SYSTEM_FILES) -> list[SegmentName]:
     """Return the live segments in order: one a base offset (the newest epoch's), none that a later epoch cut away.
 
     A later epoch that begins at offset P hides every older-epoch segment with base >= P.
     """
-    names = sorted(n for n in (parse_name(p) for p in directory.iterdir()) if n is not None)
+    names = [n for n in map(parse_name, files.names(directory)) if n is not None]
     live: list[SegmentName] = []
     for name in sorted(names, key=lambda n: (n.epoch, n.base)):
         while live and live[-1].base >= name.base:
@@ -53,53 +53,37 @@ def list_segments(directory: Path) -> list[SegmentName]:
     return live
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def create_segment(path: Path, size: int, files: Files = SYSTEM_FILES) -> OpenFile:
+    """Make a segment with ``size`` bytes reserved and durable in its directory."""
+    file: OpenFile | None = None
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def create_segment(path: Path, size: int) -> int:
-    """Make a segment with ``size`` bytes reserved and durable in its directory; return its file descriptor."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.posix_fallocate(fd, 0, size)
-        os.fsync(fd)
-        sync_directory(path.parent)
+        file = files.create(path, size)
+        file.fsync()
+        files.sync_directory(path.parent)
     except OSError as error:
-        os.close(fd)
-        path.unlink(missing_ok=True)
+        if file is not None:
+            file.close()
+            files.unlink(path)
         raise JournalError(
             f"no room for a segment of {size} bytes at {path}: {error.strerror}.",
             remedy="Free disk space or set journal.segment_size_bytes lower.",
             errno=error.errno,
         ) from error
-    return fd
+    return file
 
 
 class MappedSegment:
     """A segment mapped read-only."""
 
-    def __init__(self, directory: Path, name: SegmentName) -> None:
+    def __init__(self, directory: Path, name: SegmentName, files: Files = SYSTEM_FILES) -> None:
         self.name = name
-        fd = os.open(name.file(directory), os.O_RDONLY)
-        try:
-            self.size = os.fstat(fd).st_size
-            self._map = mmap.mmap(fd, self.size, access=mmap.ACCESS_READ)
-        finally:
-            os.close(fd)
-        self.view = memoryview(self._map)
+        self._mapping = files.map(name.file(directory))
+        self.view = self._mapping.view
+        self.size = len(self.view)
 
     def find(self, needle: bytes, start: int, end: int) -> int:
         """Return where ``needle`` begins between two places of the file, or -1."""
-        return self._map.find(needle, start, end)
+        return self._mapping.find(needle, start, end)
 
     def close(self) -> None:
-        try:
-            self.view.release()
-            self._map.close()
-        except BufferError:
-            return  # a batch still looks at it; the map goes with the last view
+        self._mapping.close()

@@ -8,9 +8,8 @@ publish nor ack.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +17,12 @@ from tori.errors import JournalError, JournalFenced
 from tori.journal import control as words
 from tori.journal.control import URGENT_COUNT, URGENT_RING, URGENT_SLOTS
 from tori.journal.fallback import FallbackCommit
+from tori.journal.files import SYSTEM_FILES, Files, OpenFile
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Frame, encode_frame, padded
 from tori.journal.ownership import Ownership
 from tori.journal.recovery import Tail, recover
-from tori.journal.segment import SegmentName, create_segment
-from tori.journal.wake import Bell
+from tori.journal.segment import SegmentName, create_segment, list_segments
+from tori.journal.wake import bell_for
 
 SEGMENT_BYTES = 32 * 1024 * 1024
 URGENT_LANES = (0, 1)
@@ -45,14 +45,14 @@ class JournalWriter:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         fallback_s: float | None = 0.002,
-        fdatasync: Callable[[int], None] = os.fdatasync,
+        files: Files = SYSTEM_FILES,
     ) -> None:
         self.directory = directory
         self._segment_bytes = segment_bytes
-        self._fdatasync = fdatasync
-        self._owner = Ownership.take(directory)
+        self._files = files
+        self._owner = Ownership.take(directory, files=files)
         try:
-            self.recovered = recover(directory, self._owner.journal_id)
+            self.recovered = recover(directory, self._owner.journal_id, files=files)
             self._begin_epoch(self.recovered)
         except BaseException:
             self._owner.release()
@@ -64,8 +64,8 @@ class JournalWriter:
         self.name = self.directory.name
         self.epoch = self._owner.epoch
         self._epoch_words = self._owner.words
-        self._control = words.open_control(self.directory, self.epoch, create=True)
-        self._bell = Bell(self.directory)
+        self._control = words.open_control(self.directory, self.epoch, create=True, files=self._files)
+        self._bell = bell_for(self.directory, self._files)
         self._append_lock = threading.Lock()
         self._sync_lock = threading.Lock()
         self._written = self._durable = tail.offset
@@ -73,10 +73,9 @@ class JournalWriter:
         self._commit_number = tail.commit
         self._urgent = 0
         self._poison: OSError | None = None
-        self._unsynced: list[int] = []
-        self._ready: tuple[int, Path] | None = None
+        self._unsynced: list[OpenFile] = []
         self._sync_recovered(tail)
-        self._fd, self._base, self._size = self._new_segment(tail.offset, self._segment_bytes)
+        self._file, self._base, self._size = self._new_segment(tail.offset, self._segment_bytes)
         self._write([Frame(OPEN, b"")])
         self._publish_written()
         self.commit()
@@ -86,16 +85,16 @@ class JournalWriter:
         """Make what the last process wrote durable before anybody reads it as such."""
         if not tail.offset:
             return
-        for path in self.directory.glob("*.seg"):
-            fd = os.open(path, os.O_RDWR)
+        for name in list_segments(self.directory, self._files):
+            file = self._files.open(name.file(self.directory))
             try:
-                self._fdatasync(fd)
+                file.fdatasync()
             finally:
-                os.close(fd)
+                file.close()
 
-    def _new_segment(self, base: int, size: int) -> tuple[int, int, int]:
+    def _new_segment(self, base: int, size: int) -> tuple[OpenFile, int, int]:
         path = SegmentName(base, self.epoch).file(self.directory)
-        return create_segment(path, size), base, size
+        return create_segment(path, size, self._files), base, size
 
     # -- appending ---------------------------------------------------------------------------------------------
 
@@ -160,7 +159,7 @@ class JournalWriter:
         at = offset - self._base
         while view:
             try:
-                done = os.pwrite(self._fd, view, at)
+                done = self._file.pwrite(view, at)
             except OSError as error:
                 raise JournalError(
                     f"journal {self.name} cannot be written: {error.strerror}.",
@@ -178,8 +177,8 @@ class JournalWriter:
         self._commit_number += 1
         data = self._encode(Frame(ROLL, b""), self.next_sequence, self._commit_number, is_last=True)
         self._pwrite(data, self._written)
-        self._unsynced.append(self._fd)
-        self._fd, self._base, self._size = following
+        self._unsynced.append(self._file)
+        self._file, self._base, self._size = following
         self._written = base
 
     def _announce_urgent(self, offset: int) -> None:
@@ -217,10 +216,10 @@ class JournalWriter:
         with self._append_lock:
             target, sequence = self._written, self.next_sequence
             old, self._unsynced = self._unsynced, []
-            fd = self._fd
+            file = self._file
         try:
-            for one in (*old, fd):
-                self._fdatasync(one)
+            for one in (*old, file):
+                one.fdatasync()
         except OSError as error:
             self._poison = error
             raise JournalError(
@@ -229,7 +228,7 @@ class JournalWriter:
                 errno=error.errno,
             ) from error
         for one in old:
-            os.close(one)
+            one.close()
         self._check_epoch()
         self.durable_sequence = sequence
         table = self._control.words
@@ -246,8 +245,8 @@ class JournalWriter:
             if self._poison is None:
                 self.commit()
         finally:
-            for fd in (*self._unsynced, self._fd):
-                os.close(fd)
+            for file in (*self._unsynced, self._file):
+                file.close()
             self._unsynced = []
             self._bell.close()
             self._control.close()
