@@ -16,8 +16,10 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from tori.journal.control import FIRST_WAITER, MAX_WAITERS, WAITER_COUNT, Words, open_waiters
+from tori.journal.files import Files, SystemFiles
 
 SAFETY_POLL_S = 1.0
 GRACE_S = 0.25
@@ -26,6 +28,28 @@ GRACE_S = 0.25
 
 def _address(token: int) -> bytes:
     return b"\0tori-%016x" % token
+
+
+class Ringing(Protocol):
+    """What a writer needs to wake its followers."""
+
+    def ring(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class NoBell:
+    """For files that no other process can see: nobody sleeps on them."""
+
+    def ring(self) -> None:
+        """Wake nobody."""
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
+def bell_for(directory: Path, files: Files) -> Ringing:
+    """Return the bell of a journal, silent when its files are not the system's."""
+    return Bell(directory) if isinstance(files, SystemFiles) else NoBell()
 
 
 class Bell:
