@@ -30,6 +30,8 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """Subscribers of which every event is the effect of its one cause: each item has exactly one."""
     observers: tuple[str, ...] = ()
     """Prefixes of processes that note every entry of a journal: together they must have seen every acknowledged item."""
+    serves: Mapping[str, tuple[str, ...]] = {}
+    """Subscriber or observer to the accepting journals it follows; one that is missing here follows all."""
     min_operations: int = 1
     min_faults: Mapping[str, int] = {}
     """By kind: how many faults must have met an open call."""
@@ -127,19 +129,22 @@ class _Case:
 
     def _check_delivery(self) -> None:
         for subscriber in self._wanted.subscribers:
-            handled = self._handled(subscriber) | self._set_aside(subscriber)
-            for item, where in self._operations.acked.items():
-                if item not in handled and not self._is_excused(item):
-                    self._add("acked_not_delivered", item, where, f"{subscriber} did not handle it")
+            self._miss(subscriber, self._handled(subscriber) | self._set_aside(subscriber))
         for prefix in self._wanted.observers:
-            seen = {line.item for line in self._seen if line.process.startswith(prefix)} | self._set_aside(prefix)
-            for item, where in self._operations.acked.items():
-                if item not in seen and not self._is_excused(item):
-                    self._add("acked_not_delivered", item, where, f"no {prefix} was handed it")
+            seen = {line.item for line in self._seen if line.process.startswith(prefix)}
+            self._miss(prefix, seen | self._set_aside(prefix))
         for line in self._seen:
             if line.item and line.item not in self._on_record and not self._is_excused(line.item):
                 where = f"{line.process} at {line.journal}:{line.sequence}"
                 self._add("delivered_not_in_journal", line.item, where, "handed out, and gone")
+
+    def _miss(self, subscriber: str, handled: set[str]) -> None:
+        """Add what was acknowledged and neither handled by a subscriber nor set aside for it."""
+        serves = set(self._wanted.serves.get(subscriber, self._wanted.accepting))
+        for item, where in self._operations.acked.items():
+            is_its = not (places := self._on_record.get(item)) or any(name in serves for name, _ in places)
+            if is_its and item not in handled and not self._is_excused(item):
+                self._add("acked_not_delivered", item, where, f"{subscriber} did not handle it")
 
     def _handled(self, subscriber: str) -> set[str]:
         """Return the items a subscriber handled: those it has an effect of, or those its cursors passed."""

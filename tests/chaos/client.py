@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tests.chaos.corpus import document_items, encode, refused_items, slot_batches
 from tests.chaos.history import HistoryWriter
 from tori.events.document import Document
@@ -61,12 +63,22 @@ class IngestClient:
         from actors import cluster
         from tori.errors import NotRunning
 
-        info = cluster.recorded(self._home)
+        info = recorded(self._home)
         if info is None or not info.is_alive:
             raise NotRunning("no cluster yet.")
         if ray.is_initialized() and ray.get_runtime_context().gcs_address != info.address:
             ray.shutdown()
         cluster.connect(info)
+
+
+def recorded(home: Path) -> Any:
+    """Return the cluster recorded in ``home``, dead or alive, and leave it alone: ``cluster.find`` clears half a cluster away."""
+    from actors.cluster import ClusterInfo
+
+    try:
+        return msgspec.json.decode((home / "cluster.json").read_bytes(), type=ClusterInfo)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 def main(home: str, history: str, process: str, slot: str, count: str, pace_s: str) -> None:

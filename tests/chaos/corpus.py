@@ -25,7 +25,7 @@ def slot_documents(slot: int, count: int) -> list[Document]:
             f"A {fourth} follows the {first}, and the {other[2]} is compared with it."
         )
         links = (f"s{slot}-{number - 4:04d}",) if number >= 4 else ()
-        time_ns = int((1990 + number % 30) * 365.25 * 86_400) * 1_000_000_000
+        time_ns = int((20 + number % 30) * 365.25 * 86_400) * 1_000_000_000
         documents.append(Document(f"s{slot}-{number:04d}", f"{name} note {number}", text, time_ns, "chaos", "", links))
     return documents
 
