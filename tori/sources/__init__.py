@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tori.errors import BadInput
+from tori.home import expanded
 from tori.sources.base import Refusal, Source
 from tori.sources.folder import KINDS, Folder
 from tori.sources.git import GitHistory
@@ -21,6 +22,7 @@ from tori.sources.python import (
 )
 
 __all__ = [
+    "KINDS",
     "Folder",
     "GitHistory",
     "JsonLines",
@@ -56,13 +58,13 @@ def open_source(
     if text.startswith(_PYTHON):
         return _python(text, limit)
     if text.startswith(_GIT):
-        return GitHistory(_expanded(text.removeprefix(_GIT) or "."), name=text)
+        return GitHistory(expanded(text.removeprefix(_GIT) or "."), name=text)
     for encoding in encodings:
         try:
             codecs.lookup(encoding)
         except LookupError as error:
             raise BadInput(f"there is no encoding {encoding!r}.", remedy="Name one such as utf-8 or cp1252.") from error
-    path = _expanded(text)
+    path = expanded(text)
     if path.is_dir():
         return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
     _check_file(path, text)
@@ -72,16 +74,6 @@ def open_source(
         return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
     known = ", ".join([*KINDS, ".jsonl", ".jsonl.gz"])
     raise BadInput(f"{text!r} is of no kind that can be read.", remedy=f"Give a folder or a file ending in {known}.")
-
-
-def _expanded(text: str) -> Path:
-    """Return a path with ``~`` and ``~user`` filled in; raises BadInput for what no path can be."""
-    if "\0" in text:
-        raise BadInput(f"{text!r} is no path: it holds a NUL character.", remedy="Give a path without it.")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise BadInput(f"{text!r} is no path: {error}", remedy="Write the path out.") from error
 
 
 def _check_file(path: Path, text: str) -> None:
