@@ -11,6 +11,8 @@ import mmap
 import os
 from pathlib import Path
 
+from tori.errors import JournalError
+
 WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT = 0, 1, 2, 3, 4
 URGENT_RING, URGENT_SLOTS = 8, 64
 _CONTROL_WORDS = URGENT_RING + URGENT_SLOTS
@@ -39,8 +41,13 @@ class Words:
 
 
 def open_epoch(directory: Path, *, create: bool = False, writable: bool = False) -> Words:
-    """Map the fencing word of a journal."""
-    return Words(directory / "epoch", 1, create=create, writable=writable or create)
+    """Map the fencing word of a journal; raises JournalError when the file is too short to hold it."""
+    try:
+        return Words(directory / "epoch", 1, create=create, writable=writable or create)
+    except ValueError as error:
+        raise JournalError(
+            f"{directory / 'epoch'} is cut: {error}.", remedy="Start the system: the journal's writer makes it whole."
+        ) from error
 
 
 def control_path(directory: Path, epoch: int) -> Path:

@@ -16,6 +16,8 @@ from tori.journal.control import Words, open_epoch
 from tori.journal.segment import sync_directory
 
 FORMAT = 1
+ID_BYTES = 16
+LARGEST_EPOCH = 2**32 - 2
 TAKE_OVER_S = 10.0
 
 
@@ -35,13 +37,13 @@ class Ownership:
 
         A living last writer (a stopped zombie, say) is killed, so that its process can no longer ack anybody.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        _make(directory)
         identity = _identity(directory)
         lock_fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             words = open_epoch(directory, create=True)
             _lock(directory, lock_fd, words)
-            epoch = max(int(words.words[0]), _newest_epoch(directory)) + 1
+            epoch = _next_epoch(directory, words)
             _record_epoch(directory, words, epoch)
         except BaseException:
             os.close(lock_fd)
@@ -60,27 +62,47 @@ class Ownership:
 
 def create_journal(directory: Path) -> bytes:
     """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
-    directory.mkdir(parents=True, exist_ok=True)
+    _make(directory)
     identity = _identity(directory)
     open_epoch(directory, create=True).close()
     return identity
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalError(
+            f"there can be no journal at {directory}: {error.strerror}.",
+            remedy="Remove what is in its place, or allow writing there.",
+            errno=error.errno,
+        ) from error
 
 
 def read_identity(directory: Path) -> bytes:
     """Return the id of an existing journal; raises JournalMissing or JournalError."""
     path = directory / "journal.json"
     try:
-        identity = json.loads(path.read_text())
+        identity = json.loads(path.read_text(encoding="utf-8"))
+        stated = identity.get("format")
     except FileNotFoundError as error:
         raise JournalMissing(f"there is no journal at {directory}.", remedy="Check the home directory.") from error
-    except ValueError as error:
-        raise JournalError(f"{path} is not JSON: {error}.", remedy="Restore it from a copy.") from error
-    if identity.get("format") != FORMAT:
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror}.", remedy="Restore it from a copy.") from error
+    except (ValueError, AttributeError) as error:
+        raise JournalError(f"{path} is not JSON of a journal: {error}.", remedy="Restore it from a copy.") from error
+    if stated != FORMAT:
         raise JournalError(
-            f"{directory} has journal format {identity.get('format')}, this version reads {FORMAT}.",
+            f"{directory} has journal format {stated}, this version reads {FORMAT}.",
             remedy="Use the version of tori-orchestrator that wrote it, or a newer one.",
         )
-    return bytes.fromhex(identity["journal_id"])
+    try:
+        journal_id = bytes.fromhex(identity["journal_id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(f"{path} names no journal id.", remedy="Restore it from a copy.") from error
+    if len(journal_id) != ID_BYTES:
+        raise JournalError(f"{path} names a journal id of {len(journal_id)} bytes.", remedy="Restore it from a copy.")
+    return journal_id
 
 
 def _identity(directory: Path) -> bytes:
@@ -109,7 +131,18 @@ def _write_json(path: Path, record: Mapping[str, object]) -> None:
 
 
 def _newest_epoch(directory: Path) -> int:
-    return max((int(p.name.split("-")[1]) for p in directory.glob("control-*")), default=0)
+    numbers = (p.name.removeprefix("control-") for p in directory.glob("control-*"))
+    return max((int(number) for number in numbers if number.isascii() and number.isdigit()), default=0)
+
+
+def _next_epoch(directory: Path, words: Words) -> int:
+    epoch = max(int(words.words[0]), _newest_epoch(directory)) + 1
+    if epoch > LARGEST_EPOCH:
+        raise JournalError(
+            f"{directory / 'epoch'} names epoch {epoch - 1}, which nobody has written.",
+            remedy="Remove that file: the names of the control files hold the number too.",
+        )
+    return epoch
 
 
 def _record_epoch(directory: Path, words: Words, epoch: int) -> None:
@@ -140,18 +173,18 @@ def _lock(directory: Path, fd: int, words: Words) -> None:
 
 def _fence_living_owner(directory: Path, words: Words) -> None:
     try:
-        owner = json.loads((directory / "owner.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return
-    pid = int(owner["pid"])
+        owner = json.loads((directory / "owner.json").read_text(encoding="utf-8"))
+        pid, started, epoch = int(owner["pid"]), int(owner["started"]), int(owner["epoch"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return  # nobody can say who holds the lock: wait for it
     if pid == os.getpid():
         raise JournalFenced(
             f"journal {directory.name} is already open in this process.",
             remedy="Close the first writer before opening a second.",
         )
-    if process_start(pid) != owner["started"]:
+    if process_start(pid) != started:
         return
-    words.words[0] = max(int(words.words[0]), int(owner["epoch"])) + 1
+    words.words[0] = max(int(words.words[0]), epoch) + 1
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -88,10 +88,11 @@ class MappedSegment:
         fd = os.open(name.file(directory), os.O_RDONLY)
         try:
             self.size = os.fstat(fd).st_size
-            self._map = mmap.mmap(fd, self.size, access=mmap.ACCESS_READ)
+            # Nothing can be mapped of an empty file: a page of nobody's stands in, none of it in the view.
+            self._map = mmap.mmap(fd if self.size else -1, self.size or 1, access=mmap.ACCESS_READ)
         finally:
             os.close(fd)
-        self.view = memoryview(self._map)
+        self.view = memoryview(self._map)[: self.size]
 
     def find(self, needle: bytes, start: int, end: int) -> int:
         """Return where ``needle`` begins between two places of the file, or -1."""

@@ -53,15 +53,15 @@ class Clients(Module):
     def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
         """``ingest`` {documents: msgpack of list[Document]}; ``say`` {payload}: a person's or client's own event."""
         if name == "ingest":
-            return self._ingest(arguments["documents"], context)
+            return self._ingest(arguments.get("documents", b""), context)
         if name == "say":
-            return self._say(arguments["payload"], context)
+            return self._say(arguments.get("payload"), context)
         return super().command(name, arguments, context)
 
     def _ingest(self, data: bytes, context: Context) -> tuple[Sequence[Fact], Receipt]:
         try:
             documents = _decoder.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
             raise BadInput(
                 f"a batch of documents does not decode: {error}.", remedy="Send msgpack of list[Document]."
             ) from error

@@ -55,6 +55,8 @@ def open_source(
     ``encodings`` and ``mtime_as_time`` concern folders, ``limit`` the objects of one Python package. Raises BadInput.
     """
     text = str(spec)
+    if not text.strip():
+        raise BadInput("the source is empty.", remedy="Give a path; . is the folder you are in.")
     if text.startswith(_PYTHON):
         return _python(text, limit)
     if text.startswith(_GIT):
