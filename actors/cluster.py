@@ -33,7 +33,7 @@ from actors.cluster_environment import (
 )
 from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
 from actors.names import NAMESPACE
-from tori.errors import NotRunning, PermanentError, Unavailable
+from tori.errors import BadInput, NotRunning, PermanentError, Unavailable
 from tori.resources.process import ProcessMark, descendants, end, is_alive, strays
 
 _RECORD = "cluster.json"
@@ -41,6 +41,10 @@ _TOKEN = "ray_token"
 _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
+_PROBE_S = 5.0
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""The client's preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
+_HTTP2_SETTINGS = b"\4"
 
 
 class ClusterOptions(msgspec.Struct, frozen=True):
@@ -278,13 +282,25 @@ def _launch(
 
 
 def _probe(address: str) -> None:
+    """Raise unless something that speaks HTTP/2, as every gRPC server does, answers: Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise BadInput(f"{address!r} is no address.", remedy="Write it as host:port, like 127.0.0.1:6379.")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-    except (OSError, ValueError) as error:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            connection.settimeout(_PROBE_S)
+            connection.sendall(_HTTP2_HELLO)
+            answer = connection.recv(9)
+    except OSError as error:
         raise NotRunning(
             f"No Ray cluster answers at {address}: {error}.", remedy="Start one with `tori up`."
         ) from error
+    if answer[3:4] != _HTTP2_SETTINGS:
+        raise NotRunning(
+            f"What answers at {address} is no Ray cluster.", remedy="Give the port of the head's GCS (ray start: 6379)."
+        )
 
 
 def _ensure_token(home: Path) -> Path:

@@ -65,7 +65,7 @@ class Bell:
         """Wake every follower whose flag is up; call it after the position words are stored."""
         with self._barrier:
             words = self._table.words
-            for slot in range(words[WAITER_COUNT]):
+            for slot in range(min(words[WAITER_COUNT], MAX_WAITERS)):
                 at = FIRST_WAITER + 2 * slot
                 if words[at]:
                     words[at] = 0
@@ -113,7 +113,7 @@ class Sleeper:
         self._tables.append((table, at))
 
     def _free_slot(self, words: memoryview) -> int:
-        used = words[WAITER_COUNT]
+        used = min(words[WAITER_COUNT], MAX_WAITERS)
         for slot in range(used):
             at = FIRST_WAITER + 2 * slot
             if not words[at + 1] or not self._answers(words[at + 1]):
