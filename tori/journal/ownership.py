@@ -17,6 +17,8 @@ from tori.journal.segment import parse_name
 
 FORMAT = 1
 TAKE_OVER_S = 10.0
+HOME_DEPTH = 3
+"""Levels from the directory that holds a home down to a journal: home, journals, journal."""
 
 
 class Ownership:
@@ -38,7 +40,6 @@ class Ownership:
 
         A living last writer (a stopped zombie, say) is killed, so that its process can no longer ack anybody.
         """
-        files.make_directory(directory)
         identity = _identity(directory, files)
         words = open_epoch(directory, create=True, files=files)
         try:
@@ -67,7 +68,6 @@ class Ownership:
 
 def create_journal(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
-    files.make_directory(directory)
     identity = _identity(directory, files)
     open_epoch(directory, create=True, files=files).close()
     return identity
@@ -98,11 +98,24 @@ def _identity(directory: Path, files: Files) -> bytes:
             f"{directory} holds segments and no journal.json.",
             remedy="Restore journal.json from a copy of the directory.",
         )
+    _make_directory(directory, files)
     journal_id = uuid.uuid4()
     record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
-    files.sync_directory(directory.parent)
     return journal_id.bytes
+
+
+def _make_directory(directory: Path, files: Files) -> None:
+    """Make the directory of a new journal, durable in its parent like every directory above it that a home is made of."""
+    above = [directory, *list(directory.parents)[:-1]]
+    fresh = [path for path in above if not files.exists(path)]
+    files.make_directory(directory)
+    for path in above[: max(len(fresh), HOME_DEPTH)]:
+        try:
+            files.sync_directory(path.parent)
+        except PermissionError:
+            if path in fresh:
+                raise
 
 
 def _write_json(files: Files, path: Path, record: Mapping[str, object]) -> None:
