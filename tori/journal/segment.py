@@ -13,7 +13,7 @@ made, named and unlinked: never truncated, shrunk or used twice, so a mapped rea
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 from tori.journal.files import SYSTEM_FILES, Files
@@ -40,11 +40,10 @@ class SegmentName(NamedTuple):
 
 def parse_name(file: str) -> SegmentName | None:
     """Return the name in the name of a file, or None when it is not a segment."""
-    path = PurePath(file)
-    if path.suffix != SUFFIX:
+    if not file.endswith(SUFFIX):
         return None
     try:
-        numbers = [int(part, 16) for part in path.stem.split("-")]
+        numbers = [int(part, 16) for part in file[: -len(SUFFIX)].split("-")]
     except ValueError:
         return None
     return SegmentName(*numbers) if len(numbers) in (2, 3) else None
