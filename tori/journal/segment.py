@@ -67,17 +67,19 @@ def split_segments(directory: Path, files: Files = SYSTEM_FILES) -> tuple[list[S
 
 
 class MappedSegment:
-    """A segment mapped read-only."""
+    """A segment mapped read-only; one that somebody emptied has no bytes."""
 
     def __init__(self, directory: Path, name: SegmentName, files: Files = SYSTEM_FILES) -> None:
         self.name = name
-        self._mapping = files.map(name.file(directory))
-        self.view = self._mapping.view
+        path = name.file(directory)
+        self._mapping = files.map(path) if files.size(path) else None
+        self.view = memoryview(b"") if self._mapping is None else self._mapping.view
         self.size = len(self.view)
 
     def find(self, needle: bytes, start: int, end: int) -> int:
         """Return where ``needle`` begins between two places of the file, or -1."""
-        return self._mapping.find(needle, start, end)
+        return -1 if self._mapping is None else self._mapping.find(needle, start, end)
 
     def close(self) -> None:
-        self._mapping.close()
+        if self._mapping is not None:
+            self._mapping.close()
