@@ -25,7 +25,7 @@ from tori.errors import JournalError, JournalFenced, JournalRefused, JournalUnsy
 from tori.journal import control as words
 from tori.journal.control import URGENT_COUNT, URGENT_RING, URGENT_SLOTS
 from tori.journal.fallback import FallbackCommit
-from tori.journal.files import SYSTEM_FILES, Files, OpenFile, write_all
+from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, write_all
 from tori.journal.frame import HEADER_BYTES, OPEN, Frame, encode_frame, padded
 from tori.journal.ownership import Ownership
 from tori.journal.recovery import Tail, read_tail
@@ -40,7 +40,6 @@ UNSYNCED_BYTES = 16 * 1024 * 1024
 REWRITE_ATTEMPTS = 3
 """New files tried in a row before a disk counts as dead."""
 URGENT_LANES = (0, 1)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED_FOR_GOOD = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 
 
@@ -273,7 +272,7 @@ class JournalWriter:
             except OSError as error:
                 self._generation += 1
                 failure = error
-                if error.errno in _NO_ROOM:
+                if error.errno in NO_ROOM:
                     break
         raise failure
 
@@ -354,7 +353,7 @@ class JournalWriter:
         try:
             segment = self._rewritten(self._durable, b"".join(unit for _, unit in self._pending))
         except OSError as again:
-            if again.errno in _NO_ROOM:
+            if again.errno in NO_ROOM:
                 raise JournalUnsynced(
                     f"journal {self.name} cannot be synced ({error.strerror}), and there is no room to write it again.",
                     remedy="Free disk space; what was written is kept in memory and goes to disk with the next commit.",
