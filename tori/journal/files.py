@@ -6,11 +6,15 @@ tears writes, and fails where it is told to. Every method raises OSError when it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
 from pathlib import Path
 from typing import Protocol
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What passes when somebody frees space."""
 
 
 class OpenFile(Protocol):

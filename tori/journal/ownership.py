@@ -12,13 +12,15 @@ from pathlib import Path
 
 from tori.errors import JournalError, JournalFenced, JournalMissing
 from tori.journal.control import Words, newest_control, open_epoch
-from tori.journal.files import SYSTEM_FILES, Files, OpenFile, replace
+from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, replace
 from tori.journal.segment import parse_name
 
 FORMAT = 1
 ID_BYTES = 16
 LARGEST_EPOCH = 2**32 - 2
 TAKE_OVER_S = 10.0
+HOME_DEPTH = 3
+"""Levels from the directory that holds a home down to a journal: home, journals, journal."""
 
 
 class Ownership:
@@ -40,7 +42,7 @@ class Ownership:
 
         A living last writer (a stopped zombie, say) is killed, so that its process can no longer ack anybody.
         """
-        _make(directory, files)
+        _make_directory(directory, files)
         identity = _identity(directory, files)
         words = open_epoch(directory, create=True, files=files)
         try:
@@ -69,21 +71,10 @@ class Ownership:
 
 def create_journal(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
-    _make(directory, files)
+    _make_directory(directory, files)
     identity = _identity(directory, files)
     open_epoch(directory, create=True, files=files).close()
     return identity
-
-
-def _make(directory: Path, files: Files) -> None:
-    try:
-        files.make_directory(directory)
-    except OSError as error:
-        raise JournalError(
-            f"there can be no journal at {directory}: {error.strerror}.",
-            remedy="Remove what is in its place, or allow writing there.",
-            errno=error.errno,
-        ) from error
 
 
 def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
@@ -123,8 +114,32 @@ def _identity(directory: Path, files: Files) -> bytes:
     journal_id = uuid.uuid4()
     record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
-    files.sync_directory(directory.parent)
     return journal_id.bytes
+
+
+def _make_directory(directory: Path, files: Files) -> None:
+    """Make the directory of a journal, durable in its parent like every directory above it that a home is made of.
+
+    Also when they are there: whoever made them may have died before they were durable.
+    """
+    above = [directory, *list(directory.parents)[:-1]]
+    fresh = [path for path in above if not files.exists(path)]
+    try:
+        files.make_directory(directory)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise JournalError(
+            f"there can be no journal at {directory}: {error.strerror}.",
+            remedy="Remove what is in its place, or allow writing there.",
+            errno=error.errno,
+        ) from error
+    for path in above[: max(len(fresh), HOME_DEPTH)]:
+        try:
+            files.sync_directory(path.parent)
+        except PermissionError:
+            if path in fresh:
+                raise
 
 
 def _write_json(files: Files, path: Path, record: Mapping[str, object]) -> None:
