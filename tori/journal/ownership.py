@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +14,7 @@ from tori.journal.segment import parse_name
 
 FORMAT = 1
 TAKE_OVER_S = 10.0
+_ATTEMPT_S = 0.01
 
 
 class Ownership:
@@ -57,7 +55,8 @@ class Ownership:
 
     def announce(self) -> None:
         """Record this process as the writer, for the one that may have to take over."""
-        record = {"pid": os.getpid(), "started": process_start(os.getpid()), "epoch": self.epoch}
+        processes = self._files.processes
+        record = {"pid": processes.pid, "started": processes.started(processes.pid), "epoch": self.epoch}
         _write_json(self._files, self.directory / "owner.json", record)
 
     def release(self) -> None:
@@ -98,10 +97,11 @@ def _identity(directory: Path, files: Files) -> bytes:
             f"{directory} holds segments and no journal.json.",
             remedy="Restore journal.json from a copy of the directory.",
         )
-    journal_id = uuid.uuid4()
+    journal_id = uuid.UUID(bytes=files.processes.random(16), version=4)
     record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
-    files.sync_directory(directory.parent)
+    for above in (directory.parent, directory.parent.parent):
+        files.sync_directory(above)  # both may have been made just now
     return journal_id.bytes
 
 
@@ -128,18 +128,16 @@ def _record_epoch(directory: Path, words: Words, epoch: int, files: Files) -> No
 
 
 def _lock(directory: Path, words: Words, files: Files) -> OpenFile:
-    deadline = time.monotonic() + TAKE_OVER_S
-    while True:
+    for _ in range(round(TAKE_OVER_S / _ATTEMPT_S)):
         try:
             return files.lock(directory / "lock")
         except BlockingIOError:
             _fence_living_owner(directory, words, files)
-        if time.monotonic() > deadline:
-            raise JournalFenced(
-                f"journal {directory.name} is still held by another process after {TAKE_OVER_S:.0f} s.",
-                remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
-            )
-        time.sleep(0.01)
+        files.processes.wait(_ATTEMPT_S)
+    raise JournalFenced(
+        f"journal {directory.name} is still held by another process after {TAKE_OVER_S:.0f} s.",
+        remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
+    )
 
 
 def _fence_living_owner(directory: Path, words: Words, files: Files) -> None:
@@ -148,24 +146,13 @@ def _fence_living_owner(directory: Path, words: Words, files: Files) -> None:
     except (FileNotFoundError, ValueError):
         return
     pid = int(owner["pid"])
-    if pid == os.getpid():
+    processes = files.processes
+    if pid == processes.pid:
         raise JournalFenced(
             f"journal {directory.name} is already open in this process.",
             remedy="Close the first writer before opening a second.",
         )
-    if process_start(pid) != owner["started"]:
+    if processes.started(pid) != owner["started"]:
         return
     words.words[0] = max(int(words.words[0]), int(owner["epoch"])) + 1
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def process_start(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot, or 0 when there is none: pid and this name it for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[19])
+    processes.kill(pid)
