@@ -23,6 +23,7 @@ from tori.digest import mind_digest, section_digest
 from tori.errors import BadInput
 from tori.events.document import Document, Receipt
 from tori.journal.archive import Archive
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.follower import Readable
 from tori.journal.memory import MemoryJournal
 from tori.journal.reader import JournalReader
@@ -46,10 +47,16 @@ class LocalSystem:
         clock: Clock | None = None,
         create: Callable[[str], Module] = create_module,
         snapshots: Mapping[str, HostSnapshot] | None = None,
+        files: Files = SYSTEM_FILES,
+        segment_bytes: int = SEGMENT_BYTES,
+        incarnation: bytes | None = None,
     ) -> None:
         self.home = home
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._incarnation = incarnation
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
@@ -64,17 +71,18 @@ class LocalSystem:
     def _open_journal(self, name: str) -> Writable:
         if self.home is None:
             return MemoryJournal(name)
-        return JournalWriter(self.home / "journals" / name, segment_bytes=SEGMENT_BYTES, fallback_s=None)
+        directory = self.home / "journals" / name
+        return JournalWriter(directory, segment_bytes=self._segment_bytes, fallback_s=None, files=self._files)
 
     def _reader(self, name: str) -> Readable:
         journal = self._journals[name]
         if isinstance(journal, MemoryJournal):
             return journal
-        return JournalReader(Path(str(self.home)) / "journals" / name)
+        return JournalReader(Path(str(self.home)) / "journals" / name, files=self._files)
 
     def _create_host(self, name: str, module: Module) -> ModuleHost:
         inputs = [self._reader(j) for j in FOLLOWS.get(name, ()) if j in self._journals]
-        incarnation = None if self.home is not None else name.encode()
+        incarnation = self._incarnation if self.home is not None else name.encode()
         return ModuleHost(
             module,
             self._journals[name],
@@ -139,7 +147,7 @@ class LocalSystem:
         """Settle, run one full pass of every scan, settle; return the digest."""
         self.pump()
         for module, task in FULL_PASS:
-            if module in self.hosts:
+            if module in self.hosts and task in self.hosts[module].module.tasks:
                 self.scan(module, task)
                 self.pump()
         return self.digest()

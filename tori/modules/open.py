@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tori.clock import SystemClock
+from tori.clock import Clock, SystemClock
 from tori.journal.archive import Archive
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.ownership import create_journal
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
+from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.registry import FOLLOWS, create_module
 
@@ -20,11 +22,11 @@ def journal_directory(home: Path, name: str) -> Path:
     return home / "journals" / name
 
 
-def input_directories(home: Path, name: str) -> list[Path]:
+def input_directories(home: Path, name: str, *, files: Files = SYSTEM_FILES) -> list[Path]:
     """Return the journals a module follows, made if they are new."""
     directories = [journal_directory(home, journal) for journal in FOLLOWS[name]]
     for directory in directories:
-        create_journal(directory)
+        create_journal(directory, files=files)
     return directories
 
 
@@ -35,13 +37,21 @@ def open_host(
     segment_bytes: int,
     load_snapshot: Callable[[str], HostSnapshot | None],
     settings: Mapping[str, Any] | None = None,
+    create: Callable[[str, Mapping[str, Any] | None], Module] = create_module,
+    clock: Clock | None = None,
+    files: Files = SYSTEM_FILES,
+    incarnation: bytes | None = None,
 ) -> ModuleHost:
-    """Return a recovered host of module ``name``; takes its journal over from a writer that is gone."""
-    module = create_module(name, settings)
-    inputs = [JournalReader(directory) for directory in input_directories(home, name)]
-    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None)
-    archive = Archive(home / "journals")
-    host = ModuleHost(module, journal, JournalReader(journal.directory), inputs, SystemClock(), archive.read)
+    """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
+
+    The last four parameters are what a simulation puts in place of the machine.
+    """
+    module = create(name, settings)
+    inputs = [JournalReader(directory, files=files) for directory in input_directories(home, name, files=files)]
+    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None, files=files)
+    archive = Archive(home / "journals", files=files)
+    own = JournalReader(journal.directory, files=files)
+    host = ModuleHost(module, journal, own, inputs, clock or SystemClock(), archive.read, incarnation=incarnation)
     snapshot = load_snapshot(name)
     if snapshot is not None and snapshot.state_version != module.state_version:
         snapshot = None
