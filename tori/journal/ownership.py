@@ -38,6 +38,8 @@ class Ownership:
         """
         files.make_directory(directory)
         identity = _identity(directory, files)
+        for above in (directory.parent, directory.parent.parent):
+            files.sync_directory(above)  # whoever made them may have died before they were durable
         words = open_epoch(directory, create=True, files=files)
         try:
             lock = _lock(directory, words, files)
@@ -100,8 +102,6 @@ def _identity(directory: Path, files: Files) -> bytes:
     journal_id = uuid.UUID(bytes=files.processes.random(16), version=4)
     record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
-    for above in (directory.parent, directory.parent.parent):
-        files.sync_directory(above)  # both may have been made just now
     return journal_id.bytes
 
 
