@@ -15,18 +15,18 @@ Refusal = Callable[[str], int]
 class FailingFile(SystemFile):
     """A descriptor whose calls ask first."""
 
-    __slots__ = ("_refusal",)
+    __slots__ = ("_files",)
 
-    def __init__(self, fd: int, refusal: Refusal) -> None:
+    def __init__(self, fd: int, files: FailingFiles) -> None:
         super().__init__(fd)
-        self._refusal = refusal
+        self._files = files
 
     def pwrite(self, data: bytes | memoryview, at: int) -> int:
-        fail(self._refusal, "pwrite")
-        return super().pwrite(data, at)
+        fail(self._files.refusal, "pwrite")
+        return super().pwrite(data[: self._files.short], at)
 
     def fdatasync(self) -> None:
-        fail(self._refusal, "fdatasync")
+        fail(self._files.refusal, "fdatasync")
         super().fdatasync()
 
 
@@ -35,6 +35,8 @@ class FailingFiles(SystemFiles):
 
     def __init__(self) -> None:
         self.refusal: Refusal = lambda operation: 0
+        self.short: int | None = None
+        """How many bytes a write takes at most."""
 
     def create(self, path: Path, size: int) -> OpenFile:
         fail(self.refusal, "create")
@@ -53,10 +55,7 @@ class FailingFiles(SystemFiles):
 
     def _wrapped(self, file: OpenFile) -> OpenFile:
         assert isinstance(file, SystemFile)
-        return FailingFile(file.fd, self._ask)
-
-    def _ask(self, operation: str) -> int:
-        return self.refusal(operation)
+        return FailingFile(file.fd, self)
 
 
 def fail(refusal: Refusal, operation: str) -> None:

@@ -46,7 +46,7 @@ def abandon(writer: JournalWriter) -> None:
     """Let a writer's lock and files go without the goodbye of ``close``: as if its process had died."""
     writer._bell.close()
     writer._owner.release()
-    for file in (*writer._unsynced, writer._file):
+    for file in (*writer._older, writer._segment.file):
         file.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.failing_files import FailingFiles
 from tests.support.journals import Numbers, abandon, number_of, numbers_in, open_writer, segment_files
-from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalTruncated
+from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalRefused, JournalTruncated
 from tori.journal.follower import Cursor, Follower, Run
 from tori.journal.frame import EVENTS, HEADER_BYTES, Frame, decode_header, encode_frame
 from tori.journal.ownership import create_journal
@@ -217,11 +217,11 @@ def test_no_room_for_a_segment_is_a_clear_error_and_loses_nothing(
     writer.commit()
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", _no_space)
-        with pytest.raises(JournalError, match="no room"):
-            writer.append(numbers.frames(100))
-    writer.append(numbers.frames(100))
+        with pytest.raises(JournalRefused, match="no room"):
+            writer.append(numbers.frames(150))
+    writer.append(numbers.frames(150))
     writer.commit()
-    assert numbers_in(directory) == [0, 1, *range(102, 202)]
+    assert numbers_in(directory) == [0, 1, *range(152, 302)]
     writer.close()
 
 

@@ -50,6 +50,17 @@ def control_path(directory: Path, epoch: int) -> Path:
     return directory / f"control-{epoch}"
 
 
+def newest_control(directory: Path, files: Files = SYSTEM_FILES) -> int:
+    """Return the newest epoch that has a control file, or 0."""
+    return max(control_epochs(directory, files), default=0)
+
+
+def control_epochs(directory: Path, files: Files = SYSTEM_FILES) -> list[int]:
+    """Return the epochs that have control files."""
+    parts = (name.split("-") for name in files.names(directory) if name.startswith("control-"))
+    return [int(number) for _, number in (p for p in parts if len(p) == 2) if number.isdigit()]
+
+
 def open_control(directory: Path, epoch: int, *, create: bool = False, files: Files = SYSTEM_FILES) -> Words:
     """Map the position words of one epoch."""
     return Words(control_path(directory, epoch), _CONTROL_WORDS, create=create, writable=create, files=files)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tori.errors import JournalError, JournalFenced, JournalMissing
-from tori.journal.control import Words, open_epoch
+from tori.journal.control import Words, newest_control, open_epoch
 from tori.journal.files import SYSTEM_FILES, Files, OpenFile, replace
 from tori.journal.segment import parse_name
 
@@ -111,10 +111,8 @@ def _write_json(files: Files, path: Path, record: Mapping[str, object]) -> None:
 
 def _newest_epoch(directory: Path, files: Files) -> int:
     """Return the newest epoch that any file of the journal speaks of."""
-    names = files.names(directory)
-    controls = (int(n.split("-")[1]) for n in names if n.startswith("control-"))
-    segments = (s.epoch for s in map(parse_name, names) if s is not None)
-    return max((*controls, *segments), default=0)
+    segments = (s.epoch for s in map(parse_name, files.names(directory)) if s is not None)
+    return max((newest_control(directory, files), *segments))
 
 
 def _record_epoch(directory: Path, words: Words, epoch: int, files: Files) -> None:
