@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from tori.errors import JournalError, JournalFenced, JournalMissing
+from tori.errors import JournalError, JournalFenced, JournalMissing, JournalRefused
 from tori.journal.control import Words, newest_control, open_epoch
 from tori.journal.files import SYSTEM_FILES, Files, OpenFile, replace
 from tori.journal.segment import parse_name
@@ -92,8 +92,31 @@ def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
 
 
 def _identity(directory: Path, files: Files) -> bytes:
-    if files.exists(directory / "journal.json"):
-        return read_identity(directory, files=files)
+    """Return the id of a journal; the first of those who ask at the same time gives it one.
+
+    The writer and its followers may all be the first: two of them must not each write an id, the second over the first's frames.
+    """
+    for _ in range(round(TAKE_OVER_S / _ATTEMPT_S)):
+        if files.exists(directory / "journal.json"):
+            return read_identity(directory, files=files)
+        try:
+            birth = files.lock(directory / "birth")
+        except BlockingIOError:
+            files.processes.wait(_ATTEMPT_S)
+            continue
+        try:
+            if not files.exists(directory / "journal.json"):
+                _write_identity(directory, files)
+        finally:
+            birth.close()
+    raise JournalRefused(
+        f"journal {directory.name} is being made by another process, for {TAKE_OVER_S:.0f} s now.",
+        remedy=f"Find it with `fuser {directory / 'birth'}`, or try again.",
+        journal=directory.name,
+    )
+
+
+def _write_identity(directory: Path, files: Files) -> None:
     if any(parse_name(name) for name in files.names(directory)):
         raise JournalMissing(
             f"{directory} holds segments and no journal.json.",
@@ -102,7 +125,6 @@ def _identity(directory: Path, files: Files) -> bytes:
     journal_id = uuid.UUID(bytes=files.processes.random(16), version=4)
     record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
-    return journal_id.bytes
 
 
 def _write_json(files: Files, path: Path, record: Mapping[str, object]) -> None:
