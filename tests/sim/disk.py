@@ -101,6 +101,8 @@ class File:
             if at // SECTOR not in dirty and self.live[at : at + SECTOR] != self.disk[at : at + SECTOR]:
                 self.live[at : at + SECTOR] = self.disk[at : at + SECTOR]
                 is_changed = True
+        if self._clean is not None:
+            self._clean = bytes(self.live)
         return is_changed
 
     def cut_power(self, rng: random.Random) -> None:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from tori import __version__
-from tori.cli import ask, config, demo, findings, lifecycle, work
+from tori.cli import ask, config, demo, findings, journal, lifecycle, work
 from tori.cli.session import err, report_error
 from tori.errors import ToriError
 
@@ -28,6 +28,7 @@ ask.register(app)
 findings.register(app)
 work.register(app)
 config.register(app)
+journal.register(app)
 
 
 @app.command()

@@ -15,6 +15,8 @@ from tori.journal.segment import parse_name
 FORMAT = 1
 TAKE_OVER_S = 10.0
 _ATTEMPT_S = 0.01
+HOME_DEPTH = 3
+"""Levels from the directory that holds a home down to a journal: home, journals, journal."""
 
 
 class Ownership:
@@ -36,10 +38,8 @@ class Ownership:
 
         A living last writer (a stopped zombie, say) is killed, so that its process can no longer ack anybody.
         """
-        files.make_directory(directory)
+        _make_directory(directory, files)
         identity = _identity(directory, files)
-        for above in (directory.parent, directory.parent.parent):
-            files.sync_directory(above)  # whoever made them may have died before they were durable
         words = open_epoch(directory, create=True, files=files)
         try:
             lock = _lock(directory, words, files)
@@ -125,6 +125,22 @@ def _write_identity(directory: Path, files: Files) -> None:
     journal_id = uuid.UUID(bytes=files.processes.random(16), version=4)
     record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
+
+
+def _make_directory(directory: Path, files: Files) -> None:
+    """Make the directory of a journal, durable in its parent like every directory above it that a home is made of.
+
+    Also when they are there: whoever made them may have died before they were durable.
+    """
+    above = [directory, *list(directory.parents)[:-1]]
+    fresh = [path for path in above if not files.exists(path)]
+    files.make_directory(directory)
+    for path in above[: max(len(fresh), HOME_DEPTH)]:
+        try:
+            files.sync_directory(path.parent)
+        except PermissionError:
+            if path in fresh:
+                raise
 
 
 def _write_json(files: Files, path: Path, record: Mapping[str, object]) -> None:
