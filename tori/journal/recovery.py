@@ -106,7 +106,7 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False, fil
     while True:
         tail = _scan(directory, journal_id, names, first, files)
         if not first or tail.durable_offset > names[first].base:
-            break
+            break  # what is known to be durable begins to be seen
         first = max(0, first - (len(names) - first))
     if not tail.commit and names[0].base:
         raise _damage(directory, names[0].base, 0, 0)
@@ -131,6 +131,8 @@ def _scan(directory: Path, journal_id: bytes, names: list[SegmentName], first: i
             segment.close()
         later = max((_search_file(directory, n, journal_id, files) for n in names[index + 1 :]), default=0)
         durable = max(walk.durable, beyond, later)
+        if not walk.tail.commit and first:
+            return walk.tail  # nothing here says where the sequences are: the caller begins further back
         if durable > walk.tail.sequence:
             raise _damage(directory, name.base + stopped, walk.tail.sequence, durable)
         end = max(name.base + last, name.base + stopped)
