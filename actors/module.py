@@ -75,6 +75,7 @@ class ModuleActor:
                 segment_bytes=config.segment_bytes,
                 load_snapshot=load,
                 settings=config.settings,
+                watched=True,
             ),
             input_directories(self.home, config.name),
         )

@@ -10,6 +10,8 @@ Deterministic: nothing runs unless ``pump`` is called, and the order of steps is
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,8 @@ from typing import Any
 
 import msgspec
 
+from tori.bus.mark import MappedMark
+from tori.bus.policy import DeliveryPolicy
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
@@ -46,10 +50,16 @@ class LocalSystem:
         clock: Clock | None = None,
         create: Callable[[str], Module] = create_module,
         snapshots: Mapping[str, HostSnapshot] | None = None,
+        policy: DeliveryPolicy | None = None,
+        rng: random.Random | None = None,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self.home = home
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
+        self._policy = policy
+        self._rng = rng
+        self._wait = wait
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
@@ -83,6 +93,9 @@ class LocalSystem:
             self._clock,
             self.archive.read,
             incarnation=incarnation,
+            policy=self._policy,
+            mark=None if self.home is None else MappedMark(self.home / "journals" / name),
+            rng=self._rng,
         )
 
     # -- work --------------------------------------------------------------------------------------------------
@@ -130,6 +143,20 @@ class LocalSystem:
             f"the modules did not settle in {max_rounds} rounds.", remedy="Two modules answer each other for ever."
         )
 
+    def settle(self) -> int:
+        """Pump until nothing waits for another attempt either; return how many input events were handled.
+
+        Lets time pass through ``wait``: give ``VirtualClock.advance`` with a virtual clock.
+        """
+        handled = self.pump()
+        while (wake_ns := self._wake_ns()) is not None:
+            self._wait(max(0.0, (wake_ns - self._clock.monotonic_ns()) / 1e9))
+            handled += self.pump()
+        return handled
+
+    def _wake_ns(self) -> int | None:
+        return min((w for host in self.hosts.values() if (w := host.wake_ns) is not None), default=None)
+
     def scan(self, module: str, task: str) -> int:
         """Run one scan to its end; return how many events it made."""
         host = self.hosts[module]
@@ -137,11 +164,11 @@ class LocalSystem:
 
     def quiesce(self) -> str:
         """Settle, run one full pass of every scan, settle; return the digest."""
-        self.pump()
+        self.settle()
         for module, task in FULL_PASS:
             if module in self.hosts:
                 self.scan(module, task)
-                self.pump()
+                self.settle()
         return self.digest()
 
     # -- questions ---------------------------------------------------------------------------------------------

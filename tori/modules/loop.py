@@ -19,12 +19,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from tori.errors import Unavailable
-from tori.journal.wake import Sleeper
+from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
 
 T = TypeVar("T")
 SWITCH_INTERVAL_S = 0.0005
 MAX_INBOX = 10_000
+WAKE_MARGIN_S = 0.001
+"""Polls count whole milliseconds: waking a little late is better than twice."""
 
 
 class LoopView(msgspec.Struct, frozen=True):
@@ -43,6 +45,10 @@ class LoopView(msgspec.Struct, frozen=True):
     paused: bool = False
     offset: int = 0
     """Written offset of the module's own journal."""
+    held: int = 0
+    """Deliveries that wait for their next attempt."""
+    letters: int = 0
+    """Dead letters in the book."""
 
 
 class ModuleLoop:
@@ -111,8 +117,16 @@ class ModuleLoop:
                 is_warm = True
             elif not self._stop:
                 self._publish(host)
-                self._sleeper.sleep(lambda: bool(self._inbox) or (not self._paused and host.has_work))
+                self._sleep(host)
         self._serve_inbox(host)
+
+    def _sleep(self, host: ModuleHost) -> None:
+        """Sleep until a bell, a request, or the next held delivery is due."""
+        timeout_s = SAFETY_POLL_S
+        wake_ns = None if self._paused else host.wake_ns
+        if wake_ns is not None:
+            timeout_s = min(timeout_s, max(0.0, (wake_ns - time.monotonic_ns()) / 1e9) + WAKE_MARGIN_S)
+        self._sleeper.sleep(lambda: bool(self._inbox) or (not self._paused and host.has_input), timeout_s)
 
     def _serve_inbox(self, host: ModuleHost) -> int:
         served = 0
@@ -140,6 +154,8 @@ class ModuleLoop:
             self._busy_s,
             self._paused,
             host.journal.written_offset,
+            len(host.courier.pending),
+            len(host.courier.book),
         )
 
     def _fail_waiters(self) -> None:

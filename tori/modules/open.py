@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tori.bus.mark import MappedMark
+from tori.bus.policy import DeliveryPolicy
+from tori.bus.watchdog import ProcessWatchdog
 from tori.clock import SystemClock
 from tori.journal.archive import Archive
 from tori.journal.ownership import create_journal
@@ -13,6 +16,8 @@ from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.registry import FOLLOWS, create_module
+
+HANDLER_TIMEOUT_S = 30.0
 
 
 def journal_directory(home: Path, name: str) -> Path:
@@ -28,6 +33,17 @@ def input_directories(home: Path, name: str) -> list[Path]:
     return directories
 
 
+def delivery_policy(limits: Mapping[str, Any]) -> DeliveryPolicy:
+    """Return the policy that the section ``limits`` of the settings asks for."""
+    default = DeliveryPolicy()
+    return DeliveryPolicy(
+        retries=limits.get("retries", default.retries),
+        max_held=limits.get("held_deliveries", default.max_held),
+        crash_budget=max(1, limits.get("restarts", default.crash_budget + 1) - 1),
+        crash_window_s=limits.get("restart_window_s", default.crash_window_s),
+    )
+
+
 def open_host(
     home: Path,
     name: str,
@@ -35,13 +51,28 @@ def open_host(
     segment_bytes: int,
     load_snapshot: Callable[[str], HostSnapshot | None],
     settings: Mapping[str, Any] | None = None,
+    watched: bool = False,
 ) -> ModuleHost:
-    """Return a recovered host of module ``name``; takes its journal over from a writer that is gone."""
+    """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
+
+    ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own.
+    """
     module = create_module(name, settings)
     inputs = [JournalReader(directory) for directory in input_directories(home, name)]
     journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None)
     archive = Archive(home / "journals")
-    host = ModuleHost(module, journal, JournalReader(journal.directory), inputs, SystemClock(), archive.read)
+    limits = dict((settings or {}).get("limits", {}))
+    host = ModuleHost(
+        module,
+        journal,
+        JournalReader(journal.directory),
+        inputs,
+        SystemClock(),
+        archive.read,
+        policy=delivery_policy(limits),
+        mark=MappedMark(journal.directory),
+        watchdog=ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S)) if watched else None,
+    )
     snapshot = load_snapshot(name)
     if snapshot is not None and snapshot.state_version != module.state_version:
         snapshot = None
