@@ -124,8 +124,10 @@ class ModuleHost:
         """Frames taken since the last unit; the wanted events in them are all held."""
         self._decoded: OrderedDict[tuple[str, int], tuple[int, list[Event]]] = OrderedDict()
         self.courier = Courier(module.name, self, clock, mark or MemoryMark(), watchdog or NoWatchdog(), policy, rng)
-        suffix = source_suffix(module.name, incarnation)
-        self._ids = IdSource(suffix, clock.wall_ns, journal.recovered.last_time_ns)
+        self.is_torn = False
+        """A unit was written and is not wholly applied: state lags behind the journal. Only a restart mends that."""
+        self._suffix = source_suffix(module.name, incarnation)
+        self._ids = IdSource(self._suffix, clock.wall_ns, journal.recovered.last_time_ns)
 
     # -- restart -----------------------------------------------------------------------------------------------
 
@@ -137,6 +139,8 @@ class ModuleHost:
             self.module.restore(snapshot.state)
             cursors, start = _copied(snapshot.cursors), snapshot.offset
             self.counters.events = snapshot.events
+            last_ns = max(snapshot.last_time_ns, self.journal.recovered.last_time_ns)
+            self._ids = IdSource(self._suffix, self._clock.wall_ns, last_ns)
             for entry in snapshot.held:
                 self.courier.pending.hold(entry)
             self.courier.book.restore(snapshot.letters)
@@ -287,6 +291,7 @@ class ModuleHost:
             pending.discard(taken.entry.place)
             self.module.apply(taken.event)
         self._apply_facts(draft.facts)
+        self.is_torn = False
         self.counters.consumed += len(batch)
 
     def bury(self, taken: Taken, payload: DeliveryDeadLettered) -> None:
@@ -295,6 +300,7 @@ class ModuleHost:
         self._commit(self._draft([event]), self._runs_passed())
         self._passed = []
         self._apply_facts([event])
+        self.is_torn = False
         self.counters.dead += 1
 
     def _runs_passed(self) -> list[Run]:
@@ -309,6 +315,7 @@ class ModuleHost:
         if facts:
             self._commit(self._draft(facts, context), [])
             self._apply_facts(facts)
+            self.is_torn = False
 
     def record(self, records: Sequence[Redriven | Purged]) -> None:
         """Write what becomes of dead letters as one durable unit, then do it."""
@@ -316,10 +323,12 @@ class ModuleHost:
             self._commit(Draft([], [delivery_frame(records)]), [])
             for record in records:
                 self._apply_delivery(record)
+            self.is_torn = False
 
     def _commit(self, draft: Draft, runs: Sequence[Run]) -> None:
         frames = [*draft.frames, cursor_frame(runs)] if runs else draft.frames
         ticket = self.journal.append(frames)
+        self.is_torn = True
         self.journal.commit(ticket.end)
         events = sum(isinstance(fact, Event) for fact in draft.facts)
         self.counters.emitted += events
@@ -377,6 +386,7 @@ class ModuleHost:
         if self._passed and len(self.courier.pending):
             self._commit(Draft([], []), self._runs_passed())
             self._passed = []
+            self.is_torn = False
         return HostSnapshot(
             self.module.name,
             self.module.state_version,

@@ -7,6 +7,7 @@ batches. If the loop dies, every waiter gets the error and ``join`` raises it: t
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 import time
@@ -18,11 +19,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tori.errors import Unavailable
+from tori.errors import ToriError, Unavailable
 from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
 
 T = TypeVar("T")
+_log = logging.getLogger("tori.loop")
 SWITCH_INTERVAL_S = 0.0005
 MAX_INBOX = 10_000
 WAKE_MARGIN_S = 0.001
@@ -95,13 +97,22 @@ class ModuleLoop:
             self._serve(host)
         except BaseException as error:
             self._error = error
+            _log.error("the loop of %s ended: %s", self.name, error, exc_info=error)
         finally:
+            if host is not None:
+                self._close(host)
             self._ended.set()
             self._started.set()
             self._fail_waiters()
-            if host is not None and self._error is None:
-                host.close()
             self._sleeper.close()
+
+    def _close(self, host: ModuleHost) -> None:
+        try:
+            host.close()
+        except (ToriError, OSError) as error:
+            if self._error is None:
+                self._error = error
+            _log.warning("the journal of %s did not close: %s", self.name, error)
 
     def _serve(self, host: ModuleHost) -> None:
         is_warm = False
@@ -137,6 +148,10 @@ class ModuleLoop:
                 future.set_result(work(host))
             except Exception as error:
                 future.set_exception(error)
+                if (
+                    host.is_torn
+                ):  # written and not applied: whoever asks now would see a state its journal does not have
+                    raise
         return served
 
     def _publish(self, host: ModuleHost) -> None:

@@ -10,11 +10,12 @@ from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import ProcessWatchdog
 from tori.clock import SystemClock
+from tori.errors import JournalMissing
 from tori.journal.archive import Archive
 from tori.journal.ownership import create_journal
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
-from tori.modules.host import HostSnapshot, ModuleHost
+from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.registry import FOLLOWS, create_module
 
 HANDLER_TIMEOUT_S = 30.0
@@ -74,7 +75,33 @@ def open_host(
         watchdog=ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S)) if watched else None,
     )
     snapshot = load_snapshot(name)
-    if snapshot is not None and snapshot.state_version != module.state_version:
-        snapshot = None
+    if snapshot is not None:
+        try:
+            check_snapshot(snapshot, journal)
+        except JournalMissing:
+            host.close()
+            raise
+        if snapshot.state_version != module.state_version:
+            snapshot = None
     host.recover(snapshot)
     return host
+
+
+def check_snapshot(snapshot: HostSnapshot, journal: Writable) -> None:
+    """Raise JournalMissing when a snapshot was not taken of this journal, or of more of it than there is."""
+    remedy = (
+        f"Put journals/{journal.name} back from a copy. To begin again without it, remove the checkpoints too: "
+        "what only that journal held is then lost."
+    )
+    if snapshot.journal_id and snapshot.journal_id != journal.journal_id:
+        raise JournalMissing(
+            f"the checkpoint of {journal.name} is of journal {snapshot.journal_id.hex()}, here is {journal.journal_id.hex()}.",
+            remedy=remedy,
+            journal=journal.name,
+        )
+    if snapshot.offset > journal.written_offset:
+        raise JournalMissing(
+            f"the checkpoint of {journal.name} speaks of offset {snapshot.offset}, its journal ends at {journal.written_offset}.",
+            remedy=remedy,
+            journal=journal.name,
+        )
