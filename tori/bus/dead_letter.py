@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 
 from tori.bus.pending import Entry
+from tori.events.cloudevents import format_time
 from tori.events.envelope import Event
 from tori.events.system import DeliveryDeadLettered
+from tori.ids import id_time_ns
 
 MAX_LETTERS = 10_000
 """Dead letters a module keeps at hand. Beyond it the oldest leaves the book; its fact stays in the journal and on the screens."""
@@ -116,3 +118,39 @@ def chosen(book: DeadLetterBook, ids: Iterable[bytes]) -> tuple[list[DeadLetter]
         else:
             found.append(letter)
     return found, unknown
+
+
+def match_row(letter: DeadLetter, state: str = "dead") -> dict[str, str | int]:
+    """Return what the filter grammar sees of a letter."""
+    p = letter.payload
+    return {
+        "id": letter.id.hex(),
+        "event": p.event_id.hex(),
+        "module": p.subscriber,
+        "source": p.journal,
+        "type": p.event_type,
+        "key": p.key,
+        "error": f"{p.error_type}: {p.error}",
+        "time": id_time_ns(letter.id),
+        "state": state,
+    }
+
+
+def letter_row(letter: DeadLetter, state: str = "dead") -> dict[str, Any]:
+    """Return a letter as plain JSON values."""
+    p = letter.payload
+    return {
+        "id": letter.id.hex(),
+        "time": format_time(id_time_ns(letter.id)),
+        "state": state,
+        "module": p.subscriber,
+        "source": p.journal,
+        "sequence": p.sequence,
+        "event_id": p.event_id.hex(),
+        "type": p.event_type,
+        "key": p.key,
+        "attempts": p.attempts,
+        "error_type": p.error_type,
+        "error": p.error,
+        "story": p.story.splitlines(),
+    }

@@ -21,6 +21,7 @@ import msgspec
 
 from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
+from tori.bus.projection import DeadLetters
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
@@ -30,9 +31,11 @@ from tori.journal.archive import Archive
 from tori.journal.follower import Readable
 from tori.journal.memory import MemoryJournal
 from tori.journal.reader import JournalReader
+from tori.journal.view import browse_rows
 from tori.journal.writer import JournalWriter
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
+from tori.modules.open import projection_path
 from tori.modules.registry import FOLLOWS, FULL_PASS, START_ORDER, create_module
 
 DEFAULT_MODULES = ("clients", *START_ORDER)
@@ -63,6 +66,7 @@ class LocalSystem:
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
+        self._dead_letters = DeadLetters(None if home is None else projection_path(home))
         for name in self.names:
             self._journals[name] = self._open_journal(name)
             self.archive.add(self._reader(name))
@@ -175,11 +179,20 @@ class LocalSystem:
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Ask one module."""
-        return self._host(module).module.query(name, arguments or {})
+        return self._host(module).query(name, arguments or {})
 
     def command(self, module: str, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Ask one module to do something."""
         return self._host(module).command(name, arguments or {})
+
+    def events(self, text: str = "", limit: int = 100) -> dict[str, Any]:
+        """Return the newest events that fit a filter (``tori.events.filter``)."""
+        return browse_rows(self.archive, text, limit, self._clock.wall_ns())
+
+    def dead_letters(self, text: str = "", limit: int = 100) -> dict[str, Any]:
+        """Return the newest dead letters of all modules that fit a filter."""
+        self._dead_letters.refresh(self.archive.readers)
+        return self._dead_letters.list(text, limit, now_ns=self._clock.wall_ns())
 
     def _host(self, module: str) -> ModuleHost:
         host = self.hosts.get(module)
@@ -205,6 +218,7 @@ class LocalSystem:
         for host in self.hosts.values():
             host.close()
         self.archive.close()
+        self._dead_letters.close()
 
     def __enter__(self) -> LocalSystem:
         return self

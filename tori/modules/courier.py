@@ -122,6 +122,14 @@ class Courier:
         """Return the held deliveries that may be tried now, in order."""
         return self.pending.due(self._clock.monotonic_ns()) if len(self.pending) else []
 
+    def space_out(self, entries: Sequence[Entry], pause_ns: int) -> None:
+        """Let redriven deliveries come one after the other, ``pause_ns`` apart. A restart forgets the pauses, not the deliveries."""
+        now_ns = self._clock.monotonic_ns()
+        for index, entry in enumerate(entries):
+            held = self.pending.get(entry.place)
+            if held is not None:
+                held.due_ns = now_ns + index * pause_ns
+
     # -- one step ----------------------------------------------------------------------------------------------
 
     def run(self, due: Sequence[Taken], fresh: Sequence[Taken], cursors: Sequence[tuple[str, int]]) -> int:

@@ -29,6 +29,7 @@ from tori.journal.reader import FrameView
 from tori.journal.recovery import Tail
 from tori.journal.unit import Unit, cursor_frame, delivery_frame, event_frames, records_frame, units
 from tori.journal.writer import Ticket
+from tori.modules import letter
 from tori.modules.base import Context, Fact, Module
 from tori.modules.courier import Courier, Draft, Taken
 
@@ -363,10 +364,21 @@ class ModuleHost:
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Decide on a request, commit what follows, return the answer."""
+        if name in letter.COMMANDS:
+            return letter.command_letters(self, name, arguments)
         context = self._context()
         facts, answer = self.module.command(name, arguments, context)
         self.commit(facts, context)
         return answer
+
+    def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer a question about the module, or about its deliveries."""
+        if name == letter.QUERY:
+            return letter.query_letters(self, arguments)
+        return self.module.query(name, arguments)
+
+    def now_ns(self) -> int:
+        return self._clock.wall_ns()
 
     def emit(self, records: Sequence[Any], payloads: Sequence[tuple[Any, str]]) -> list[Event]:
         """Write what a shell's machine decided (private records, and payloads with their keys) as one unit; return the events."""

@@ -26,6 +26,11 @@ def journal_directory(home: Path, name: str) -> Path:
     return home / "journals" / name
 
 
+def projection_path(home: Path) -> Path:
+    """Return where the projection of dead letters lies; it can be removed at any time."""
+    return home / "projections" / "dead-letters.sqlite"
+
+
 def input_directories(home: Path, name: str) -> list[Path]:
     """Return the journals a module follows, made if they are new."""
     directories = [journal_directory(home, journal) for journal in FOLLOWS[name]]
