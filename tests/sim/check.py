@@ -67,6 +67,8 @@ class Watch:
         self.events: list[Event] = []
         self.taken: dict[str, list[tuple[int, int]]] = defaultdict(list)
         """By input journal: the stretches this module has recorded as consumed, sorted."""
+        self.taken_late: set[tuple[str, int]] = set()
+        """(input journal, sequence) of events that waited for their delivery and were handled later."""
 
     @property
     def is_stale(self) -> bool:
@@ -319,6 +321,13 @@ def _mark(frame: FrameView) -> Mark:
 
 
 def _consume(watch: Watch, run: Run) -> None:
+    """Note a stretch of inputs as consumed; it, and each event that is named by itself, is consumed once."""
+    if run.only:
+        for sequence in run.only:
+            if (run.journal, sequence) in watch.taken_late:
+                raise Violation(f"{watch.name} consumed entry {sequence} of {run.journal} twice")
+            watch.taken_late.add((run.journal, sequence))
+        return
     taken = watch.taken[run.journal]
     at = bisect.bisect_left(taken, (run.start, run.end))
     before_ok = at == 0 or taken[at - 1][1] <= run.start

@@ -76,6 +76,7 @@ class Node:
                 clock=self.clock,
                 files=process.files,
                 incarnation=self.rng.randbytes(4),
+                rng=random.Random(self.rng.getrandbits(64)),
             )
         except BaseException:
             process.die()
@@ -101,6 +102,8 @@ class Node:
                 files=process.files,
                 segment_bytes=self.plan.segment_bytes,
                 incarnation=self.rng.randbytes(4),
+                rng=random.Random(self.rng.getrandbits(64)),
+                wait=self.clock.advance,
             )
         except BaseException:
             process.die()

@@ -29,7 +29,10 @@ def full_pass(world: World) -> None:
         module = one.host.module
         one.host.conclude(task, type(module).run(task, module.prepare(task)))
         for _ in range(10_000):
-            if not sum(world.step(other) for other in world.node.names):
+            world.clock.advance(0.05)
+            if not sum(world.step(other) for other in world.node.names) and not any(
+                one.host.lag for one in world.node.running.values()
+            ):
                 break
         else:
             raise Violation(f"the system did not settle after {task}")

@@ -260,7 +260,7 @@ class World:
                 if name in self.node.running:
                     busy = self.step(name) > 0 or busy
             self.look()
-            if not busy and not any(one.host.has_work for one in self.node.running.values()):
+            if not busy and not any(one.host.has_work or one.host.lag for one in self.node.running.values()):
                 break
         else:
             raise Violation(f"the system did not settle in {MAX_SETTLING} rounds")
