@@ -11,6 +11,7 @@ import mmap
 import os
 import signal
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +50,10 @@ class Processes(Protocol):
     @property
     def pid(self) -> int:
         """Number of the process that asks."""
+
+    @property
+    def boot(self) -> int:
+        """Number of the machine's present run, below 2**64, not 0: what was in memory only is gone when it changes."""
 
     def started(self, pid: int) -> int:
         """Return when a process started, in any unit, or 0 when there is none: pid and this name it for good."""
@@ -157,6 +162,14 @@ class SystemProcesses:
     @property
     def pid(self) -> int:
         return os.getpid()
+
+    @cached_property
+    def boot(self) -> int:
+        try:
+            text = Path("/proc/sys/kernel/random/boot_id").read_text()
+        except OSError:
+            return 1
+        return int(text.replace("-", "")[:16], 16) or 1
 
     def started(self, pid: int) -> int:
         """Return when a process started, in clock ticks since boot, or 0 when there is none."""
