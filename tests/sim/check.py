@@ -19,6 +19,7 @@ import msgspec
 from tests.sim.modules import SMALL, SmallModule, answer_of
 from tests.sim.node import HOME, Node
 from tests.sim.story import Violation
+from tori.errors import JournalDamaged
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
 from tori.journal.follower import Run
@@ -59,8 +60,6 @@ class Watch:
     def __init__(self, name: str) -> None:
         self.name = name
         self.reader: JournalReader | None = None
-        self.cut_epoch = -1
-        """Epoch at the last loss of power: its position words are stale, only those of a later one count."""
         self.offset = 0
         self.sequence = 0
         self.marks: list[Mark] = []
@@ -71,9 +70,9 @@ class Watch:
         """(input journal, sequence) of events that waited for their delivery and were handled later."""
 
     @property
-    def is_stale(self) -> bool:
-        """Whether its reader knows no position: lost with the power or in a take-over that failed, and nobody has written since."""
-        return self.reader is None or self.reader.epoch <= self.cut_epoch
+    def is_blind(self) -> bool:
+        """Whether its reader knows no position: nobody has ever begun to write, or the names of the control files were lost."""
+        return self.reader is None or self.reader.epoch < 0
 
 
 class Checker:
@@ -88,6 +87,8 @@ class Checker:
         self.documents: dict[str, str] = {}
         """Durable: document id to its present content hash."""
         self.accepted: list[DocumentIngested] = []
+        self.is_rotten = False
+        """A durable byte was changed, and nobody has restored it yet."""
         self._answered: dict[str, set[bytes]] = defaultdict(set)
         self._last: dict[tuple[str, str, int, str], int] = {}
         """(module, input journal, lane, key): number of the last cause that was answered."""
@@ -98,7 +99,11 @@ class Checker:
         """Read what became durable, and judge it."""
         fresh: list[Seen] = []
         for watch in self.watches.values():
-            self._read(watch, fresh)
+            try:
+                self._read(watch, fresh)
+            except JournalDamaged as error:
+                if not self.is_rotten:
+                    raise Violation(f"what is durable cannot be read: {error}") from error
         for one in fresh:
             self._judge(one)
 
@@ -119,7 +124,7 @@ class Checker:
         if reader is None:
             return
         limit = reader.limit("durable")
-        if limit == watch.offset or watch.is_stale:
+        if limit == watch.offset or watch.is_blind:
             return
         if limit < watch.offset:
             raise Violation(f"the durable position of {watch.name} went back from {watch.offset} to {limit}")
@@ -204,23 +209,12 @@ class Checker:
                 if follower.cursor.offset > watch.offset:
                     watch.reader = None  # a reader that was open when a take-over failed lags behind new ones
                     self.observe()
-                if follower.cursor.offset > watch.offset and not watch.is_stale:
+                if follower.cursor.offset > watch.offset and not watch.is_blind:
                     raise Violation(f"{name} is at {follower.cursor.offset} of {journal}, durable up to {watch.offset}")
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether somebody who opens a journal now sees less of it than is durable.
-
-        So it is after a loss of power, or after a take-over that failed half way, until the next writer has begun.
-        """
-        return any(w.offset and self.node.reader(w.name).limit() < w.offset for w in self.watches.values())
 
     def power_was_cut(self) -> None:
         """Every reader is gone with its memory."""
         for watch in self.watches.values():
-            names = self.node.watcher.files.names(journal_directory(HOME, watch.name))
-            epochs = [int(name.partition("-")[2]) for name in names if name.startswith("control-")]
-            watch.cut_epoch = max(epochs, default=-1)
             watch.reader = None
 
     def reread(self, name: str) -> bool:
@@ -236,7 +230,7 @@ class Checker:
                 raise Violation(f"journal {name} is gone, which was durable up to {watch.offset}")
             return False
         if reader.limit("durable") < watch.offset:
-            if watch.is_stale:
+            if watch.is_blind:
                 return False
             raise Violation(f"{name} ends at {reader.limit('durable')}, it was durable up to {watch.offset}")
         found = [_mark(frame) for frame in reader.frames(reader.first_offset(), watch.offset)]

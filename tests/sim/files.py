@@ -45,6 +45,7 @@ class Cpu:
         self.disk = disk
         self.rng = rng
         self.living: dict[int, Process] = {}
+        self.boot = 1
         self._next_pid = 100
 
     def spawn(self, name: str) -> Process:
@@ -55,6 +56,7 @@ class Cpu:
     def cut_power(self) -> None:
         for process in list(self.living.values()):
             process.die(PowerCut("the power is gone"))
+        self.boot += 1
         self.disk.is_full = False
         self.disk.cut_power()
 
@@ -135,6 +137,10 @@ class Process:
         raise self.death
 
     # -- the port of the product -----------------------------------------------------------------------------------
+
+    @property
+    def boot(self) -> int:
+        return self._cpu.boot
 
     def started(self, pid: int) -> int:
         """Return when a process started: here its number says it; 0 when there is none."""

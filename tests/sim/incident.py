@@ -36,10 +36,6 @@ class Incidents:
         self._ends: dict[str, int] = {}
         """Step at which a lasting fault is over."""
 
-    @property
-    def is_rotten(self) -> bool:
-        return self._rotten is not None
-
     def strike(self, kind: str) -> None:
         """Let one thing of a kind happen, and end what has lasted long enough."""
         self._end_what_is_over()
@@ -197,6 +193,7 @@ class Incidents:
             path, file, at, mask = self._rotten
             file.flip(at, mask)
             self._rotten = None
+            self.world.checker.is_rotten = False
             self.world.story.tell("restored", str(path))
 
     def _rot(self) -> None:
@@ -214,6 +211,7 @@ class Incidents:
         at += world.rng.randrange(end - start)
         file.flip(at, mask)
         self._rotten = (path, file, at, mask)
+        world.checker.is_rotten = True
         world.story.tell("rot", f"{path} byte {at} ^ {mask}")
         if self.upkeep.is_sound(name):
             raise Violation(f"byte {at} of {path} rotted, and nobody can tell")

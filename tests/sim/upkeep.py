@@ -66,7 +66,7 @@ class Upkeep:
         world = self.world
         name = world.rng.choice(world.node.names)
         world.story.tell("scrub", name)
-        if self.is_sound(name) is False and not world.incidents.is_rotten:
+        if self.is_sound(name) is False and not world.checker.is_rotten:
             raise Violation(f"{name} is damaged, and nobody did it")
 
     def is_sound(self, name: str) -> bool | None:
@@ -81,7 +81,7 @@ class Upkeep:
         world = self.world
         name = world.rng.choice(world.node.names)
         one = world.node.running.get(name)
-        if one is None or one.process in world.busy or world.incidents.is_rotten:
+        if one is None or one.process in world.busy or world.checker.is_rotten:
             return
         snapshot = world.node.load(world.node.watcher, name) if world.rng.random() < 0.5 else None
         world.story.tell("audit", f"{name}{'' if snapshot is None else f' from offset {snapshot.offset}'}")
