@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-if __name__ == "__main__" or __name__ == "__mp_main__":  # run as a script: the repository is not on the path
+if __name__ in {"__main__", "__mp_main__"}:  # run as a script: the repository is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.sim.campaign import Report, simulate

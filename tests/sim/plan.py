@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     """By fault: how often it strikes, as a share of all actions."""
 
 
-def draw_plan(rng: random.Random, *, real_share: float = 0.03) -> Plan:
+def draw_plan(rng: random.Random, *, real_share: float = 0.06) -> Plan:
     """Return the plan of the world whose seed made ``rng``."""
     is_real = rng.random() < real_share
     calm = rng.choice((0.3, 1.0, 1.0, 2.5))

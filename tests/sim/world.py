@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 class World:
     """Everything one seed makes."""
 
-    def __init__(self, seed: int, *, real_share: float = 0.03) -> None:
+    def __init__(self, seed: int, *, real_share: float = 0.06) -> None:
         self.seed = seed
         self.rng = random.Random(f"tori {seed}")
         self.clock = VirtualClock()
@@ -72,7 +72,8 @@ class World:
 
     def run(self, steps: int) -> Outcome:
         """Walk ``steps`` actions, then settle; a violation ends the walk."""
-        self.story.tell("plan", str(self.plan._replace(rates=())))
+        kind = "real modules" if self.plan.is_real else "small modules"
+        self.story.tell(f"world of {kind}, {self.plan.layout}", str(self.plan._replace(rates=())))
         violation, digest = "", ""
         try:
             for self.story.step in range(1, steps + 1):
