@@ -7,6 +7,7 @@ import logging
 import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,8 +24,8 @@ MAX_OPERATIONS = 12
 STATE_LIMIT = 20_000
 MAX_LISTED = 20
 SAMPLES_A_TRACE = 40
-SMALL_STEPS = "aubmcfw"
-TAKE_OVERS = ("k", "ak", "ack", "bk", "wk", "afk")
+SMALL_STEPS = "aubmocfw"
+TAKE_OVERS = ("k", "ak", "ack", "bk", "wk", "afk", "ok", "ock", "aok")
 
 
 class Outcome(msgspec.Struct):
@@ -130,9 +131,7 @@ def sampled_checkpoints(states: int, seed: int = 0, sabotage: str = "") -> Outco
             length = rng.randint(0, len(recorder.trace))
             tree = recorder.model_at(length).after_power_loss(random_pick(rng))
             marks = marks_until(recorder, length)
-            outcome.look(
-                f"seed {number} {script} at {length}", lambda t=tree, m=marks: checkpoint_trace.check_after(t, m)
-            )  # type: ignore[misc]
+            outcome.look(f"seed {number} {script} at {length}", partial(checkpoint_trace.check_after, tree, marks))
             if outcome.states == states:
                 return outcome
     raise AssertionError("there are always more seeds")
@@ -152,7 +151,7 @@ def every_checkpoint_crash(sabotage: str = "") -> Outcome:
     for length in range(begin, len(recorder.trace) + 1):
         marks = marks_until(recorder, length)
         for tree in every_state(recorder.model_at(length), STATE_LIMIT):
-            outcome.look(f"at {length}", lambda t=tree, m=marks: checkpoint_trace.check_after(t, m))  # type: ignore[misc]
+            outcome.look(f"at {length}", partial(checkpoint_trace.check_after, tree, marks))
     return outcome
 
 

@@ -72,7 +72,7 @@ def flipped_bits(flips: int, seed: int = 0) -> Outcome:
     outcome = Outcome("flipped bits", traces=1)
     rng = random.Random(seed)
     recorder = Recorder()
-    Workload(recorder, 5).run("acbmcksubcbcmsc")
+    Workload(recorder, 5).run("acbmockosubocbcmsooc")
     files = recorder.process()
     promised = read_back(files)
     tree = recorder.model.after_death()

@@ -15,16 +15,17 @@ from tests.crash.model import Tree
 from tests.crash.recorder import Dead, Mark, MemoryFiles, Recorder
 from tests.support.journals import Numbers, number_of
 from tori.errors import JournalError, JournalRefused, JournalUnsynced
-from tori.journal.frame import EVENTS, Frame
-from tori.journal.reader import JournalReader
-from tori.journal.unit import units
+from tori.journal.follower import Run
+from tori.journal.frame import CURSOR, EVENTS, Frame
+from tori.journal.reader import FrameView, JournalReader
+from tori.journal.unit import Unit, cursor_frame, units
 from tori.journal.writer import JournalWriter
 
 DIRECTORY = Path("/home/journal")
 SEGMENT_BYTES = 2048
-STEPS = "asubmcfewdkt"
-"""append, several appends, urgent, big unit, mixed unit, commit, commit with a failing sync, evict, a write that fails in the
-middle, a disk that is full for a while, kill and take over, kill in the middle of what follows and take over."""
+STEPS = "asubmocfewdkt"
+"""append, several appends, urgent, big unit, mixed unit, a unit of a cursor only, commit, commit with a failing sync, evict, a
+write that fails in the middle, a disk that is full for a while, kill and take over, kill in the middle of what follows."""
 
 
 class Workload:
@@ -33,6 +34,7 @@ class Workload:
     def __init__(self, recorder: Recorder, seed: int = 0) -> None:
         self.recorder = recorder
         self.numbers = Numbers()
+        self.cursors = 0
         self.rng = random.Random(seed)
         self.writer: JournalWriter | None = None
 
@@ -59,41 +61,44 @@ class Workload:
         self.recorder.mark("end")
 
     def _step(self, step: str) -> None:
-        recorder, numbers = self.recorder, self.numbers
-        match step:
-            case "a":
-                self._append(numbers.frames(self.rng.randint(1, 4)))
-            case "s":
-                for _ in range(self.rng.randint(2, 6)):
-                    self._append(numbers.frames(self.rng.randint(1, 4)))
-            case "u":
-                self._append(numbers.urgent())
-            case "b":
-                self._append(numbers.frames(self.rng.randint(15, 60)))
-            case "m":
-                self._append([*numbers.frames(2), *numbers.urgent()])
-            case "c":
-                self._commit()
-            case "f":
-                self._failing("fdatasync", errno.EIO, self.rng.choice((1, 1, 1, 2, 9)), self._commit)
-            case "e":
-                recorder.evict(self.rng)
-            case "w":
-                recorder.short = self.rng.choice((None, 64, 200))
-                calls = 0 if recorder.short is None else self.rng.randint(0, 3)
-                self._failing("pwrite", errno.EIO, 1, lambda: self._append(numbers.frames(4)), after=calls)
-                recorder.short = None
-            case "d":
-                kind = self.rng.choice(("create", "sync_directory", "rename"))
-                self._failing(kind, errno.ENOSPC, 99, lambda: self._append(numbers.frames(25)))
-            case "k":
-                recorder.kill()
-                self.writer = None
-                self.open()
-            case "t":
-                recorder.die_at = recorder.operations + self.rng.randint(1, 12)
-            case _:
-                raise AssertionError(step)
+        steps: dict[str, Callable[[], None]] = {
+            "a": lambda: self._append(self.numbers.frames(self.rng.randint(1, 4))),
+            "s": self._append_several,
+            "u": lambda: self._append(self.numbers.urgent()),
+            "b": lambda: self._append(self.numbers.frames(self.rng.randint(15, 60))),
+            "m": lambda: self._append([*self.numbers.frames(2), *self.numbers.urgent()]),
+            "o": self._append_cursor,
+            "c": self._commit,
+            "f": lambda: self._failing("fdatasync", errno.EIO, self.rng.choice((1, 1, 1, 2, 9)), self._commit),
+            "e": lambda: self.recorder.evict(self.rng),
+            "w": self._append_and_fail,
+            "d": self._append_to_a_full_disk,
+            "k": self._kill,
+            "t": self._die_soon,
+        }
+        steps[step]()
+
+    def _append_several(self) -> None:
+        for _ in range(self.rng.randint(2, 6)):
+            self._append(self.numbers.frames(self.rng.randint(1, 4)))
+
+    def _append_and_fail(self) -> None:
+        self.recorder.short = self.rng.choice((None, 64, 200))
+        calls = 0 if self.recorder.short is None else self.rng.randint(0, 3)
+        self._failing("pwrite", errno.EIO, 1, lambda: self._append(self.numbers.frames(4)), after=calls)
+        self.recorder.short = None
+
+    def _append_to_a_full_disk(self) -> None:
+        kind = self.rng.choice(("create", "sync_directory", "rename"))
+        self._failing(kind, errno.ENOSPC, 99, lambda: self._append(self.numbers.frames(25)))
+
+    def _kill(self) -> None:
+        self.recorder.kill()
+        self.writer = None
+        self.open()
+
+    def _die_soon(self) -> None:
+        self.recorder.die_at = self.recorder.operations + self.rng.randint(1, 12)
 
     def _failing(self, kind: str, number: int, times: int, work: Callable[[], None], after: int = 0) -> None:
         left = [after, times]
@@ -111,11 +116,18 @@ class Workload:
         work()
         self.recorder.refusal = _never
 
+    def _append_cursor(self) -> None:
+        """Write a unit without entries, as a module does that only consumed; its number counts below zero."""
+        self.cursors += 1
+        self._write([cursor_frame([Run("input", self.cursors, self.cursors + 1)])], (-self.cursors,))
+
     def _append(self, frames: list[Frame]) -> None:
+        count = sum(f.count for f in frames)
+        self._write(frames, tuple(range(self.numbers.next - count, self.numbers.next)))
+
+    def _write(self, frames: list[Frame], unit: tuple[int, ...]) -> None:
         if self.writer is None:
             return
-        count = sum(f.count for f in frames)
-        unit = tuple(range(self.numbers.next - count, self.numbers.next))
         self.recorder.mark("attempted", unit)
         try:
             self.writer.append(frames)
@@ -168,10 +180,15 @@ def read_back(files: MemoryFiles) -> list[int]:
                 if frame.header.kind == EVENTS:
                     assert frame.header.count == len(frame.events)
                     found += [number_of(e) for e in frame.events]
+                found += [-run.start for run in runs_of(frame)]
         assert reader.sequence() == (expected or 0)
         return found
     finally:
         reader.close()
+
+
+def runs_of(frame: FrameView) -> list[Run]:
+    return Unit([frame], frame.end).runs if frame.header.kind == CURSOR else []
 
 
 class Promises:

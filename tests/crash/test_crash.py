@@ -15,7 +15,7 @@ from tests.crash import campaign, damage
 from tests.crash.campaign import Outcome
 from tori.journal import writer
 from tori.journal.files import Files
-from tori.journal.recovery import Tail, read_tail
+from tori.journal.recovery import Remains, recover
 from tori.journal.reserve import Reserve, Segment, Spare
 from tori.journal.segment import SegmentName, list_segments
 
@@ -82,13 +82,13 @@ def test_a_journal_that_skips_checksums_is_caught(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_take_over_that_trusts_a_second_sync_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def trusting(directory: Path, journal_id: bytes, files: Files) -> tuple[Tail, bytes]:
-        tail, _ = read_tail(directory, journal_id, files)
+    def trusting(directory: Path, journal_id: bytes, files: Files, **_: int) -> Remains:
+        tail = recover(directory, journal_id, files=files)
         for name in list_segments(directory, files):
             files.open(name.file(directory)).fdatasync()
-        return tail._replace(durable_offset=tail.offset), b""
+        return Remains(tail, tail.offset, b"")
 
-    monkeypatch.setattr(writer, "read_tail", trusting)
+    monkeypatch.setattr(writer, "read_remains", trusting)
     assert campaign.sampled(2_000).violations
 
 

@@ -19,7 +19,7 @@ import msgspec
 from tests.sim.modules import SMALL, SmallModule, answer_of
 from tests.sim.node import HOME, Node
 from tests.sim.story import Violation
-from tori.errors import JournalDamaged
+from tori.errors import JournalDamaged, JournalError
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
 from tori.journal.follower import Run
@@ -115,7 +115,7 @@ class Checker:
                 return None
             try:
                 watch.reader = self.node.reader(watch.name)
-            except ValueError:  # its maker is at it, or died there
+            except JournalError:  # its maker is at it, or died there
                 return None
         return watch.reader
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.journals import Numbers, open_writer, segment_files
+from tests.support.journals import Numbers, numbers_in, open_writer, segment_files
 from tori.cli import main as entry
+from tori.errors import JournalDamaged
 from tori.journal.scrub import NOTE, Scrub
 
 
@@ -75,6 +76,26 @@ def test_a_missing_segment_is_damage(directory: Path) -> None:
     assert int(missing.name.split("-")[0], 16) == found[0].offset
     assert found[-1].end == end
     assert scrub.frames < 41
+
+
+def test_an_emptied_or_shortened_segment_is_damage_to_everybody(directory: Path) -> None:
+    for size in (0, 100):
+        victim = segment_files(directory)[1]
+        whole = victim.read_bytes()
+        victim.write_bytes(whole[:size])
+        scrub = Scrub(directory)
+        assert next(iter(scrub.run_whole())).reason in (
+            "the segment is shorter than what was promised",
+            "a header fails its checksum",
+        )
+        scrub.close()
+        with pytest.raises(JournalDamaged):
+            numbers_in(directory)
+        victim.write_bytes(whole)
+    last = segment_files(directory)[-1]
+    last.write_bytes(b"")
+    with pytest.raises(JournalDamaged):
+        open_writer(directory)
 
 
 def test_a_journal_without_any_segment_is_damage(directory: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tori.errors import JournalError
 from tori.journal.files import SYSTEM_FILES, Files
 
 WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT, GENERATION, BOOT = 0, 1, 2, 3, 4, 5, 6
@@ -42,8 +43,13 @@ class Words:
 
 
 def open_epoch(directory: Path, *, create: bool = False, writable: bool = False, files: Files = SYSTEM_FILES) -> Words:
-    """Map the fencing word of a journal."""
-    return Words(directory / "epoch", 1, create=create, writable=writable or create, files=files)
+    """Map the fencing word of a journal; raises JournalError when the file is too short to hold it."""
+    try:
+        return Words(directory / "epoch", 1, create=create, writable=writable or create, files=files)
+    except ValueError as error:
+        raise JournalError(
+            f"{directory / 'epoch'} is cut: {error}.", remedy="Start the system: the journal's writer makes it whole."
+        ) from error
 
 
 def control_path(directory: Path, epoch: int) -> Path:

@@ -6,6 +6,7 @@ tears writes, and fails where it is told to. Every method raises OSError when it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -14,6 +15,9 @@ import time
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What passes when somebody frees space."""
 
 
 class OpenFile(Protocol):
@@ -140,10 +144,13 @@ class SystemMapping:
     def __init__(self, path: Path, *, writable: bool) -> None:
         fd = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
-            self._map = mmap.mmap(fd, 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+            size = os.fstat(fd).st_size
+            # Nothing can be mapped of an empty file: a page of nobody's stands in, none of it in the view.
+            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+            self._map = mmap.mmap(fd if size else -1, size or 1, access=access)
         finally:
             os.close(fd)
-        self.view = memoryview(self._map)
+        self.view = memoryview(self._map)[:size]
 
     def find(self, needle: bytes, start: int, end: int) -> int:
         return self._map.find(needle, start, end)

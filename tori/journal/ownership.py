@@ -9,10 +9,12 @@ from pathlib import Path
 
 from tori.errors import JournalError, JournalFenced, JournalMissing, JournalRefused
 from tori.journal.control import Words, newest_control, open_epoch
-from tori.journal.files import SYSTEM_FILES, Files, OpenFile, replace
+from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, replace
 from tori.journal.segment import parse_name
 
 FORMAT = 1
+ID_BYTES = 16
+LARGEST_EPOCH = 2**32 - 2
 TAKE_OVER_S = 10.0
 _ATTEMPT_S = 0.01
 HOME_DEPTH = 3
@@ -47,7 +49,7 @@ class Ownership:
             words.close()
             raise
         try:
-            epoch = max(int(words.words[0]), _newest_epoch(directory, files)) + 1
+            epoch = _next_epoch(directory, words, files)
             _record_epoch(directory, words, epoch, files)
         except BaseException:
             words.close()
@@ -68,7 +70,7 @@ class Ownership:
 
 def create_journal(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
-    files.make_directory(directory)
+    _make_directory(directory, files)
     identity = _identity(directory, files)
     open_epoch(directory, create=True, files=files).close()
     return identity
@@ -79,16 +81,25 @@ def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     path = directory / "journal.json"
     try:
         identity = json.loads(files.read(path))
+        stated = identity.get("format")
     except FileNotFoundError as error:
         raise JournalMissing(f"there is no journal at {directory}.", remedy="Check the home directory.") from error
-    except ValueError as error:
-        raise JournalError(f"{path} is not JSON: {error}.", remedy="Restore it from a copy.") from error
-    if identity.get("format") != FORMAT:
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror}.", remedy="Restore it from a copy.") from error
+    except (ValueError, AttributeError) as error:
+        raise JournalError(f"{path} is not JSON of a journal: {error}.", remedy="Restore it from a copy.") from error
+    if stated != FORMAT:
         raise JournalError(
-            f"{directory} has journal format {identity.get('format')}, this version reads {FORMAT}.",
+            f"{directory} has journal format {stated}, this version reads {FORMAT}.",
             remedy="Use the version of tori-orchestrator that wrote it, or a newer one.",
         )
-    return bytes.fromhex(identity["journal_id"])
+    try:
+        journal_id = bytes.fromhex(identity["journal_id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(f"{path} names no journal id.", remedy="Restore it from a copy.") from error
+    if len(journal_id) != ID_BYTES:
+        raise JournalError(f"{path} names a journal id of {len(journal_id)} bytes.", remedy="Restore it from a copy.")
+    return journal_id
 
 
 def _identity(directory: Path, files: Files) -> bytes:
@@ -134,7 +145,16 @@ def _make_directory(directory: Path, files: Files) -> None:
     """
     above = [directory, *list(directory.parents)[:-1]]
     fresh = [path for path in above if not files.exists(path)]
-    files.make_directory(directory)
+    try:
+        files.make_directory(directory)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise JournalError(
+            f"there can be no journal at {directory}: {error.strerror}.",
+            remedy="Remove what is in its place, or allow writing there.",
+            errno=error.errno,
+        ) from error
     for path in above[: max(len(fresh), HOME_DEPTH)]:
         try:
             files.sync_directory(path.parent)
@@ -151,6 +171,16 @@ def _newest_epoch(directory: Path, files: Files) -> int:
     """Return the newest epoch that any file of the journal speaks of."""
     segments = (s.epoch for s in map(parse_name, files.names(directory)) if s is not None)
     return max((newest_control(directory, files), *segments))
+
+
+def _next_epoch(directory: Path, words: Words, files: Files) -> int:
+    epoch = max(int(words.words[0]), _newest_epoch(directory, files)) + 1
+    if epoch > LARGEST_EPOCH:
+        raise JournalError(
+            f"{directory / 'epoch'} names epoch {epoch - 1}, which nobody has written.",
+            remedy="Remove that file: the names of the control files hold the number too.",
+        )
+    return epoch
 
 
 def _record_epoch(directory: Path, words: Words, epoch: int, files: Files) -> None:
@@ -179,16 +209,16 @@ def _lock(directory: Path, words: Words, files: Files) -> OpenFile:
 def _fence_living_owner(directory: Path, words: Words, files: Files) -> None:
     try:
         owner = json.loads(files.read(directory / "owner.json"))
-    except (FileNotFoundError, ValueError):
-        return
-    pid = int(owner["pid"])
+        pid, started, epoch = int(owner["pid"]), int(owner["started"]), int(owner["epoch"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return  # nobody can say who holds the lock: wait for it
     processes = files.processes
     if pid == processes.pid:
         raise JournalFenced(
             f"journal {directory.name} is already open in this process.",
             remedy="Close the first writer before opening a second.",
         )
-    if processes.started(pid) != owner["started"]:
+    if processes.started(pid) != started:
         return
-    words.words[0] = max(int(words.words[0]), int(owner["epoch"])) + 1
+    words.words[0] = max(int(words.words[0]), epoch) + 1
     processes.kill(pid)

@@ -22,6 +22,8 @@ from tori.journal.control import FIRST_WAITER, MAX_WAITERS, WAITER_COUNT, Words,
 from tori.journal.files import Files, SystemFiles
 
 SAFETY_POLL_S = 1.0
+GRACE_S = 0.25
+"""How long a bell may take after the position it announces was stored: a writer can lose its processor between the two."""
 
 
 def _address(token: int) -> bytes:
@@ -63,7 +65,7 @@ class Bell:
         """Wake every follower whose flag is up; call it after the position words are stored."""
         with self._barrier:
             words = self._table.words
-            for slot in range(words[WAITER_COUNT]):
+            for slot in range(min(words[WAITER_COUNT], MAX_WAITERS)):
                 at = FIRST_WAITER + 2 * slot
                 if words[at]:
                     words[at] = 0
@@ -111,7 +113,7 @@ class Sleeper:
         self._tables.append((table, at))
 
     def _free_slot(self, words: memoryview) -> int:
-        used = words[WAITER_COUNT]
+        used = min(words[WAITER_COUNT], MAX_WAITERS)
         for slot in range(used):
             at = FIRST_WAITER + 2 * slot
             if not words[at + 1] or not self._answers(words[at + 1]):
@@ -138,7 +140,7 @@ class Sleeper:
             pass
         if not has_work():
             rung = self._poll.poll(timeout_s * 1000)
-            if not rung and has_work():
+            if not rung and has_work() and not self._poll.poll(GRACE_S * 1000):
                 self.late_wakes += 1
         for table, at in self._tables:
             table.words[at] = 0

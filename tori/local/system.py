@@ -27,6 +27,7 @@ from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
 from tori.errors import BadInput
 from tori.events.document import Document, Receipt
+from tori.home import open_home
 from tori.journal.archive import Archive
 from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.follower import Readable
@@ -61,7 +62,7 @@ class LocalSystem:
         rng: random.Random | None = None,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.home = home
+        self.home = home if home is None else open_home(home)
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
         self._files = files
@@ -206,7 +207,7 @@ class LocalSystem:
     def _host(self, module: str) -> ModuleHost:
         host = self.hosts.get(module)
         if host is None:
-            raise BadInput(f"there is no module {module!r} here.", remedy=f"Modules: {', '.join(self.hosts)}.")
+            raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {', '.join(self.hosts)}.")
         return host
 
     def digests(self) -> dict[str, str]:
