@@ -66,6 +66,10 @@ def open_gate(home: Path, name: str, policy: CreditPolicy) -> Gate:
     return Gate(name, view.cursors, SystemClock(), policy, lives=view.lives, close=view.close)
 
 
+def _watchdog(directory: Path, limits: Mapping[str, Any]) -> ProcessWatchdog:
+    return ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S), directory / "timeout.trace")
+
+
 def open_host(
     home: Path,
     name: str,
@@ -93,7 +97,7 @@ def open_host(
         archive.read,
         policy=delivery_policy(limits),
         mark=MappedMark(journal.directory),
-        watchdog=ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S)) if watched else None,
+        watchdog=_watchdog(journal.directory, limits) if watched else None,
         board=CursorBoard(journal.directory, FOLLOWS[name]),
         gate=open_gate(home, name, credit_policy(limits)) if module.doors else None,
     )
