@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from tori.errors import JournalDamaged
+from tori.errors import JournalDamaged, JournalError
 from tori.journal.frame import HEADER_BYTES, MAGIC, Header, decode_header
 from tori.journal.segment import MappedSegment, SegmentName, list_segments
 
@@ -75,6 +75,7 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False) -> 
     names = list_segments(directory)
     if not names:
         return Tail(0, 0, 0, 0)
+    _check_owner(directory, names[0], journal_id)
     first = 0 if verify_all else max(0, len(names) - 2)
     walk = _Walk(journal_id, names[first].base)
     for index in range(first, len(names)):
@@ -97,6 +98,20 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False) -> 
         end = max(name.base + last, name.base + stopped)
         return walk.tail._replace(cut_bytes=end - walk.tail.offset)
     return walk.tail
+
+
+def _check_owner(directory: Path, name: SegmentName, journal_id: bytes) -> None:
+    """Raise JournalError when the oldest segment was written for another journal: beginning anew would hide it."""
+    segment = MappedSegment(directory, name)
+    try:
+        header = decode_header(segment.view)
+    finally:
+        segment.close()
+    if header is not None and header.journal_id != journal_id:
+        raise JournalError(
+            f"{name.file(directory)} belongs to journal {header.journal_id.hex()}, not to {journal_id.hex()}.",
+            remedy=f"Restore journal.json and the segments of {directory} from one copy.",
+        )
 
 
 def valid_frame(view: memoryview, at: int, journal_id: bytes) -> Header | None:

@@ -55,6 +55,9 @@ class JournalWriter:
             self.recovered = recover(directory, self._owner.journal_id)
             self._begin_epoch(self.recovered)
         except BaseException:
+            if hasattr(self, "_bell"):
+                self._bell.close()
+                self._control.close()
             self._owner.release()
             raise
         self._fallback = FallbackCommit(self.commit, fallback_s) if fallback_s is not None else None

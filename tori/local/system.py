@@ -54,13 +54,19 @@ class LocalSystem:
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
+        try:
+            self._open(create, snapshots or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, create: Callable[[str], Module], snapshots: Mapping[str, HostSnapshot]) -> None:
         for name in self.names:
             self._journals[name] = self._open_journal(name)
             self.archive.add(self._reader(name))
         for name in self.names:
-            host = self._create_host(name, create(name))
-            host.recover((snapshots or {}).get(name))
-            self.hosts[name] = host
+            host = self.hosts[name] = self._create_host(name, create(name))
+            host.recover(snapshots.get(name))
 
     def _open_journal(self, name: str) -> Writable:
         if self.home is None:
@@ -178,6 +184,8 @@ class LocalSystem:
         """Give every journal up."""
         for host in self.hosts.values():
             host.close()
+        for name in set(self._journals) - set(self.hosts):
+            self._journals[name].close()
         self.archive.close()
 
     def __enter__(self) -> LocalSystem:

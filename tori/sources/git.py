@@ -113,7 +113,7 @@ class GitHistory(Source):
                 yield self._document(known if commit.name in boundary else commit, names)
             if log.wait() != 0:
                 said.seek(0)
-                reason = f"reading stopped: {_last_line(said.read(_SAID_BYTES))}."
+                reason = f"reading stopped: {_complaint(said.read(_SAID_BYTES))}."
                 yield Refusal(str(self.path), reason, "Repair the repository (git fsck), run it again.")
 
     def _document(self, commit: _Commit, names: subprocess.Popen[bytes]) -> Document | Refusal:
@@ -161,7 +161,7 @@ class GitHistory(Source):
                 f"git did not answer about {self.path} in {_ANSWER_S:.0f} s.", remedy="Run git fsck."
             ) from error
         if done.returncode:
-            return "", _last_line(done.stderr)
+            return "", _complaint(done.stderr)
         return done.stdout.decode("utf-8", "surrogateescape").strip(), ""
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
@@ -204,9 +204,11 @@ def _environment(path: Path) -> dict[str, str]:
     }
 
 
-def _last_line(data: bytes) -> str:
-    lines = data[-_SAID_BYTES:].decode("utf-8", "replace").strip().splitlines()
-    return (lines[-1] if lines else "git ended without a word").removeprefix("fatal: ").rstrip(".")[:300]
+def _complaint(data: bytes) -> str:
+    """Return what git says is wrong: its first fatal line, or the last one it wrote."""
+    lines = data[-_SAID_BYTES:].decode("utf-8", "replace").strip().splitlines() or ["git ended without a word"]
+    said = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
+    return said.removeprefix("fatal: ").rstrip(".")[:300]
 
 
 def _tokens(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:

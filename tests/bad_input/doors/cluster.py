@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.bad_input.bench import Bench
 from tests.bad_input.case import Case, Door, Outcome
 
-DOOR = Door("running system")
+DOOR = Door("running system", __doc__)
 
 
 def tori(bench: Bench, *words: str) -> Outcome:

@@ -18,7 +18,7 @@ from tori.journal import ownership
 from tori.journal.reader import JournalReader
 from tori.local import LocalSystem
 
-DOOR = Door("journal")
+DOOR = Door("journal", __doc__)
 COPY = "Restore it from a copy."
 NEWER = "Use the version of tori-orchestrator that wrote it, or a newer one."
 Damage = Callable[[Path], object]
@@ -90,8 +90,8 @@ refused("a journal id that is too short", identity(journal_id="ab"), "names a jo
 refused(
     "the segments of another journal",
     identity(journal_id="0" * 32),
-    "cannot be read",
-    "restore it from a copy.",
+    "belongs to journal",
+    "from one copy.",
 )
 refused(
     "a missing journal.json",
@@ -103,7 +103,7 @@ refused("one flipped bit", flip, "journal clients is damaged at offset", "as it 
 refused(
     "a segment of 0 bytes",
     lambda folder: segments(folder)[0].write_bytes(b""),
-    "is damaged at offset 0",
+    "offset 0: a frame header fails its checksum.",
     "restore it from a copy.",
 )
 refused(
@@ -153,7 +153,7 @@ def cut(bench: Bench) -> Outcome:
 def first_gone(bench: Bench) -> Outcome:
     home = bench.home()
     home_digest(home)  # a second opening begins a second segment
-    return bench.damaged(home, lambda: segments(home / "journals" / "clients")[0].unlink())
+    return bench.damaged(home, segments(home / "journals" / "clients")[0].unlink)
 
 
 @DOOR.case("a file in place of a journal", "there can be no journal at", "Remove what is in its place", exit_code=74)
