@@ -8,7 +8,7 @@ from typing import Any
 
 from tori.clock import SystemClock
 from tori.journal.archive import Archive
-from tori.journal.ownership import create_journal
+from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
 from tori.modules.host import HostSnapshot, ModuleHost
@@ -26,6 +26,14 @@ def input_directories(home: Path, name: str) -> list[Path]:
     for directory in directories:
         create_journal(directory)
     return directories
+
+
+def check_journals(home: Path) -> None:
+    """Raise JournalError when a journal of this home cannot be one of this version: said before anything is started."""
+    for name in FOLLOWS:
+        directory = journal_directory(home, name)
+        if (directory / "journal.json").exists() or any(directory.glob("*.seg")):
+            read_identity(directory)
 
 
 def open_host(

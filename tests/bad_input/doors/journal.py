@@ -211,3 +211,25 @@ def clock_jumps(bench: Bench) -> Outcome:
         digest = mind.digest()
     assert digest == home_digest(bench.home())
     return Outcome("", 0)
+
+
+@DOOR.case(
+    "`tori up` on a journal of a newer version",
+    "has journal format 2, this version reads 1.",
+    NEWER,
+    exit_code=74,
+    digest=AFTER_REMEDY,
+)
+def up_on_newer(bench: Bench) -> Outcome:
+    from actors.backend import RayBackend
+
+    home = bench.home()
+    before = home_digest(home)
+    path = home / "journals" / "reader" / "journal.json"
+    written = path.read_text()
+    path.write_text(written.replace('"format": 1', '"format": 2'))
+    outcome = bench.tori("up", backend=RayBackend(), home=home)
+    assert not (home / "cluster.json").exists(), "nothing is started for a home that cannot be opened"
+    path.write_text(written)
+    assert home_digest(home) == before
+    return outcome
