@@ -125,7 +125,7 @@ class GitHistory(Source):
         document = Document(
             id=commit.name,
             title=subject[:LONGEST_TITLE] or commit.name[:12],
-            text="\n\n".join(filter(None, (message, _changes(commit)))),
+            text="\n\n".join(filter(None, (message, _changes(commit, message)))),
             time_ns=_time_ns(commit.author_s),
             source=self.name.encode("utf-8", "replace").decode(),
             thread=_thread(commit),
@@ -257,11 +257,23 @@ def _add_path(commit: _Commit, path: str) -> None:
         commit.more += 1
 
 
-def _changes(commit: _Commit) -> str:
+def _changes(commit: _Commit, message: str) -> str:
+    """Return which files changed, as a block of code: the names are for questions and for people, no prose to learn words from.
+
+    It is at most twice as long as the message, for a text that is mostly code is read as if it were prose (``reader.clean``).
+    """
     if not commit.paths:
         return ""
-    shown = ", ".join("".join(c if c.isprintable() else "?" for c in path) for path in commit.paths)
-    return f"Changed: {shown}{f' and {commit.more} more files' if commit.more else ''}."
+    budget = 2 * len("".join(message.split())) - len("``````and999999morefiles") if message else LARGEST_TEXT_BYTES
+    shown: list[str] = []
+    for path in commit.paths:
+        budget -= len(path)
+        if budget < 0:
+            break
+        shown.append("".join(c if c.isprintable() else "?" for c in path))
+    left = len(commit.paths) - len(shown) + commit.more
+    more = f"and {left} more files" if shown else f"{left} changed"
+    return "\n".join(["```", *shown, *([more] if left else []), "```"])
 
 
 def _thread(commit: _Commit) -> str:
