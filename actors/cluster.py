@@ -22,7 +22,15 @@ from pathlib import Path
 
 import msgspec
 
-from actors.cluster_environment import LOOPBACK, adopt, dashboard_port, head_environment, quiet_driver
+from actors.cluster_environment import (
+    LOOPBACK,
+    adopt,
+    dashboard_port,
+    gcs_storage,
+    head_environment,
+    keeps_gcs,
+    quiet_driver,
+)
 from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
 from actors.names import NAMESPACE
 from tori.errors import BadInput, NotRunning, PermanentError, Unavailable
@@ -66,6 +74,8 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     processes: tuple[ProcessMark, ...] = ()
     token_path: str = ""
     stop_timeout_s: float = 3.0
+    gcs_command: tuple[str, ...] = ()
+    """How to start its GCS again; see ``actors.cluster_gcs``."""
 
     @property
     def head_pids(self) -> tuple[int, ...]:
@@ -94,6 +104,9 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
         temp_dir = session_root(home)
         _end_all(strays("ray", temp_dir), options.stop_timeout_s)
         _prune_sessions(temp_dir)
+        shutil.rmtree(gcs_storage(home), ignore_errors=True)
+        if keeps_gcs():
+            gcs_storage(home).mkdir(mode=0o700)
         token_path = _ensure_token(home) if options.auth else None
         port = dashboard_port() if options.dashboard else 0
         request = HeadRequest(str(temp_dir), options.cpus or os.cpu_count() or 1, options.object_store_bytes, port)
@@ -112,8 +125,9 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
             processes=report.processes,
             token_path=str(token_path or ""),
             stop_timeout_s=options.stop_timeout_s,
+            gcs_command=report.gcs_command,
         )
-        _record(home, info)
+        record(home, info)
         return info
 
 
@@ -136,15 +150,15 @@ def add_dashboard(info: ClusterInfo) -> ClusterInfo:
             ports=info.ports | report.ports,
             processes=(*(p for p in info.processes if p.name != "dashboard.py"), *report.processes),
         )
-        _record(home, now)
+        record(home, now)
         return now
 
 
 def find(home: Path) -> ClusterInfo | None:
     """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed."""
-    record = home / _RECORD
+    path = home / _RECORD
     try:
-        info = msgspec.json.decode(record.read_bytes(), type=ClusterInfo)
+        info = msgspec.json.decode(path.read_bytes(), type=ClusterInfo)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError:
@@ -153,7 +167,7 @@ def find(home: Path) -> ClusterInfo | None:
         return info
     if info is not None:
         stop(info)
-    record.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return None
 
 
@@ -185,16 +199,17 @@ def _end_all(processes: Sequence[ProcessMark], patience_s: float) -> list[Proces
     return end([*processes, *below], patience_s=0.0)
 
 
-def _record(home: Path, info: ClusterInfo) -> None:
+def record(home: Path, info: ClusterInfo) -> None:
+    """Note ``info`` as the cluster of ``home``."""
     _write(home / _RECORD, msgspec.json.format(msgspec.json.encode(info)))
 
 
 def _forget(info: ClusterInfo) -> None:
     """Remove the record of ``info``, unless another cluster has been recorded since."""
-    record = Path(info.home) / _RECORD
+    path = Path(info.home) / _RECORD
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-        if msgspec.json.decode(record.read_bytes(), type=ClusterInfo).processes == info.processes:
-            record.unlink(missing_ok=True)
+        if msgspec.json.decode(path.read_bytes(), type=ClusterInfo).processes == info.processes:
+            path.unlink(missing_ok=True)
 
 
 def join(address: str) -> ClusterInfo:
@@ -254,7 +269,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=head_environment(token_path),
+                env=head_environment(token_path, gcs_storage(home)),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,

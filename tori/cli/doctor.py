@@ -51,7 +51,7 @@ def _packages() -> list[dict[str, str]]:
         try:
             found.append(_finding("ok", name, version(name)))
         except PackageNotFoundError:
-            found.append(_finding("error", name, "not installed: run `make setup` or pip install tori-orchestrator."))
+            found.append(_finding("error", name, "not installed: run `make install` or pip install tori-orchestrator."))
     return found
 
 

@@ -8,7 +8,7 @@
         16   16 journal id
         32    4 epoch of the writer
         36    1 lane (0 critical .. 4 background)
-        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll)
+        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll: no longer written)
         38    1 flags (1 = last frame of its commit unit)
         39    1 format version (1)
         40    8 first sequence

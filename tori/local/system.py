@@ -164,7 +164,7 @@ class LocalSystem:
     def _host(self, module: str) -> ModuleHost:
         host = self.hosts.get(module)
         if host is None:
-            raise BadInput(f"there is no module {module!r} here.", remedy=f"Modules: {', '.join(self.hosts)}.")
+            raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {', '.join(self.hosts)}.")
         return host
 
     def digests(self) -> dict[str, str]:

@@ -53,9 +53,9 @@ class Clients(Module):
     def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
         """``ingest`` {documents: msgpack of list[Document]}; ``say`` {payload}: a person's or client's own event."""
         if name == "ingest":
-            return self._ingest(arguments.get("documents", b""), context)
+            return self._ingest(_argument(name, arguments, "documents"), context)
         if name == "say":
-            return self._say(arguments.get("payload"), context)
+            return self._say(_argument(name, arguments, "payload"), context)
         return super().command(name, arguments, context)
 
     def _ingest(self, data: bytes, context: Context) -> tuple[Sequence[Fact], Receipt]:
@@ -122,6 +122,12 @@ class Clients(Module):
             known = self._known.get(str(arguments.get("id", "")))
             return {} if known is None else {"event_id": known.event_id.hex()}
         return super().query(name, arguments)
+
+
+def _argument(command: str, arguments: Mapping[str, Any], name: str) -> Any:
+    if name not in arguments:
+        raise BadInput(f"command {command} needs the argument {name!r}.", remedy=f"Give {name}=...")
+    return arguments[name]
 
 
 def _ingested(document: Document, content: bytes) -> DocumentIngested:
