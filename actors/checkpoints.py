@@ -107,7 +107,7 @@ class Checkpoints:
             raise BadInput("there is no checkpoint yet.", remedy="Take one with tori checkpoint.")
         problems = self._store.verify(chosen)
         if problems:
-            named = ", ".join(f"{p.module or 'the manifest'}: {p.reason}" for p in problems)
+            named = ", ".join(f"{p.module or 'the manifest'}: {p.reason.rstrip('.')}" for p in problems)
             raise BadInput(
                 f"checkpoint {chosen} is damaged ({named}).", remedy="tori checkpoint --list shows the others."
             )

@@ -53,7 +53,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first; no command exits by itself
         code = _closed()
     except ToriError as error:
         code = report_error(error, as_json="--json" in sys.argv)
