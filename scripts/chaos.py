@@ -8,7 +8,6 @@ then the mind is quiesced, compared with one that nobody disturbed, started cold
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -31,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="order and victims follow from it")
     parser.add_argument("--documents", type=int, default=90, help="documents a client puts in, over and over")
     parser.add_argument("--slots", type=int, default=2, help="client processes that ingest")
-    parser.add_argument("--rpc-failures", action="store_true", help="let Ray lose and repeat calls all the time")
+    parser.add_argument("--rpc-publishes", type=int, default=0, help="let Ray lose calls until so many were answered")
+    parser.add_argument("--pace", type=float, default=0.05, help="seconds between two calls of a client")
     parser.add_argument("--keep", metavar="DIR", help="keep home and history here")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -48,17 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, kinds: Sequence[str], options: argparse.Namespace) -> int:
-    from tests.chaos.campaign import RPC_FAILURES, run
+    from tests.chaos.campaign import run
 
-    os.environ["RAY_gcs_storage"] = "rocksdb"
-    if options.rpc_failures:
-        os.environ["RAY_testing_rpc_failure"] = RPC_FAILURES
     report = run(
         folder,
         dict.fromkeys(kinds, options.count),
         seed=options.seed,
         documents=options.documents,
         slots=options.slots,
+        pace_s=options.pace,
+        rpc_publishes=options.rpc_publishes,
     )
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())

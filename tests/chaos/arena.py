@@ -22,7 +22,7 @@ from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tests.chaos.client import recorded
 from tests.chaos.corpus import document_items, encode, refused_items, slot_batches, slot_documents
-from tests.chaos.history import Fault, HistoryWriter, Line, Ok, Seen
+from tests.chaos.history import Fault, HistoryWriter, Invoke, Line, Ok, Seen
 from tests.chaos.producer import JOURNAL
 from tests.chaos.sabotage import ROOT
 from tests.support.system import kill, system_settings
@@ -35,6 +35,7 @@ MODULES = START_ORDER
 POLL_S = 0.02
 LOST_S = 90.0
 """After this a recovery is called lost, whatever its bound."""
+OBSERVER_S = 20.0
 YOUNG_S, EARLY_DEATHS = 5.0, 5
 _decoder = msgspec.json.Decoder(Line)
 
@@ -158,11 +159,23 @@ class Arena:
         child.wait()
 
     def stop_workload(self) -> None:
-        """Kill every client; what they had open stays unknown."""
-        for name, child in self._workload.items():
-            if child.poll() is None:
-                self.kill_worker(name)
-        self._workload.clear()
+        """Kill every client, what they had open stays unknown; then the observer, once it has seen everything."""
+        for name in [name for name in self._workload if name != "observer"]:
+            self.kill_worker(name)
+            del self._workload[name]
+        if self._workload:
+            self.await_true("the observer's last entry", self._is_observed, OBSERVER_S)
+            self.kill_worker("observer")
+            self._workload.clear()
+
+    def _is_observed(self) -> bool:
+        from tori.journal.reader import JournalReader
+
+        reader = JournalReader(self.home / "journals" / JOURNAL)
+        try:
+            return (self.history_path / "observer.cursor").read_text() == str(reader.limit("durable"))
+        finally:
+            reader.close()
 
     def confirm(self) -> None:
         """Put every document in once more, so that the accepted input is known whatever was left open."""
@@ -226,8 +239,8 @@ class Arena:
         import ray
         from ray.exceptions import RayError
 
-        self.client()
         try:
+            self.client()
             handle = ray.get_actor(actor_name(module), namespace=NAMESPACE)
             method = handle.pid if module == ORCHESTRATOR else handle.ready
             ray.get(method.remote(), timeout=5.0)
@@ -236,12 +249,13 @@ class Arena:
         return True
 
     def await_ok(self, since_ns: int, workers: str = "client-") -> int:
-        """Return the time of the first answer that a client got to a call it made after ``since_ns``."""
+        """Return when a client first got an answer to a call that it began after ``since_ns``."""
         found: list[int] = []
 
         def is_answered() -> bool:
             for lines in self._recent(workers):
-                found.extend(line.time_ns for line in lines if isinstance(line, Ok) and line.time_ns > since_ns)
+                young = {line.call for line in lines if isinstance(line, Invoke) and line.time_ns > since_ns}
+                found.extend(line.time_ns for line in lines if isinstance(line, Ok) and line.call in young)
             return bool(found)
 
         self.await_true(f"an answer to {workers}", is_answered)
@@ -255,6 +269,11 @@ class Arena:
                 lines = file.read().split(b"\n")
             whole = lines[1:-1] if len(lines) > 2 and path.stat().st_size > size else lines[:-1]
             yield [_decoder.decode(line) for line in whole]
+
+    def answers(self, prefix: str) -> int:
+        """Return how many calls of these processes were answered so far."""
+        paths = self.history_path.glob(f"{prefix}*.jsonl")
+        return sum(path.read_bytes().count(b'"type":"ok"') for path in paths)
 
     def silence_s(self, since_ns: int, until_ns: int) -> float:
         """Return the longest time without a delivery of the producer's events in a stretch of time."""
