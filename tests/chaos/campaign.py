@@ -76,7 +76,7 @@ def run(
             faults = {**faults, RPC: 1}
         arena = Arena(home, folder / "history", **arena_options)
         try:
-            done, failures = _disturb(arena, _plan(faults, seed), random.Random(seed))
+            done, failures = _disturb(arena, plan_of(faults, seed), random.Random(seed))
             if rpc_publishes:
                 done.append(_lose_calls(arena, rpc_publishes))
             digest_equal, read_back_equal = _settle(arena)
@@ -90,7 +90,8 @@ def run(
     return _report(seed, done, failures, verdict, digest_equal, read_back_equal, time.monotonic() - began)
 
 
-def _plan(faults: Mapping[str, int], seed: int) -> list[str]:
+def plan_of(faults: Mapping[str, int], seed: int) -> list[str]:
+    """Return the faults in the order in which they will be done."""
     plan = [kind for kind, count in sorted(faults.items()) for _ in range(count) if kind in KINDS]
     random.Random(seed).shuffle(plan)
     return plan
