@@ -8,6 +8,7 @@ then the mind is quiesced, compared with one that nobody disturbed, started cold
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 import tempfile
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, default=2, help="client processes that ingest")
     parser.add_argument("--rpc-publishes", type=int, default=0, help="let Ray lose calls until so many were answered")
     parser.add_argument("--pace", type=float, default=0.05, help="seconds between two calls of a client")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no fault after so long")
     parser.add_argument("--keep", metavar="DIR", help="keep home and history here")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -58,6 +60,7 @@ def _run(folder: Path, kinds: Sequence[str], options: argparse.Namespace) -> int
         slots=options.slots,
         pace_s=options.pace,
         rpc_publishes=options.rpc_publishes,
+        limit_s=options.seconds,
     )
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())

@@ -184,15 +184,17 @@ def fill_disk(arena: Arena, chance: random.Random) -> Fault:
     assert os.path.ismount(journals), "fill_disk needs journals on a file system of their own"
     arena.client()
     began = time.monotonic_ns()
-    _fill(journals / BALLAST)
     module = chance.choice(MODULES)
     old = arena.owner(module)
-    kill(old.pid)
-    time.sleep(FULL_S)
+    try:
+        _fill(journals / BALLAST)
+        kill(old.pid)
+        time.sleep(FULL_S)
+    finally:
+        (journals / BALLAST).unlink()
+    space_back = time.monotonic_ns()
     refusals = _failures_since(arena, began)
     assert refusals, "nobody met the full disk"
-    (journals / BALLAST).unlink()
-    space_back = time.monotonic_ns()
     back = arena.await_owner(module, old)
     back = max(back, arena.await_ok(space_back, "producer"), arena.await_ok(space_back))
     return arena.note("fill_disk", f"{module}, {refusals} refusals", space_back, back, 5.0)
