@@ -71,7 +71,8 @@ def run(
 ) -> Report:
     """Run a campaign with so many faults of each kind in ``folder``; nothing is left running.
 
-    After ``limit_s`` of faults no further one begins, and those that were done must suffice the checker. With ``rpc_publishes`` Ray loses calls all the time, and the load goes on until so many publishes of the clients were answered.
+    After ``limit_s`` of faults no further one begins, and those that were done must suffice the checker. With ``rpc_publishes``
+    Ray loses calls all the time, and the load goes on until so many publishes of the clients were answered.
     """
     began = time.monotonic()
     home = folder / "home"
