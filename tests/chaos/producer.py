@@ -23,7 +23,7 @@ from tori.journal.unit import event_frames
 from tori.journal.writer import JournalWriter
 
 JOURNAL = "producer"
-SEGMENT_BYTES = 128 << 10
+SEGMENT_BYTES = 32 << 10
 """Small, so that segments roll all the time and a full disk is met at once."""
 REOPEN_S = 0.05
 
