@@ -12,7 +12,7 @@ import signal
 import time
 
 from actors.cast import actor_name
-from actors.cluster_gcs import GCS, restart_gcs
+from actors.cluster import restart_gcs
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tests.chaos.arena import MODULES, Arena
 from tests.chaos.history import Fault
@@ -34,7 +34,7 @@ from tests.chaos.worker_fault import (
 from tests.support.system import kill
 from tori.resources.process import is_alive, mark_process
 
-CLIENTS = "clients"
+CLIENTS, GCS = "clients", "gcs_server"
 FLOW_S = 1.0
 """'Event flow never stops': no silence longer than this while the orchestrator is away (a busy 2-core machine pauses for itself)."""
 NODE_S = 45.0
