@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from actors.cast import CLIENTS
 from actors.checkpoints import Checkpoints
-from actors.conductor import Conductor
+from actors.conductor import Conductor, Past
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
@@ -61,7 +61,13 @@ class Control:
             home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot
         )
         self._conductor = Conductor(
-            self._lifecycle, self._shell_config, self._clock, self.emit, self._checkpoints.save_last, self._hot
+            self._lifecycle,
+            self._shell_config,
+            self._clock,
+            self.emit,
+            self._checkpoints.save_last,
+            self._hot,
+            self._past(),
         )
         self._conductor.on_change = lambda name, is_up: self._runs.set_available(name, is_up=is_up)
         self._runs = Runs(
@@ -95,6 +101,10 @@ class Control:
         loop.wait_ready(self._settings["limits"]["start_timeout_s"])
         return loop
 
+    def _past(self) -> Past:
+        epoch, starts = self._ledger.call(lambda host: (host.journal.epoch, host.module.query("starts", {})))
+        return Past(epoch, starts, ray.get_runtime_context().was_current_actor_reconstructed)
+
     def _shell_config(self, name: str, incarnation: int) -> ShellConfig:
         return ShellConfig(
             str(self.home),
@@ -122,7 +132,9 @@ class Control:
         ledger.start()
         while True:
             self._conductor.finished.wait()
-            if self._conductor.failure is not None:
+            failure = self._conductor.failure
+            if failure is not None:
+                event_logger("orchestrator").error("a thread died: %s", failure, exc_info=failure)
                 return
             time.sleep(1.0)
 

@@ -15,6 +15,7 @@ import msgspec
 from tori.events import mind, system
 from tori.events.envelope import Event
 from tori.modules.base import Context, Fact, Module
+from tori.orchestrator.state import State
 from tori.scheduler.signal import SchedulerRecord
 
 KEPT_RUNS = 500
@@ -108,6 +109,7 @@ class _State(msgspec.Struct, array_like=True):
     modules: list[tuple[str, str]]
     metrics: list[tuple[str, float]]
     checkpoint_id: str
+    starts: list[tuple[str, int]] = []
 
 
 class Ledger(Module):
@@ -123,6 +125,8 @@ class Ledger(Module):
         self.findings: deque[tuple[bytes, str]] = deque(maxlen=KEPT_FINDINGS)
         self.counts: Counter[str] = Counter()
         self.modules: dict[str, str] = {}
+        self.starts: dict[str, int] = {}
+        """Incarnation of every module that was started and has not been stopped since."""
         self.metrics: dict[str, float] = {}
         self.checkpoint_id = ""
 
@@ -139,13 +143,20 @@ class Ledger(Module):
         elif isinstance(payload, _PROBLEMS):
             self.problems.append(Problem(fact.id, fact.type, *_describe(payload)))
         elif isinstance(payload, system.ModuleStateChanged):
-            self.modules[payload.module] = payload.new
+            self._apply_state(payload)
         elif isinstance(payload, system.MetricsCollected):
             self.metrics[payload.metric] = payload.value
         elif isinstance(payload, system.CheckpointCreated):
             self.checkpoint_id = payload.checkpoint_id
         elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
             self.findings.append((fact.id, fact.type))
+
+    def _apply_state(self, payload: system.ModuleStateChanged) -> None:
+        self.modules[payload.module] = payload.new
+        if payload.new == State.STOPPED:
+            self.starts.pop(payload.module, None)
+        elif payload.incarnation:
+            self.starts[payload.module] = payload.incarnation
 
     def _apply_task(self, event: Event, payload: Any) -> None:
         state = {
@@ -179,6 +190,7 @@ class Ledger(Module):
                 sorted(self.modules.items()),
                 sorted(self.metrics.items()),
                 self.checkpoint_id,
+                sorted(self.starts.items()),
             )
         )
 
@@ -191,9 +203,10 @@ class Ledger(Module):
         self.modules = dict(state.modules)
         self.metrics = dict(state.metrics)
         self.checkpoint_id = state.checkpoint_id
+        self.starts = dict(state.starts)
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``find`` {id}: a run or problem."""
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``find`` {id}: a run or problem."""
         limit = int(arguments.get("limit", 50))
         if name == "summary":
             return {"events": sum(self.counts.values()), "types": len(self.counts), "runs": len(self.runs)}
@@ -208,6 +221,8 @@ class Ledger(Module):
             return dict(sorted(self.counts.items()))
         if name == "metrics":
             return dict(sorted(self.metrics.items()))
+        if name == "starts":
+            return dict(sorted(self.starts.items()))
         if name == "find":
             return {}
         return super().query(name, arguments)
