@@ -75,6 +75,8 @@ class Runs:
         }
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
         self._attempts: dict[str, tuple[int, Any]] = {}
+        self._begun: set[tuple[str, int]] = set()
+        """Attempts of this process that have not ended."""
         self._pool = ThreadPoolExecutor(settings["limits"]["concurrent_runs"], thread_name_prefix="tori-run")
         self._ended = threading.Event()
         self.on_failure: Callable[[BaseException], None] = lambda error: None
@@ -141,10 +143,12 @@ class Runs:
             stimulus, done, errors = Tick(), None, []
         if isinstance(stimulus, Tick):
             self._look()
+        instructions: list[Any] = []
         try:
-            self._execute(self.scheduler.handle(stimulus))
+            instructions = self.scheduler.handle(stimulus)
         except ToriError as error:
             errors.append(error)
+        self._execute(instructions)  # what fails here fails the process: a replay looks for what was under way
         if done is not None:
             done.set()
 
@@ -171,6 +175,7 @@ class Runs:
             self._commit(facts)
             facts = []
             if isinstance(instruction, sig.StartRun):
+                self._begun.add((instruction.run_id, instruction.attempt))
                 self._pool.submit(self._attempt, instruction)
             else:
                 self._cancel(instruction)
@@ -198,6 +203,7 @@ class Runs:
         else:
             outcome = sig.RunFinished(run_id, attempt, covers)
         self._attempts.pop(run_id, None)
+        self._begun.discard((run_id, attempt))
         self._tell(outcome)
 
     def _work(self, order: sig.StartRun) -> dict[str, tuple[int, int]]:
@@ -220,14 +226,14 @@ class Runs:
         return {spec.module: (concluded.incarnation, concluded.covers)}
 
     def _cancel(self, order: sig.CancelRun) -> None:
-        """End an attempt; one that this process does not know is certainly gone with the process that knew it."""
-        known = self._attempts.get(order.run_id)
-        if known is None or known[0] != order.attempt:
-            if self.scheduler.run(order.run_id).ending == "lost":
-                self._tell(sig.RunLost(order.run_id, order.attempt))
+        """End an attempt; one that this process did not begin is certainly gone with the process that did."""
+        if (order.run_id, order.attempt) not in self._begun:
+            self._tell(sig.RunLost(order.run_id, order.attempt))
             return
-        with contextlib.suppress(RayError, ValueError):
-            ray.cancel(known[1], force=order.force)
+        attempt, ref = self._attempts.get(order.run_id, (0, None))
+        if attempt == order.attempt:
+            with contextlib.suppress(RayError, ValueError):
+                ray.cancel(ref, force=order.force)
 
     # -- for the orchestrator ----------------------------------------------------------------------------------
 

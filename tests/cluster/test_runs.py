@@ -1,0 +1,121 @@
+"""The scheduler's shell without a cluster: what fails where, and who learns of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.runs import Runs
+from tests.support.system import system_settings
+from tori.clock import VirtualClock
+from tori.errors import BadInput, JournalError
+from tori.machine import Tick
+from tori.scheduler import signal as sig
+from tori.scheduler.transition import RunState
+
+
+class Rig:
+    """The shell with a ledger that may refuse and work that counts itself."""
+
+    def __init__(self, home: Path, **settings: Any) -> None:
+        self.clock = VirtualClock()
+        self.is_full = False
+        self.kept: list[Any] = []
+        self.checkpoints = 0
+        self.failure: BaseException | None = None
+        self.runs = Runs(
+            home,
+            system_settings(home, **settings).plain(),
+            self.clock,
+            dict,
+            None,  # type: ignore[arg-type]  # the ledger is only asked through ``record``
+            self._record,
+            self._checkpoint,
+            lambda: None,
+        )
+        self.runs.on_failure = self._fail
+        self.runs._pool = _AtOnce()  # type: ignore[assignment]
+
+    def _record(self, records: Any, payloads: Any) -> None:
+        if self.is_full:
+            raise JournalError("no space left on device.")
+        self.kept += [*records, *(payload for payload, _ in payloads)]
+
+    def _checkpoint(self) -> None:
+        self.checkpoints += 1
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = error
+
+    def work(self) -> None:
+        """Serve what waits, as the thread would, until nothing does or it failed."""
+        self.runs._tell(sig.ModuleAvailable("", available=True))
+        while not self.runs._stimuli.empty() and self.failure is None:
+            try:
+                self.runs._turn()
+            except BaseException as error:
+                self.failure = error
+
+
+class _AtOnce:
+    """A pool that runs what it is given at once."""
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> None:
+        work(*arguments)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_a_ledger_that_refuses_ends_the_process(rig: Rig) -> None:
+    rig.is_full = True
+    rig.runs._tell(sig.RunRequested("state_persistence", "x"))
+    rig.work()
+    assert isinstance(rig.failure, JournalError), "nobody waited, and it was dropped"
+    assert rig.checkpoints == 0, "an attempt began that no fact tells of"
+
+
+def test_the_thread_hands_its_failure_on(rig: Rig) -> None:
+    rig.is_full = True
+    rig.runs._tell(sig.RunRequested("state_persistence", "x"))
+    rig.runs._run()
+    assert isinstance(rig.failure, JournalError)
+
+
+def test_a_request_that_is_refused_reaches_who_asked_and_nobody_else(rig: Rig) -> None:
+    rig.runs._tell(sig.RunRequested("nonsense", "x"))
+    rig.work()
+    assert rig.failure is None
+    with pytest.raises(BadInput, match="nonsense"):
+        rig.runs.request("nonsense")
+
+
+def test_an_attempt_that_no_process_here_began_is_lost_also_when_it_timed_out(rig: Rig) -> None:
+    scheduler = rig.runs.scheduler
+    scheduler.handle(sig.RunRequested("state_persistence", "x"))  # admitted; the process died before it began
+    rig.clock.advance(scheduler.specs["state_persistence"].timeout_s + 1)
+    (order,) = [i for i in scheduler.handle(Tick()) if isinstance(i, sig.CancelRun)]
+    assert scheduler.run("x").ending == "timed out"
+    rig.runs._cancel(order)
+    rig.work()
+    assert scheduler.run("x").state is RunState.RETRYING
+
+
+def test_an_attempt_that_began_is_never_called_lost(rig: Rig) -> None:
+    seen: list[bool] = []
+
+    def look() -> None:
+        rig.runs._cancel(sig.CancelRun("x", 1))
+        seen.append(rig.runs._stimuli.qsize() == 1)  # RunStarted, and no RunLost
+
+    rig.runs._house["state_persistence"] = look
+    rig.runs._tell(sig.RunRequested("state_persistence", "x"))
+    rig.runs._turn()
+    assert seen == [True]
+    rig.work()
+    assert rig.runs.scheduler.run("x").state is RunState.SUCCEEDED
