@@ -18,7 +18,7 @@ from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
 from actors.runs import Runs
-from actors.settle import Quiesce
+from actors.settle import Quiesce, check_unpaused
 from tori.clock import SystemClock
 from tori.digest import mind_digest
 from tori.errors import BadInput, Unavailable
@@ -309,6 +309,7 @@ class Control:
 
     def quiesce(self) -> dict[str, Any]:
         """Settle, run one full pass, settle; one at a time, with the schedule held meanwhile."""
+        self._check_unpaused()
         with self._quiesce_lock, self._runs.held():
             begun = time.monotonic()
             try:
@@ -321,10 +322,14 @@ class Control:
     def _say(self, step: str) -> None:
         self._doing = step
 
+    def _check_unpaused(self) -> None:
+        check_unpaused(self._lifecycle.states(), is_scheduler_paused=self._runs.is_paused)
+
     def _wait_healthy(self, timeout_s: float) -> None:
-        """Return when every module runs; raises Unavailable when one stays down."""
+        """Return when every module runs; raises Unavailable when one stays down, IllegalTransition when one is paused."""
         deadline = time.monotonic() + timeout_s
         while True:
+            self._check_unpaused()
             states = self._lifecycle.states()
             down = [
                 n for n in self._lifecycle.modules if states[n] != State.RUNNING or n not in self._conductor.handles

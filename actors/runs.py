@@ -286,6 +286,10 @@ class Runs:
         self._ask(sig.CancelRequested(run_id))
         return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
 
+    @property
+    def is_paused(self) -> bool:
+        return self.scheduler.is_paused
+
     def set_paused(self, *, paused: bool) -> None:
         """Rest, or go on, as a whole."""
         self._ask(sig.PauseRequested() if paused else sig.ResumeRequested())
