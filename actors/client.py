@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RaySystemError, RayTaskError
 
+from actors.failure import brief_error
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tori.errors import NotRunning, TemporaryError, ToriError, Unavailable
 from tori.events.document import Receipt
@@ -141,15 +143,17 @@ class RayClient:
         found: dict[str, Any] = self._call("ready", timeout_s)
         return found
 
-    def stop(self, timeout_s: float) -> None:
-        """Stop every module, final checkpoint first, then the orchestrator itself."""
+    def stop(self, timeout_s: float) -> tuple[str, ...]:
+        """Stop every module, final checkpoint first, then the orchestrator itself; return what went wrong on the way."""
         orchestrator = self._orchestrator()
         try:
-            ray.get(orchestrator.stop.remote(timeout_s), timeout=timeout_s + 10)
-        except (*_GONE, GetTimeoutError):
-            pass
+            found = ray.get(orchestrator.stop.remote(timeout_s), timeout=timeout_s + 10)
+            return tuple(found["problems"])
+        except (RayTaskError, *_GONE, GetTimeoutError) as error:
+            return (f"the orchestrator did not stop in order: {brief_error(error)}",)
         finally:
-            ray.kill(orchestrator, no_restart=True)
+            with contextlib.suppress(*_GONE, ValueError):
+                ray.kill(orchestrator, no_restart=True)
             self._handle = None
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.cast import actor_class, actor_name
+from actors.failure import brief_error, cause_of
 from actors.logging import EventLogger, event_logger
 from actors.module import ShellConfig
 from actors.names import NAMESPACE, ORCHESTRATOR
@@ -174,7 +175,7 @@ class Conductor:
         try:
             found = ray.get(ready)
         except (RayError, ToriError) as error:
-            self._log(name).info("not adopted: %s", _brief(error))
+            self._log(name).info("not adopted: %s", brief_error(error))
             return
         incarnation = int(found["incarnation"])
         self.restarts[name] = incarnation - 1
@@ -210,7 +211,7 @@ class Conductor:
             if found["events"]:
                 self._emit(*found["events"])
         except Exception as error:
-            cause = getattr(error, "cause", None) or error
+            cause = cause_of(error)
             if isinstance(cause, JournalDamaged):
                 self._emit(StateCorrupted("", (name,), 0, str(cause.fields.get("journal", "")), ""))
             self._died(name, incarnation, error)
@@ -262,8 +263,7 @@ class Conductor:
                 return  # a newer orchestrator has taken over, and this one will be told to end
             stimulus: Any = sig.ModuleStopped(name, incarnation)
         except Exception as error:
-            cause = getattr(error, "cause", None) or error
-            stimulus = sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__)
+            stimulus = sig.ModuleDied(name, incarnation, brief_error(error), type(cause_of(error)).__name__)
         if self.handles.get(name) is handle:
             del self.handles[name]
             self.on_change(name, False)
@@ -273,9 +273,8 @@ class Conductor:
 
     def _died(self, name: str, incarnation: int, error: BaseException) -> None:
         """Tell of a start that failed, and keep its traceback."""
-        cause = getattr(error, "cause", None) or error
-        self._log(name).error("start %d failed: %s", incarnation, _brief(cause), exc_info=error)
-        self.tell(sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__))
+        self._log(name).error("start %d failed: %s", incarnation, brief_error(error), exc_info=error)
+        self.tell(sig.ModuleDied(name, incarnation, brief_error(error), type(cause_of(error)).__name__))
 
     def _log(self, name: str) -> EventLogger:
         return event_logger(ORCHESTRATOR, subject=name)
@@ -304,11 +303,6 @@ class Conductor:
         try:
             self._checkpoint(name)
         except Exception as error:
-            self.tell(sig.CheckpointFailed(name, incarnation, _brief(error)))
+            self.tell(sig.CheckpointFailed(name, incarnation, brief_error(error)))
             return
         self.tell(sig.CheckpointDone(name, incarnation))
-
-
-def _brief(error: BaseException) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return (lines[-1].strip() if lines else type(error).__name__)[:500]

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.cast import CLIENTS
-from actors.checkpoints import Checkpoints
+from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
@@ -161,14 +161,16 @@ class Control:
                 raise Unavailable(f"still starting: {', '.join(waiting)}.", remedy="See tori status and the logs.")
             time.sleep(0.02)
 
-    def stop(self, timeout_s: float) -> bool:
-        """Take the final checkpoint, stop every module in reverse order; True when all ended in time."""
+    def stop(self, timeout_s: float) -> dict[str, Any]:
+        """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
         self._runs.stop()
-        self._checkpoints.take()
+        problems = final_checkpoint(self._checkpoints.take, self.emit) if self._module_handles() else []
         self._conductor.ask(sig.StopRequested())
         finished = self._conductor.finished.wait(timeout_s)
+        if not finished:
+            problems.append(f"not every module stopped in {timeout_s:.0f} s.")
         self._ledger.stop()
-        return finished
+        return {"finished": finished, "problems": problems}
 
     def emit(self, *payloads: Any) -> None:
         """Write events into the orchestrator's journal, durably, and say so in the log."""

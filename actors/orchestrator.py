@@ -90,5 +90,5 @@ class OrchestratorActor:
     def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
         return self._control.restore(checkpoint_id)
 
-    def stop(self, timeout_s: float) -> bool:
+    def stop(self, timeout_s: float) -> dict[str, Any]:
         return self._control.stop(timeout_s)

@@ -6,10 +6,21 @@ from typing import Any
 
 import msgspec
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tori.cli.doctor import examine
-from tori.cli.session import AddressOption, HomeOption, JsonOption, backend, connected, out, print_json, settings_of
+from tori.cli.session import (
+    AddressOption,
+    HomeOption,
+    JsonOption,
+    backend,
+    connected,
+    err,
+    out,
+    print_json,
+    settings_of,
+)
 from tori.errors import NotRunning
 
 SHOWN_COUNTS = 4
@@ -30,8 +41,10 @@ def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOpti
 def down(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
     """Stop the system: final checkpoint, modules in reverse order, then the cluster if it was started for it."""
     stopped = backend().down(settings_of(home), address)
+    for problem in stopped.problems:
+        err.print(f"[yellow]tori:[/] {escape(problem)}")
     if as_json:
-        print_json({"stopped": stopped})
+        print_json({"stopped": stopped.was_running, "problems": stopped.problems})
     else:
         out.print("Stopped." if stopped else "Nothing was running.")
 
