@@ -34,6 +34,8 @@ from tori.orchestrator.supervision import RestartPolicy
 
 VIEW_TIMEOUT_S = 5.0
 SUMMARY_TIMEOUT_S = 2.0
+REFS_ROUTED = "tori_refs_routed"
+"""The metric that carries the count over a restart: what the journal holds of it is at most one interval old."""
 _UP = (State.RUNNING, State.PAUSED, State.DEGRADED)
 
 
@@ -81,12 +83,13 @@ class Control:
             self._metrics.collect,
         )
         self._runs.on_failure = self._fail
-        self._refs_routed = 0
+        self._count_lock = threading.Lock()
+        self._refs_routed = int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0))
         self._started = time.monotonic()
         self._first_ref: float | None = None
         self._rate: tuple[float, int] = (0.0, 0)
         self._quiesce_lock = threading.Lock()
-        self._doing = ""
+        self.doing = ""
 
     def _open_ledger(self) -> ModuleLoop:
         home, segment_bytes = self.home, self._settings["journal"]["segment_size_bytes"]
@@ -188,7 +191,8 @@ class Control:
     def publish(self, refs: list[Any]) -> list[Any]:
         """Route refs to the relay of this node; the refs returned are the relay's receipts."""
         relay = self._handle(CLIENTS)
-        self._refs_routed += len(refs)
+        with self._count_lock:
+            self._refs_routed += len(refs)
         if self._first_ref is None:
             self._first_ref = time.monotonic()
         return [relay.ingest.remote(ref) for ref in refs]
@@ -263,7 +267,7 @@ class Control:
         emitted = sum(view.emitted for view in views.values())
         return {
             "state": str(states["system"]),
-            "doing": self._doing,
+            "doing": self.doing,
             "modules": modules,
             "nodes": self._nodes(),
             "events": events,
@@ -322,7 +326,7 @@ class Control:
         return {"digest": mind_digest(sections), "sections": sections, "seconds": seconds}
 
     def _say(self, step: str) -> None:
-        self._doing = step
+        self.doing = step
 
     def _check_unpaused(self) -> None:
         check_unpaused(self._lifecycle.states(), is_scheduler_paused=self._runs.is_paused)
@@ -350,8 +354,8 @@ class Control:
     def tasks(self) -> dict[str, Any]:
         return {"tasks": self._runs.tasks(), "runs": self.query("orchestrator", "runs", {"limit": 50})}
 
-    def run_task(self, task: str) -> dict[str, Any]:
-        return self._runs.request(task)
+    def run_task(self, task: str, run_id: str) -> dict[str, Any]:
+        return self._runs.request(task, run_id)
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._runs.cancel(run_id)

@@ -273,11 +273,10 @@ class Runs:
                 )
             time.sleep(0.05)
 
-    def request(self, task: str) -> dict[str, Any]:
-        """Run a task now."""
+    def request(self, task: str, run_id: str) -> dict[str, Any]:
+        """Run a task now; the same ``run_id`` asks once, however often it comes."""
         if task not in self.scheduler.specs:
             raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(self.scheduler.specs)}.")
-        run_id = f"{task}-{self._clock.wall_ns():x}"
         self._ask(sig.RunRequested(task, run_id))
         return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
 

@@ -92,7 +92,7 @@ def test_a_request_that_is_refused_reaches_who_asked_and_nobody_else(rig: Rig) -
     rig.work()
     assert rig.failure is None
     with pytest.raises(BadInput, match="nonsense"):
-        rig.runs.request("nonsense")
+        rig.runs.request("nonsense", "y")
 
 
 def test_an_attempt_that_no_process_here_began_is_lost_also_when_it_timed_out(rig: Rig) -> None:
