@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from actors.cast import CLIENTS
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
+from actors.find import find_event
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
@@ -21,7 +22,7 @@ from actors.runs import Runs
 from actors.settle import Quiesce, check_unpaused
 from tori.clock import SystemClock
 from tori.digest import mind_digest
-from tori.errors import BadInput, Unavailable
+from tori.errors import BadInput, ToriError, Unavailable
 from tori.events.system import MetricsCollected
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
@@ -124,9 +125,10 @@ class Control:
     # -- life --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Adopt living modules, start the others, begin the schedule."""
+        """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
+        self._runs.remember()
         self._conductor.start()
-        self._conductor.tell(sig.StartRequested())
+        self._conductor.tell(sig.StartRequested(paused=self._runs.is_paused))
         self._runs.start()
 
     def wait_failure(self) -> None:
@@ -228,16 +230,9 @@ class Control:
         return self._ask(CLIENTS, method, *arguments)
 
     def find(self, identifier: str) -> str | None:
-        """Ask every module what it calls by this id; return the event id of the first that knows."""
-        refs = [h.query.remote("find", {"id": identifier}) for h in self._module_handles().values()]
-        for ref in refs:
-            try:
-                found = ray.get(ref)
-            except RayError:
-                continue
-            if found and found.get("event_id"):
-                return str(found["event_id"])
-        return None
+        """Return the event id of the first that knows this id: the ledger, then the modules; raises Unavailable when one is down."""
+        known = self.query("orchestrator", "find", {"id": identifier}).get("event_id")
+        return known or find_event(identifier, self._module_handles(), tuple(self._lifecycle.modules))
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -361,10 +356,23 @@ class Control:
         return self._runs.cancel(run_id)
 
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        """Pause or resume one module or the whole system.
+
+        The scheduler's record is the one truth about the system, also after a restart: it is written before the modules are
+        paused, and after they were resumed, so a crash between leaves a pause that everybody keeps.
+        """
         request: Any = sig.PauseRequested(module or "") if paused else sig.ResumeRequested(module or "")
-        self._conductor.ask(request)
-        if module is None:
-            self._runs.set_paused(paused=paused)
+        was_paused = self._runs.is_paused
+        if module is None and paused:
+            self._runs.set_paused(paused=True)
+        try:
+            self._conductor.ask(request)
+        except ToriError:
+            if module is None:
+                self._runs.set_paused(paused=was_paused)
+            raise
+        if module is None and not paused:
+            self._runs.set_paused(paused=False)
         names = [module] if module else list(self._lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
 

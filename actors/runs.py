@@ -33,6 +33,7 @@ from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
+from tori.scheduler.book import Task
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import Priority, TaskSpec, default_specs
 from tori.scheduler.trigger import DemandTrigger
@@ -88,14 +89,14 @@ class Runs:
     # -- the loop ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Remember what ran before, then begin."""
-        self._replay()
+        """Begin, after ``remember``."""
         for module in START_ORDER:
             self.scheduler.handle(sig.ModuleAvailable(module, module in self._up))
         self._execute(self.scheduler.handle(sig.Recovered()))
         self._thread.start()
 
-    def _replay(self) -> None:
+    def remember(self) -> None:
+        """Read what ran before, and whether the system was paused."""
         reader = JournalReader(journal_directory(self._home, "orchestrator"))
         decoder = msgspec.msgpack.Decoder(list[sig.SchedulerRecord])
         try:
@@ -293,6 +294,18 @@ class Runs:
         """Rest, or go on, as a whole."""
         self._ask(sig.PauseRequested() if paused else sig.ResumeRequested())
 
+    def _held_by(self, spec: TaskSpec, task: Task, holds: Mapping[str, str]) -> str | None:
+        """Return what keeps a task from running, with the remedy; None when nothing does."""
+        if self.scheduler.is_paused:
+            return "the system is paused: tori resume"
+        if task.run_id in holds:
+            return holds[task.run_id] or None
+        if task.is_paused:
+            return "its task is paused"
+        if spec.module and spec.module not in self._up:
+            return f"module {spec.module} is not running"
+        return None
+
     def tasks(self) -> list[dict[str, Any]]:
         """Return every task: interval, when it is due, counts, what holds it."""
         holds = dict(self.scheduler.holds())
@@ -314,7 +327,7 @@ class Runs:
                     "counts": dict(counts),
                     "paused": task.is_paused,
                     "last_state": None if last is None else str(last.state),
-                    "held_by": holds.get(task.run_id),
+                    "held_by": self._held_by(spec, task, holds),
                 }
             )
         return rows

@@ -12,6 +12,7 @@ from actors.runs import Runs
 from tests.support.system import system_settings
 from tori.clock import VirtualClock
 from tori.errors import BadInput, JournalError
+from tori.local import LocalSystem
 from tori.machine import Tick
 from tori.scheduler import signal as sig
 from tori.scheduler.transition import RunState
@@ -104,6 +105,21 @@ def test_an_attempt_that_no_process_here_began_is_lost_also_when_it_timed_out(ri
     rig.runs._cancel(order)
     rig.work()
     assert scheduler.run("x").state is RunState.RETRYING
+
+
+def test_a_pause_outlives_the_orchestrator_and_says_what_it_holds(tmp_path: Path) -> None:
+    with LocalSystem(tmp_path, modules=("orchestrator",)) as past:
+        past.hosts["orchestrator"].emit([sig.TaskPaused("", True)], [])
+    rig = Rig(tmp_path)
+    rig.runs.remember()
+    assert rig.runs.is_paused
+    assert rig.runs.scheduler.wake_ns is None
+    assert {row["held_by"] for row in rig.runs.tasks()} == {"the system is paused: tori resume"}
+    rig.runs.scheduler.handle(sig.ResumeRequested())
+    assert not rig.runs.is_paused
+    held = {row["task_id"]: row["held_by"] for row in rig.runs.tasks()}
+    assert held["alien_audit"] == "module alien is not running"
+    assert held["state_persistence"] is None
 
 
 def test_an_attempt_that_began_is_never_called_lost(rig: Rig) -> None:

@@ -62,7 +62,10 @@ def status(home: HomeOption = None, address: AddressOption = None, as_json: Json
         f"{found['refs_routed']:,} refs routed  ·  nodes {len(found['nodes'])}"
     )
     for problem in found.get("problems", [])[-3:]:
-        out.print(f"[yellow]{problem['type']}[/] {problem['subject']}: {problem['message']}")
+        out.print(
+            f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])} "
+            f"[dim]{problem['id']}[/]"
+        )
 
 
 def status_table(found: dict[str, Any]) -> Table:

@@ -96,12 +96,12 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
     if as_json:
         print_json(found)
         return
-    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
+    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", "held by", box=None, pad_edge=False)
     for task in found["tasks"]:
         table.add_row(
             *(
                 _cell(task.get(k))
-                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")
+                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state", "held_by")
             )
         )
     out.print(table)

@@ -135,7 +135,7 @@ class Lifecycle:
             return
         adopted = [m for m in self.modules.values() if m.state in UP]
         was_paused = bool(adopted) and all(m.is_held for m in adopted)
-        self._is_pausing = request.paused or was_paused
+        self._is_pausing = was_paused if request.paused is None else request.paused
         self._change_system(State.INITIALIZING, "start requested")
         for m in self.modules.values():
             m.is_pending = m.state is State.STOPPED

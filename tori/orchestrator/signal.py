@@ -24,10 +24,10 @@ class _Of(msgspec.Struct, frozen=True):
 class StartRequested(msgspec.Struct, frozen=True):
     """Start the system; ``paused``: bring every module up but let none work (the system was paused before).
 
-    When every adopted module is paused, the system was.
+    None = nobody knows: when every adopted module is paused, the system was.
     """
 
-    paused: bool = False
+    paused: bool | None = None
 
 
 class StopRequested(msgspec.Struct, frozen=True):
