@@ -18,6 +18,7 @@ from actors.find import find_event
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
+from actors.pressure import PressureWatch
 from actors.runs import Runs
 from actors.settle import Quiesce, check_unpaused
 from tori.clock import SystemClock
@@ -84,6 +85,8 @@ class Control:
             self._metrics.collect,
         )
         self._runs.on_failure = self._fail
+        self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
+        self._pressure.on_failure = self._fail
         self._count_lock = threading.Lock()
         self._refs_routed = int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0))
         self._started = time.monotonic()
@@ -130,6 +133,7 @@ class Control:
         self._conductor.start()
         self._conductor.tell(sig.StartRequested(paused=self._runs.is_paused))
         self._runs.start()
+        self._pressure.start()
 
     def wait_failure(self) -> None:
         """Return when a control thread failed; blocks for ever otherwise."""
@@ -168,6 +172,7 @@ class Control:
 
     def stop(self, timeout_s: float) -> dict[str, Any]:
         """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
+        self._pressure.stop()
         self._runs.stop()
         problems = final_checkpoint(self._checkpoints.take, self.emit) if self._module_handles() else []
         self._conductor.ask(sig.StopRequested())

@@ -157,8 +157,13 @@ class ModuleActor:
         return None if section is None else section_digest(section)
 
     def snapshot(self) -> bytes:
-        """Return a HostSnapshot, msgpack."""
-        return msgspec.msgpack.encode(self.loop.call(lambda host: host.snapshot()))
+        """Return a HostSnapshot, msgpack. What it stands on is on disk, also where acknowledgements do not wait for that."""
+
+        def work(host: ModuleHost) -> HostSnapshot:
+            host.journal.commit()
+            return host.snapshot()
+
+        return msgspec.msgpack.encode(self.loop.call(work))
 
     def pause(self, *, paused: bool) -> None:
         self.loop.pause(paused=paused)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.book import Task
 from tori.scheduler.machine import Scheduler
+from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Priority, TaskSpec, default_specs
 from tori.scheduler.trigger import DemandTrigger
 
@@ -63,7 +65,8 @@ class Runs:
         fuzz_spec = TaskSpec(
             task_id=FUZZ, task_type=FUZZ, module="fuzzing", trigger=DemandTrigger(), priority=Priority.BACKGROUND
         )
-        specs = (*default_specs(START_ORDER, intervals), fuzz_spec)
+        retry = RetryPolicy(retries=settings["limits"]["retries"])
+        specs = [replace(spec, retry=retry) for spec in (*default_specs(START_ORDER, intervals), fuzz_spec)]
         self.scheduler = Scheduler(specs, clock, admission=SlotPolicy(settings["limits"]["concurrent_runs"]))
         self._home = home
         self._clock = clock
@@ -114,9 +117,10 @@ class Runs:
         with contextlib.suppress(Unavailable):
             self._ask(sig.DrainRequested())
         self._ended.set()
-        self._tell(Tick())
+        self.tell(Tick())
 
-    def _tell(self, stimulus: Any) -> None:
+    def tell(self, stimulus: Any) -> None:
+        """Give the machine a stimulus; returns at once."""
         self._stimuli.put((stimulus, None, []))
 
     def _ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
@@ -191,7 +195,7 @@ class Runs:
 
     def _attempt(self, order: sig.StartRun) -> None:
         run_id, attempt = order.run_id, order.attempt
-        self._tell(sig.RunStarted(run_id, attempt))
+        self.tell(sig.RunStarted(run_id, attempt))
         try:
             covers = self._work(order)
         except TaskCancelledError:
@@ -205,7 +209,7 @@ class Runs:
             outcome = sig.RunFinished(run_id, attempt, covers)
         self._attempts.pop(run_id, None)
         self._begun.discard((run_id, attempt))
-        self._tell(outcome)
+        self.tell(outcome)
 
     def _work(self, order: sig.StartRun) -> dict[str, tuple[int, int]]:
         spec = order.spec
@@ -229,7 +233,7 @@ class Runs:
     def _cancel(self, order: sig.CancelRun) -> None:
         """End an attempt; one that this process did not begin is certainly gone with the process that did."""
         if (order.run_id, order.attempt) not in self._begun:
-            self._tell(sig.RunLost(order.run_id, order.attempt))
+            self.tell(sig.RunLost(order.run_id, order.attempt))
             return
         attempt, ref = self._attempts.get(order.run_id, (0, None))
         if attempt == order.attempt:
@@ -257,13 +261,13 @@ class Runs:
             finally:
                 self._is_held = False
                 for module in START_ORDER:
-                    self._tell(sig.ModuleAvailable(module, module in self._up))
+                    self.tell(sig.ModuleAvailable(module, module in self._up))
 
     def set_available(self, module: str, *, is_up: bool) -> None:
         """Note that a module can, or can no longer, be worked with; a hold outlasts that."""
         (self._up.add if is_up else self._up.discard)(module)
         if not self._is_held:
-            self._tell(sig.ModuleAvailable(module, available=is_up))
+            self.tell(sig.ModuleAvailable(module, available=is_up))
 
     def _await_scans(self) -> None:
         deadline = time.monotonic() + HOLD_TIMEOUT_S

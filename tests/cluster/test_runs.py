@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from actors.pressure import PressureWatch
 from actors.runs import Runs
 from tests.support.system import system_settings
 from tori.clock import VirtualClock
 from tori.errors import BadInput, JournalError
+from tori.events.system import MemoryPressure, ResourceRecovered
 from tori.local import LocalSystem
 from tori.machine import Tick
+from tori.resources.pressure import Sample
 from tori.scheduler import signal as sig
 from tori.scheduler.transition import RunState
 
@@ -53,7 +56,7 @@ class Rig:
 
     def work(self) -> None:
         """Serve what waits, as the thread would, until nothing does or it failed."""
-        self.runs._tell(sig.ModuleAvailable("", available=True))
+        self.runs.tell(sig.ModuleAvailable("", available=True))
         while not self.runs._stimuli.empty() and self.failure is None:
             try:
                 self.runs._turn()
@@ -75,7 +78,7 @@ def rig(tmp_path: Path) -> Rig:
 
 def test_a_ledger_that_refuses_ends_the_process(rig: Rig) -> None:
     rig.is_full = True
-    rig.runs._tell(sig.RunRequested("state_persistence", "x"))
+    rig.runs.tell(sig.RunRequested("state_persistence", "x"))
     rig.work()
     assert isinstance(rig.failure, JournalError), "nobody waited, and it was dropped"
     assert rig.checkpoints == 0, "an attempt began that no fact tells of"
@@ -83,13 +86,13 @@ def test_a_ledger_that_refuses_ends_the_process(rig: Rig) -> None:
 
 def test_the_thread_hands_its_failure_on(rig: Rig) -> None:
     rig.is_full = True
-    rig.runs._tell(sig.RunRequested("state_persistence", "x"))
+    rig.runs.tell(sig.RunRequested("state_persistence", "x"))
     rig.runs._run()
     assert isinstance(rig.failure, JournalError)
 
 
 def test_a_request_that_is_refused_reaches_who_asked_and_nobody_else(rig: Rig) -> None:
-    rig.runs._tell(sig.RunRequested("nonsense", "x"))
+    rig.runs.tell(sig.RunRequested("nonsense", "x"))
     rig.work()
     assert rig.failure is None
     with pytest.raises(BadInput, match="nonsense"):
@@ -105,6 +108,54 @@ def test_an_attempt_that_no_process_here_began_is_lost_also_when_it_timed_out(ri
     rig.runs._cancel(order)
     rig.work()
     assert scheduler.run("x").state is RunState.RETRYING
+
+
+def test_attempts_follow_the_setting(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, **{"limits.retries": 1})
+    assert {spec.retry.retries for spec in rig.runs.scheduler.specs.values()} == {1}
+
+
+def test_under_pressure_background_work_waits_and_says_so(rig: Rig, tmp_path: Path) -> None:
+    readings = [0.5, 0.9, 0.7]
+    limits = system_settings(tmp_path, **{"limits.memory_share": 0.8}).plain()["limits"]
+    told: list[Any] = []
+    watch = PressureWatch(tmp_path, limits, told.append, rig.runs.tell, lambda: Sample({"memory": readings.pop(0)}))
+    watch.look()
+    assert told == []
+    watch.look()
+    rig.runs.tell(sig.RunRequested("concept_fuzz_test", "x"))
+    rig.runs.scheduler.handle(sig.ModuleAvailable("fuzzing", available=True))
+    rig.work()
+    assert [type(p) for p in told] == [MemoryPressure]
+    assert (told[0].threshold, told[0].level) == (0.8, "warning")
+    assert rig.runs.scheduler.run("x").state is RunState.DUE
+    held = next(row for row in rig.runs.tasks() if row["task_id"] == "concept_fuzz_test")["held_by"]
+    assert held == "background runs wait: pressure is high"
+    watch.look()
+    rig.work()
+    assert isinstance(told[1], ResourceRecovered)
+    assert rig.runs.scheduler.run("x").state is not RunState.DUE
+
+
+def test_resources_that_cannot_be_read_are_no_reason_to_die(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def gone() -> Sample:
+        raise FileNotFoundError("no home")
+
+    PressureWatch(tmp_path, system_settings(tmp_path).plain()["limits"], lambda p: None, lambda p: None, gone).look()
+    assert "resources cannot be read" in caplog.text
+
+
+def test_a_ledger_that_refuses_an_event_of_pressure_is_a_failure(tmp_path: Path) -> None:
+    limits = system_settings(tmp_path, **{"limits.resource_check_s": 0.001}).plain()["limits"]
+    failures: list[BaseException] = []
+
+    def full(*_: Any) -> None:
+        raise JournalError("no space left on device.")
+
+    watch = PressureWatch(tmp_path, limits, full, lambda p: None, lambda: Sample({"disk": 0.99}))
+    watch.on_failure = failures.append
+    watch._run()
+    assert isinstance(failures[0], JournalError)
 
 
 def test_a_pause_outlives_the_orchestrator_and_says_what_it_holds(tmp_path: Path) -> None:
@@ -130,7 +181,7 @@ def test_an_attempt_that_began_is_never_called_lost(rig: Rig) -> None:
         seen.append(rig.runs._stimuli.qsize() == 1)  # RunStarted, and no RunLost
 
     rig.runs._house["state_persistence"] = look
-    rig.runs._tell(sig.RunRequested("state_persistence", "x"))
+    rig.runs.tell(sig.RunRequested("state_persistence", "x"))
     rig.runs._turn()
     assert seen == [True]
     rig.work()
