@@ -32,7 +32,7 @@ def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOpti
     if as_json:
         print_json(msgspec.to_builtins(place))
         return
-    out.print(f"TORI runs at [bold]{place.address}[/], state in [bold]{place.state_dir}[/].")
+    out.print(f"TORI runs at [bold]{place.address}[/], state in [bold]{escape(place.state_dir)}[/].")
     if place.dashboard_url:
         out.print(f"Ray dashboard: {place.dashboard_url}")
     out.print("Next: tori ingest PATH, tori ask QUESTION, tori status, tori down.")
@@ -95,7 +95,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         colours = {"ok": "green", "warning": "yellow", "error": "red"}
         for finding in findings:
             out.print(
-                f"[{colours[finding['level']]}]{finding['level']:8}[/] {finding['subject']}: {finding['message']}"
+                f"[{colours[finding['level']]}]{finding['level']:8}[/] {finding['subject']}: {escape(finding['message'])}"
             )
     if not is_well:
         raise typer.Exit(NotRunning.exit_code)
