@@ -167,14 +167,14 @@ def test_a_module_that_never_answers_is_started_again(begin: Begin) -> None:
 
 
 def test_a_replay_longer_than_the_time_to_start_comes_up(begin: Begin) -> None:
-    stage = begin(Past(1), start_timeout_s=0.2)
+    stage = begin(Past(1), start_timeout_s=1.5)
     begun, pending = time.monotonic(), Ref()
 
     def slow(config: ShellConfig) -> FakeActor:
         if config.name != "reader":
             return module_actor(config.incarnation)
         threading.Timer(
-            1.0, pending.finish, ({"incarnation": 1, "view": SimpleNamespace(paused=False), "events": []},)
+            4.0, pending.finish, ({"incarnation": 1, "view": SimpleNamespace(paused=False), "events": []},)
         ).start()
         return module_actor(1, ready=lambda: pending, replayed=lambda: int((time.monotonic() - begun) * 1000))
 

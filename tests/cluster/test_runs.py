@@ -41,7 +41,7 @@ class Rig:
             lambda: None,
         )
         self.runs.on_failure = self._fail
-        self.runs._pool = _AtOnce()  # type: ignore[assignment]
+        self.runs._pool = _AtOnce()  # type: ignore[assignment]  # all that is asked of a pool
 
     def _record(self, records: Any, payloads: Any) -> None:
         if self.is_full:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.support.failing_files import FailingFiles
 from tests.support.system import small_corpus
 from tori.clock import SystemClock
 from tori.events.mind import DocumentIngested
@@ -24,17 +24,20 @@ PATIENCE_S = 10.0
 
 
 class Gate:
-    """An fdatasync that waits until it may."""
+    """A disk whose syncs wait until they may."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
         self.opened.set()
-        self.synced = threading.Event()
+        self.asked = threading.Event()
+        self.files = FailingFiles()
+        self.files.refusal = self._pass
 
-    def __call__(self, fd: int) -> None:
-        assert self.opened.wait(PATIENCE_S)
-        os.fdatasync(fd)
-        self.synced.set()
+    def _pass(self, operation: str) -> int:
+        if operation == "fdatasync":
+            self.asked.set()
+            assert self.opened.wait(PATIENCE_S)
+        return 0
 
 
 class Rig:
@@ -42,14 +45,14 @@ class Rig:
 
     def __init__(self, directory: Path) -> None:
         self.gate = Gate()
-        self.writer = OsAckWriter(directory, segment_bytes=1 << 20, fallback_s=0.001, fdatasync=self.gate)
+        self.writer = OsAckWriter(directory, segment_bytes=1 << 20, fallback_s=0.001, files=self.gate.files)
         self.host = ModuleHost(
             create_module("clients"),
             self.writer,
             JournalReader(directory),
             [],
             SystemClock(),
-            lambda _: None,  # type: ignore[arg-type,return-value]
+            lambda _: None,  # type: ignore[arg-type,return-value]  # no event is read back
         )
         self.host.recover()
         self.follower = Follower(JournalReader(directory))
@@ -67,18 +70,18 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     yield rig
     rig.gate.opened.set()
     rig.host.close()
-    rig.follower.reader.close()  # type: ignore[attr-defined]
+    rig.follower.reader.close()  # type: ignore[attr-defined]  # it is a JournalReader
 
 
 def test_os_acknowledges_before_the_sync_and_followers_wait_for_it(rig: Rig) -> None:
     rig.gate.opened.clear()
-    rig.gate.synced.clear()
+    rig.gate.asked.clear()
     rig.ingest()  # returns although no sync can
     assert rig.host.module.query("summary", {})["documents"] == 4
     assert rig.writer.durable_offset < rig.writer.written_offset
     assert rig.followed() == 0, "a follower that stores a cursor saw what power loss may take"
+    assert rig.gate.asked.wait(PATIENCE_S), "nobody waited, and nobody synced it"
     rig.gate.opened.set()
-    assert rig.gate.synced.wait(PATIENCE_S), "nobody waited, and it was never synced"
     rig.writer.commit()
     assert rig.followed() == 4
 
