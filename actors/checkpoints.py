@@ -122,16 +122,11 @@ class Checkpoints:
         }
 
     def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
-        """Start every module again from a checkpoint and the journal after it; raises BadInput naming a damaged snapshot."""
-        chosen = checkpoint_id or next(iter(self._store.list()), None)
-        if chosen is None:
-            raise BadInput("there is no checkpoint yet.", remedy="Take one with tori checkpoint.")
-        problems = self._store.verify(chosen)
-        if problems:
-            named = ", ".join(f"{p.module or 'the manifest'}: {p.reason}" for p in problems)
-            raise BadInput(
-                f"checkpoint {chosen} is damaged ({named}).", remedy="tori checkpoint --list shows the others."
-            )
+        """Start every module again from a checkpoint (None: the newest good one) and the journal after it.
+
+        ``passed_over`` in the answer names newer ones that are damaged. Raises BadInput naming what is damaged when nothing is left.
+        """
+        chosen, passed_over = self._choose(checkpoint_id)
         manifest = self._store.manifest(chosen)
         handles = self._handles()
         names = [name for name in manifest.modules if name in handles]
@@ -139,7 +134,21 @@ class Checkpoints:
         ray.get(refs)
         for name in names:
             self._emit(report.loaded(manifest, name))
-        return {"checkpoint_id": chosen, "modules": sorted(names)}
+        return {"checkpoint_id": chosen, "modules": sorted(names), "passed_over": passed_over}
+
+    def _choose(self, checkpoint_id: str | None) -> tuple[str, dict[str, str]]:
+        """Return the checkpoint asked for, or the newest good one with the damage of those before it."""
+        wanted = self._store.list() if checkpoint_id is None else [checkpoint_id]
+        if not wanted:
+            raise BadInput("there is no checkpoint yet.", remedy="Take one with tori checkpoint.")
+        damaged: dict[str, str] = {}
+        for one in wanted:
+            problems = self._store.verify(one)
+            if not problems:
+                return one, damaged
+            damaged[one] = ", ".join(f"{p.module or 'the manifest'}: {p.reason}" for p in problems)
+        named = "; ".join(f"checkpoint {one} is damaged ({why})" for one, why in damaged.items())
+        raise BadInput(f"{named}.", remedy="tori checkpoint --list shows what there is.")
 
 
 def final_checkpoint(take: Callable[[], Mapping[str, Any]], emit: Callable[..., None]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from actors import checkpoints as shell
 from actors.checkpoints import Checkpoints, final_checkpoint
 from tests.cluster.fake_ray import FakeActor, FakeRay
-from tori.errors import JournalError, Unavailable
+from tori.errors import BadInput, JournalError, Unavailable
 from tori.events.system import CheckpointCreated, ErrorOccurred
 from tori.modules.host import HostSnapshot
 
@@ -65,6 +65,27 @@ def test_a_checkpoint_that_failed_counts_as_none(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(rig.checkpoints._store, "save", save)
     rig.checkpoints.save_last("reader")
     assert len(rig.checkpoints.list()) == 1, "the last state was taken for saved"
+
+
+def test_the_newest_good_one_is_restored_and_what_was_passed_over_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored: list[bytes] = []
+    actor = FakeActor(snapshot=lambda: snapshot("reader"), restore=restored.append)
+    rig = Rig(tmp_path, monkeypatch, reader=actor)
+    good, damaged = (rig.checkpoints.take()["checkpoint_id"] for _ in range(2))
+    (tmp_path / "checkpoints" / damaged / "reader.snapshot").write_bytes(b"nonsense")
+    found = rig.checkpoints.restore(None)
+    assert found["checkpoint_id"] == good
+    assert list(found["passed_over"]) == [damaged]
+    assert "reader" in found["passed_over"][damaged]
+    assert restored == [snapshot("reader")]
+    with pytest.raises(BadInput, match=f"checkpoint {damaged} is damaged"):
+        rig.checkpoints.restore(damaged)
+    (tmp_path / "checkpoints" / good / "reader.snapshot").write_bytes(b"nonsense")
+    with pytest.raises(BadInput, match=f"{damaged} is damaged.*{good} is damaged"):
+        rig.checkpoints.restore(None)
+    assert len(restored) == 1
 
 
 def test_a_final_checkpoint_that_fails_is_told_and_stops_no_stop() -> None:

@@ -190,7 +190,7 @@ def checkpoint(
 ) -> None:
     """Take a checkpoint of every module now."""
     with connected(home, address) as client:
-        found = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
+        found: dict[str, Any] = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
     if as_json:
         print_json(found)
     elif show:
@@ -198,6 +198,8 @@ def checkpoint(
             out.print(f"{one['checkpoint_id']}  {one['size_bytes']:>12,} bytes  {', '.join(one['modules'])}")
     else:
         out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
+        for name, why in found.get("missing", {}).items():
+            err.print(f"[yellow]without {escape(name)}[/]: {escape(why)}")
 
 
 def restore(
@@ -214,7 +216,9 @@ def restore(
     if as_json:
         print_json(found)
     else:
-        out.print(f"Restored: {', '.join(found['modules'])}. Digest {found['digest']}")
+        for one, why in found.get("passed_over", {}).items():
+            err.print(f"[yellow]passed over[/] {escape(one)}: {escape(why)}")
+        out.print(f"Restored {escape(found['checkpoint_id'])}: {', '.join(found['modules'])}. Digest {found['digest']}")
 
 
 def register(app: typer.Typer) -> None:
