@@ -104,6 +104,14 @@ class RayClient:
         found: dict[str, Any] = self._call("relay", "since", dict(offsets), count, types)
         return found
 
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("relay", "events", text, limit)
+        return found
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("relay", "dead_letters", text, limit)
+        return found
+
     def tasks(self) -> dict[str, Any]:
         found: dict[str, Any] = self._call("tasks")
         return found

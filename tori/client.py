@@ -63,6 +63,12 @@ class SystemClient(Protocol):
     def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...]) -> dict[str, Any]:
         """Return events after ``offsets`` and the offsets reached."""
 
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest ``events`` that fit a filter (``tori.events.filter``), ``browsed`` and ``is_complete``."""
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest dead ``letters`` of all modules that fit a filter, how many ``matched``, and their ``states``."""
+
     def tasks(self) -> dict[str, Any]:
         """Return ``tasks`` (the specs and when they are due) and ``runs`` (the latest)."""
 

@@ -27,7 +27,7 @@ from tests.chaos.producer import JOURNAL
 from tests.chaos.sabotage import ROOT
 from tests.support.system import kill, system_settings
 from tori.errors import NotRunning, TemporaryError
-from tori.journal.ownership import process_start
+from tori.journal.files import SYSTEM_FILES
 from tori.modules.registry import START_ORDER
 from tori.resources.process import descendants
 
@@ -48,7 +48,7 @@ class Owner(msgspec.Struct):
 
     @property
     def lives(self) -> bool:
-        return self.pid > 0 and process_start(self.pid) == self.started
+        return self.pid > 0 and SYSTEM_FILES.processes.started(self.pid) == self.started
 
 
 class Arena:

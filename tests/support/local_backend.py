@@ -77,6 +77,12 @@ class LocalClient:
     def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
         return event_rows(self.mind.archive, offsets or dict.fromkeys(self.mind.hosts, 0), count, types)
 
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        return self.mind.events(text, limit)
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        return self.mind.dead_letters(text, limit)
+
     def tasks(self) -> dict[str, Any]:
         run = {"run_id": "r-1", "task_type": "alien_audit", "state": "succeeded", "duration_s": 0.5, "error": None}
         return {"tasks": [{"task_id": "alien_audit", "module": "alien", "interval_s": 60.0}], "runs": [run]}

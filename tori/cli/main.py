@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from tori import __version__
-from tori.cli import ask, config, demo, findings, lifecycle, work
+from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, work
 from tori.cli.session import err, report_error
 from tori.errors import JournalError, PermanentError, ToriError
 
@@ -33,8 +33,10 @@ lifecycle.register(app)
 demo.register(app)
 ask.register(app)
 findings.register(app)
+browse.register(app)
 work.register(app)
 config.register(app)
+journal.register(app)
 
 
 @app.command()

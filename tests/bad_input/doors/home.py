@@ -98,8 +98,8 @@ def full(bench: Bench) -> Outcome:
 
 @DOOR.case(
     "a disk with room for nothing but the home",
-    "no room for a segment of",
-    "Free disk space or set",
+    "cannot be opened: No space left on device.",
+    "free disk space or check the disk",
     exit_code=74,
     needs="root",
 )

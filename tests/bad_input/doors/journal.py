@@ -103,7 +103,7 @@ refused("one flipped bit", flip, "journal clients is damaged at offset", "as it 
 refused(
     "a segment of 0 bytes",
     lambda folder: segments(folder)[0].write_bytes(b""),
-    "offset 0: a frame header fails its checksum.",
+    "is damaged at offset 0",
     "restore it from a copy.",
 )
 refused(
@@ -114,7 +114,12 @@ refused(
 )
 taken("an epoch file of the wrong size", fill("epoch", b"\1\0\0"))
 taken("a missing epoch file", lambda folder: (folder / "epoch").unlink())
-taken("a control file of garbage", lambda folder: [p.write_bytes(b"\xff" * 576) for p in folder.glob("control-*")])
+refused(
+    "a control file of garbage",
+    lambda folder: [p.write_bytes(b"\xff" * 576) for p in folder.glob("control-*")],
+    "were promised and cannot be read.",
+    "The promise stands in a control file: if that alone is damaged, remove it.",
+)
 taken("a control file that is cut", lambda folder: [p.write_bytes(b"\1\2") for p in folder.glob("control-*")])
 taken("a table of sleepers of garbage", fill("waiters", b"\xff" * 1_024))
 taken("owner.json that is garbage", fill("owner.json", b'{"pid": "me"'))
