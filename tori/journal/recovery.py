@@ -115,7 +115,9 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False, fil
     """
     names = list_segments(directory, files)
     if not names:
-        return Tail(0, 0, 0, 0)
+        nothing = Tail(0, 0, 0, 0)
+        _check_promise(directory, nothing, files)
+        return nothing
     _check_owner(directory, names[0], journal_id, files)
     first = 0 if verify_all else max(0, len(names) - 2)
     while True:

@@ -100,11 +100,11 @@ def full(bench: Bench) -> Outcome:
     "a disk with room for nothing but the home",
     "cannot be opened: No space left on device.",
     "free disk space or check the disk",
-    exit_code=74,
+    exit_code=75,
     needs="root",
 )
 def nearly_full(bench: Bench) -> Outcome:
-    with file_system(bench.place, "size=2m") as folder:
+    with file_system(bench.place, "size=100k") as folder:
         return caught(lambda: home_digest(folder / "home"))
 
 

@@ -139,9 +139,9 @@ taken("a foreign folder among the journals", lambda folder: (folder.parent / "no
 )
 def cut(bench: Bench) -> Outcome:
     home = bench.home()
-    path = segments(home / "journals" / "clients")[0]
 
     def damage() -> None:
+        path = segments(home / "journals" / "clients")[0]
         data = path.read_bytes()
         path.write_bytes(data[: data.index(b"rose pruning")])
 
@@ -156,9 +156,24 @@ def cut(bench: Bench) -> Outcome:
     digest=AFTER_REMEDY,
 )
 def first_gone(bench: Bench) -> Outcome:
-    home = bench.home()
-    home_digest(home)  # a second opening begins a second segment
-    return bench.damaged(home, segments(home / "journals" / "clients")[0].unlink)
+    home = bench.place / "long"
+    with LocalSystem(home, modules=SMALL_MIND, clock=VirtualClock(), segment_bytes=4096) as mind:
+        mind.ingest(small_corpus(32), batch=2)
+        mind.pump()
+    assert len(segments(home / "journals" / "clients")) > 3
+
+    def damage() -> None:
+        segments(home / "journals" / "clients")[0].unlink()
+
+    return bench.damaged(home, damage)
+
+
+refused(
+    "every segment gone",
+    lambda folder: [path.unlink() for path in segments(folder)],
+    "journal clients is damaged at offset 0: entries 0..15 were promised",
+    "restore it from a copy.",
+)
 
 
 @DOOR.case("a file in place of a journal", "there can be no journal at", "Remove what is in its place", exit_code=74)
