@@ -15,7 +15,7 @@ from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import orchestrator_options, remote_class
 from actors.orchestrator import OrchestratorActor, OrchestratorConfig
 from tori import errors
-from tori.client import Place, home_of
+from tori.client import Place, Stopped, home_of
 from tori.errors import NotRunning, ToriError, Unavailable
 from tori.home import open_home
 from tori.modules.open import check_journals
@@ -66,16 +66,19 @@ class RayBackend:
         info = self._info(settings, address, start=False)
         return None if info is None else self._place(info, home_of(settings))
 
-    def down(self, settings: Any, address: str | None) -> bool:
+    def down(self, settings: Any, address: str | None) -> Stopped:
         info = self._info(settings, address, start=False)
         if info is None:
-            return False
-        with contextlib.suppress(NotRunning):
-            cluster.connect(info)
-            RayClient(patience_s=5.0).stop(STOP_S)
-        ray.shutdown()
-        cluster.stop(info)
-        return True
+            return Stopped(was_running=False)
+        problems: tuple[str, ...] = ()
+        try:
+            with contextlib.suppress(NotRunning):
+                cluster.connect(info)
+                problems = RayClient(patience_s=5.0).stop(STOP_S)
+        finally:
+            ray.shutdown()
+            cluster.stop(info)
+        return Stopped(was_running=True, problems=problems)
 
 
 def start_failure(orchestrator: Any) -> ToriError | None:

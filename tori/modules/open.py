@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tori.bus.credit import CreditPolicy, CursorBoard, CursorView, Gate
 from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import ProcessWatchdog
@@ -42,14 +43,6 @@ def input_directories(home: Path, name: str, *, files: Files = SYSTEM_FILES) -> 
     return directories
 
 
-def check_journals(home: Path) -> None:
-    """Raise JournalError when a journal of this home cannot be one of this version: said before anything is started."""
-    for name in FOLLOWS:
-        directory = journal_directory(home, name)
-        if (directory / "journal.json").exists() or any(directory.glob("*.seg")):
-            read_identity(directory)
-
-
 def delivery_policy(limits: Mapping[str, Any]) -> DeliveryPolicy:
     """Return the policy that the section ``limits`` of the settings asks for."""
     default = DeliveryPolicy()
@@ -59,6 +52,35 @@ def delivery_policy(limits: Mapping[str, Any]) -> DeliveryPolicy:
         crash_budget=max(1, limits.get("restarts", default.crash_budget + 1) - 1),
         crash_window_s=limits.get("restart_window_s", default.crash_window_s),
     )
+
+
+def credit_policy(limits: Mapping[str, Any]) -> CreditPolicy:
+    """Return the policy that the section ``limits`` of the settings asks for."""
+    default = CreditPolicy()
+    return CreditPolicy(
+        credit=limits.get("credit_events", default.credit), alarm=limits.get("lag_alarm_events", default.alarm)
+    )
+
+
+def open_gate(
+    home: Path, name: str, policy: CreditPolicy, clock: Clock | None = None, files: Files = SYSTEM_FILES
+) -> Gate:
+    """Return the gate of a door's journal: it sees the boards of all that follow it on this node."""
+    followers = {other: journal_directory(home, other) for other, journals in FOLLOWS.items() if name in journals}
+    view = CursorView(name, followers, files=files)
+    return Gate(name, view.cursors, clock or SystemClock(), policy, lives=view.lives, close=view.close)
+
+
+def _watchdog(directory: Path, limits: Mapping[str, Any]) -> ProcessWatchdog:
+    return ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S), directory / "timeout.trace")
+
+
+def check_journals(home: Path) -> None:
+    """Raise JournalError when a journal of this home cannot be one of this version: said before anything is started."""
+    for name in FOLLOWS:
+        directory = journal_directory(home, name)
+        if (directory / "journal.json").exists() or any(directory.glob("*.seg")):
+            read_identity(directory)
 
 
 def open_host(
@@ -95,7 +117,9 @@ def open_host(
         incarnation=incarnation,
         policy=delivery_policy(limits),
         mark=MappedMark(journal.directory, files=files),
-        watchdog=ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S)) if watched else None,
+        watchdog=_watchdog(journal.directory, limits) if watched else None,
+        board=CursorBoard(journal.directory, FOLLOWS[name], files=files),
+        gate=open_gate(home, name, credit_policy(limits), clock, files) if module.doors else None,
         rng=rng,
     )
     snapshot = load_snapshot(name)
