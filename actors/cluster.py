@@ -13,10 +13,12 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -235,11 +237,15 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
             )
         return
     quiet_driver()
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         remedy = "Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?"
         raise NotRunning(f"No Ray cluster lets us in at {info.address}: {error}.", remedy=remedy) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has taken SIGTERM over to print a stack of C++ frames; whoever connects decides what it means.
+        signal.signal(signal.SIGTERM, on_terminate or signal.SIG_DFL)
 
 
 def session_root(home: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.support.local_backend import LocalBackend
 from tests.support.system import small_corpus
 from tori.cli import main as entry
+from tori.cli.lifecycle import status_table
 
 
 class Shell:
@@ -188,6 +190,42 @@ def test_demo_and_down(shell: Shell, folder: Path) -> None:
     assert "TORI read 48 documents" in out
     assert "Still running" in out
     assert shell.json("down")["stopped"] is True
+
+
+def test_settings_are_shown_with_their_reasons_in_one_piece(shell: Shell) -> None:
+    lines = shell("config", "show")[1].splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("journal.fallback_commit_s = 0.002 s"))
+    assert lines[at + 1].strip().startswith("Events nobody waits for are synced this much later")
+
+
+def test_a_termination_ends_like_an_interruption(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("tori.cli.session.load_backend", terminated)
+    try:
+        code, _, err = shell("status")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 130
+    assert "what was acknowledged is kept" in err
+
+
+def test_a_status_says_what_each_module_holds_and_what_it_found_none_of() -> None:
+    summaries = {
+        "reader": {"documents": 48, "concepts": 0, "candidate_bytes": 1188},
+        "alien": {"aliens": 0, "standing": 0, "tested": 225, "reason": ""},
+        "guest": {"things": 3, "others": 0, "text_bytes": 9},
+        "fuzzing": {},
+    }
+    modules = [
+        {"name": name, "state": "running", "restarts": 0, "lag": 0, "events": 0, "summary": summary}
+        for name, summary in summaries.items()
+    ]
+    column = list(status_table({"modules": modules}).columns[-1].cells)
+    assert column == ["48 documents, 0 concepts", "0 aliens, 0 standing, 225 tested", "3 things", "-"]
 
 
 def test_a_defect_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
