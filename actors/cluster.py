@@ -275,7 +275,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=head_environment(token_path, gcs_storage(home)),
+                env=head_environment(token_path, gcs_storage(home), bytecode=home.resolve() / "bytecode"),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,

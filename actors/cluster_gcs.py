@@ -34,7 +34,7 @@ def restart_gcs(info: ClusterInfo) -> ClusterInfo:
             remedy="Start clusters with RAY_gcs_storage=rocksdb, or run tori up for a new one.",
         )
     token_path = Path(info.token_path) if info.token_path else None
-    environment = head_environment(token_path, gcs_storage(home))
+    environment = head_environment(token_path, gcs_storage(home), bytecode=home.resolve() / "bytecode")
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
     pid = os.posix_spawn(info.gcs_command[0], info.gcs_command, environment, file_actions=null, setsid=True)
     others = tuple(process for process in info.processes if process.name != GCS)
