@@ -146,7 +146,7 @@ class Checkpoints:
             problems = self._store.verify(one)
             if not problems:
                 return one, damaged
-            damaged[one] = ", ".join(f"{p.module or 'the manifest'}: {p.reason}" for p in problems)
+            damaged[one] = ", ".join(f"{p.module or 'the manifest'}: {p.reason.rstrip('.')}" for p in problems)
         named = "; ".join(f"checkpoint {one} is damaged ({why})" for one, why in damaged.items())
         raise BadInput(f"{named}.", remedy="tori checkpoint --list shows what there is.")
 

@@ -225,10 +225,12 @@ class Control:
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
         if module == "orchestrator":
-            return self._ledger.call(lambda host: host.module.query(name, arguments))
+            return self._ledger.call(lambda host: host.query(name, arguments))
         return self._ask(module, "query", name, arguments)
 
     def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        if module == "orchestrator":
+            return self._ledger.call(lambda host: host.command(name, arguments))
         return self._ask(module, "command", name, arguments)
 
     def relay(self, method: str, *arguments: Any) -> Any:

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from tori import __version__
-from tori.cli import ask, config, demo, findings, lifecycle, work
+from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, work
 from tori.cli.session import err, print_json, report_error
 from tori.errors import JournalError, PermanentError, ToriError
 
@@ -34,8 +34,10 @@ lifecycle.register(app)
 demo.register(app)
 ask.register(app)
 findings.register(app)
+browse.register(app)
 work.register(app)
 config.register(app)
+journal.register(app)
 
 
 @app.command()
@@ -53,7 +55,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first; no command exits by itself
         code = _closed()
     except ToriError as error:
         code = report_error(error, as_json="--json" in sys.argv)
