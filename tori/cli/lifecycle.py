@@ -57,7 +57,10 @@ def status_table(found: dict[str, Any]) -> Table:
     table = Table("module", "state", "restarts", "lag", "events", "what it holds", box=None, pad_edge=False)
     for module in found["modules"]:
         counts = [f"{v:,} {k}" for k, v in module.get("summary", {}).items() if isinstance(v, int) and v]
-        held = ", ".join(counts[:SHOWN_COUNTS])
+        counts = counts[:SHOWN_COUNTS]
+        if module.get("dead_letters"):
+            counts.append(f"[red]{module['dead_letters']:,} dead letters[/]")
+        held = ", ".join(counts)
         table.add_row(
             module["name"],
             module["state"],
