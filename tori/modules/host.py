@@ -310,8 +310,10 @@ class ModuleHost:
             runs += only_runs([t.entry for t in batch])
         self._commit(draft, runs)
         self._passed = []
+        is_held = bool(len(pending))
         for taken in batch:
-            pending.discard(taken.entry.place)
+            if is_held:
+                pending.discard(taken.entry.place)
             self.module.apply(taken.event)
         self._apply_facts(draft.facts)
         self.is_torn = False
