@@ -22,17 +22,31 @@ from pathlib import Path
 
 import msgspec
 
-from actors.cluster_environment import LOOPBACK, adopt, dashboard_port, head_environment, quiet_driver
+from actors.cluster_environment import (
+    LOOPBACK,
+    adopt,
+    dashboard_port,
+    gcs_storage,
+    head_environment,
+    keeps_gcs,
+    quiet_driver,
+    spawn,
+)
 from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
 from actors.names import NAMESPACE
-from tori.errors import NotRunning, PermanentError, Unavailable
-from tori.resources.process import ProcessMark, descendants, end, is_alive, strays
+from tori.errors import BadInput, NotRunning, PermanentError, Unavailable
+from tori.resources.process import ProcessMark, descendants, end, is_alive, mark_process, strays
 
 _RECORD = "cluster.json"
 _TOKEN = "ray_token"
+_GCS = "gcs_server"
 _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
+_PROBE_S = 5.0
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""The client's preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
+_HTTP2_SETTINGS = b"\4"
 
 
 class ClusterOptions(msgspec.Struct, frozen=True):
@@ -62,6 +76,8 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     processes: tuple[ProcessMark, ...] = ()
     token_path: str = ""
     stop_timeout_s: float = 3.0
+    gcs_command: tuple[str, ...] = ()
+    """How to start its GCS again; empty when the GCS keeps its tables in memory, where they die with it."""
 
     @property
     def head_pids(self) -> tuple[int, ...]:
@@ -74,6 +90,11 @@ class ClusterInfo(msgspec.Struct, frozen=True):
         vital = [process for process in self.processes if process.name in ("gcs_server", "raylet")]
         return len(vital) == 2 and all(map(is_alive, vital))
 
+    @property
+    def misses_gcs_only(self) -> bool:
+        """Whether the raylet lives on without a GCS, and the GCS can be started again."""
+        return bool(self.gcs_command) and any(p.name == "raylet" and is_alive(p) for p in self.processes)
+
 
 def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
     """Start a cluster for ``home`` and record it, or return the one that already runs there.
@@ -84,12 +105,15 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
     options = options or ClusterOptions()
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home):
-        running = find(home)
+        running = _heal(home)
         if running is not None:
             return running
         temp_dir = session_root(home)
         _end_all(strays("ray", temp_dir), options.stop_timeout_s)
         _prune_sessions(temp_dir)
+        shutil.rmtree(gcs_storage(home), ignore_errors=True)
+        if keeps_gcs():
+            gcs_storage(home).mkdir(mode=0o700)
         token_path = _ensure_token(home) if options.auth else None
         port = dashboard_port() if options.dashboard else 0
         request = HeadRequest(str(temp_dir), options.cpus or os.cpu_count() or 1, options.object_store_bytes, port)
@@ -108,6 +132,7 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
             processes=report.processes,
             token_path=str(token_path or ""),
             stop_timeout_s=options.stop_timeout_s,
+            gcs_command=report.gcs_command if keeps_gcs() else (),
         )
         _record(home, info)
         return info
@@ -137,19 +162,57 @@ def add_dashboard(info: ClusterInfo) -> ClusterInfo:
 
 
 def find(home: Path) -> ClusterInfo | None:
-    """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed."""
-    record = home / _RECORD
-    try:
-        info = msgspec.json.decode(record.read_bytes(), type=ClusterInfo)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError:
-        info = None
+    """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed.
+
+    A GCS that died and keeps its tables on disk is started again.
+    """
+    info = _recorded(home)
     if info is not None and info.is_alive:
         return info
+    if not (home / _RECORD).exists():
+        return None
+    with _locked(home):
+        return _heal(home)
+
+
+def _heal(home: Path) -> ClusterInfo | None:
+    """Return the living cluster of ``home``, its GCS started again if need be; clear away what cannot live. Needs the lock."""
+    info = _recorded(home)
+    if info is not None and info.is_alive:
+        return info
+    if info is not None and info.misses_gcs_only:
+        return restart_gcs(info)
     if info is not None:
         stop(info)
-    record.unlink(missing_ok=True)
+    (home / _RECORD).unlink(missing_ok=True)
+    return None
+
+
+def restart_gcs(info: ClusterInfo) -> ClusterInfo:
+    """Start the GCS of a cluster that ``start`` made again, unless it lives; return the cluster as it is now.
+
+    A new GCS on the old port knows every actor, for its tables are on disk (``RAY_gcs_storage=rocksdb`` at the start of the
+    cluster). Meanwhile calls between actors went on; only names and starts of actors waited. Raises PermanentError when the
+    tables died with the old one.
+    """
+    if any(process.name == _GCS and is_alive(process) for process in info.processes):
+        return info
+    if not info.gcs_command:
+        raise PermanentError(
+            f"The GCS of the cluster at {info.address} cannot be started again: its tables died with it.",
+            remedy="Start clusters with RAY_gcs_storage=rocksdb, or run tori up for a new one.",
+        )
+    environment = head_environment(_token_path(info), gcs_storage(Path(info.home)))
+    pid = spawn(info.gcs_command, environment)
+    others = tuple(process for process in info.processes if process.name != _GCS)
+    now = msgspec.structs.replace(info, processes=(*others, mark_process(_GCS, pid)))
+    _record(Path(info.home), now)
+    return now
+
+
+def _recorded(home: Path) -> ClusterInfo | None:
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode((home / _RECORD).read_bytes(), type=ClusterInfo)
     return None
 
 
@@ -187,10 +250,10 @@ def _record(home: Path, info: ClusterInfo) -> None:
 
 def _forget(info: ClusterInfo) -> None:
     """Remove the record of ``info``, unless another cluster has been recorded since."""
-    record = Path(info.home) / _RECORD
+    path = Path(info.home) / _RECORD
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-        if msgspec.json.decode(record.read_bytes(), type=ClusterInfo).processes == info.processes:
-            record.unlink(missing_ok=True)
+        if msgspec.json.decode(path.read_bytes(), type=ClusterInfo).processes == info.processes:
+            path.unlink(missing_ok=True)
 
 
 def join(address: str) -> ClusterInfo:
@@ -250,7 +313,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=head_environment(token_path),
+                env=head_environment(token_path, gcs_storage(home)),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,
@@ -263,13 +326,25 @@ def _launch(
 
 
 def _probe(address: str) -> None:
+    """Raise unless something that speaks HTTP/2, as every gRPC server does, answers: Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise BadInput(f"{address!r} is no address.", remedy="Write it as host:port, like 127.0.0.1:6379.")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-    except (OSError, ValueError) as error:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            connection.settimeout(_PROBE_S)
+            connection.sendall(_HTTP2_HELLO)
+            answer = connection.recv(9)
+    except OSError as error:
         raise NotRunning(
             f"No Ray cluster answers at {address}: {error}.", remedy="Start one with `tori up`."
         ) from error
+    if answer[3:4] != _HTTP2_SETTINGS:
+        raise NotRunning(
+            f"What answers at {address} is no Ray cluster.", remedy="Give the port of the head's GCS (ray start: 6379)."
+        )
 
 
 def _ensure_token(home: Path) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 import pytest
 
 from tests.support.modules import Bench, ingested
+from tests.support.planted_years import BURST, PER_YEAR
+from tests.support.planted_years import burst as corpus
 from tori.clock import VirtualClock
 from tori.errors import BadInput
 from tori.events.document import Document
@@ -16,24 +16,6 @@ from tori.events.mind import AlienDetected, AlienResolved, ConceptAdded, Concept
 from tori.ids import IdSource, source_suffix
 from tori.modules.alien import Alien
 from tori.modules.alien.record import Audited
-
-YEARS = range(2001, 2013)
-BURST = 2009
-PER_YEAR = 12
-TEXT = "An opening line.\n\nThe {0} came up again. We settle the {1}s here, as agreed."
-
-
-def corpus(last: int = YEARS[-1], *, dated: bool = True) -> list[Document]:
-    """Twelve documents a year that rotate through six terms; in 2009 ten of them speak of the steering council."""
-    documents = []
-    for year in range(YEARS[0], last + 1):
-        for i in range(PER_YEAR):
-            term = f"topic {'abcdef'[i % 6]}"
-            other = "steering council" if year == BURST and i < 10 else f"topic {'abcdef'[(i + year) % 6]}"
-            time_ns = int(datetime(year, i + 1, 3, tzinfo=UTC).timestamp()) * 10**9
-            name = f"note-{year}-{i:02d}"
-            documents.append(Document(name, name, TEXT.format(term, other), time_ns if dated else None))
-    return documents
 
 
 def concept_events(documents: list[Document], *, node: bool = True) -> list[Event]:
@@ -88,6 +70,14 @@ def test_every_quote_stands_in_its_document_and_names_its_cause() -> None:
         assert source.document_id == e.document_id  # type: ignore[union-attr]  # a DocumentIngested
         assert source.text[e.start : e.start + len(e.quote)] == e.quote  # type: ignore[union-attr]  # as above
         assert e.quote == "We settle the steering councils here, as agreed."
+    copy = Alien()
+    copy.restore(told.module.snapshot())
+    for module in (told.module, copy):
+        (item,) = module.query("aliens", {})["items"]
+        assert item.keys() >= set(AlienDetected.__struct_fields__)
+        assert [(q["document_id"], q["quote"], q["event_id"]) for q in item["evidence"]] == [
+            (e.document_id, e.quote, e.event_id.hex()) for e in evidence
+        ]
 
 
 def test_concept_and_community_of_the_same_documents_are_one_episode() -> None:

@@ -7,7 +7,6 @@ wait for itself. A follower whose process is gone is not counted: it harms nobod
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tori.clock import SECOND_NS, Clock
 from tori.errors import Backpressure
 from tori.events.system import SubscriptionLagged
 from tori.journal.control import Words
-from tori.journal.ownership import process_start
+from tori.journal.files import SYSTEM_FILES, Files
 
 FILE = "cursors"
 MAX_JOURNALS = 32
@@ -42,14 +41,15 @@ class CreditPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class CursorBoard:
     """A module's side: how far it is in each journal it follows."""
 
-    def __init__(self, directory: Path, journals: Sequence[str]) -> None:
-        self._map = Words(directory / FILE, _WORDS, create=True)
+    def __init__(self, directory: Path, journals: Sequence[str], *, files: Files = SYSTEM_FILES) -> None:
+        self._map = Words(directory / FILE, _WORDS, create=True, files=files)
         self._at = {name: _FIRST + 2 * index for index, name in enumerate(journals[:MAX_JOURNALS])}
         words = self._map.words
         words[_USED] = 0
         for name, at in self._at.items():
             words[at], words[at + 1] = journal_word(name), 0
-        words[_PID], words[_START] = os.getpid(), process_start(os.getpid())
+        processes = files.processes
+        words[_PID], words[_START] = processes.pid, processes.started(processes.pid)
 
     def show(self, cursors: Sequence[tuple[str, int]]) -> None:
         """Publish the next sequence of each journal."""
@@ -68,7 +68,8 @@ class CursorBoard:
 class CursorView:
     """A door's side: the boards of the followers of one journal."""
 
-    def __init__(self, journal: str, directories: Mapping[str, Path]) -> None:
+    def __init__(self, journal: str, directories: Mapping[str, Path], *, files: Files = SYSTEM_FILES) -> None:
+        self._files = files
         self._word = journal_word(journal)
         self._directories = dict(directories)
         self._maps: dict[str, Words] = {}
@@ -90,13 +91,13 @@ class CursorView:
         words = self._words(name, self._directories[name])
         if words is None or not words[_PID]:
             return False
-        return process_start(int(words[_PID])) == words[_START]
+        return self._files.processes.started(int(words[_PID])) == int(words[_START])
 
     def _words(self, name: str, directory: Path) -> memoryview | None:
         known = self._maps.get(name)
         if known is None:
             try:
-                known = self._maps[name] = Words(directory / FILE, _WORDS, writable=False)
+                known = self._maps[name] = Words(directory / FILE, _WORDS, writable=False, files=self._files)
             except (FileNotFoundError, ValueError):
                 return None  # it has never run here, or is making the file right now
         return known.words

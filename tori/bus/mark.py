@@ -13,7 +13,6 @@ counts against that event. Halving would need up to eight deaths for 256 events,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +23,7 @@ import msgspec
 from tori.bus.pending import Entry
 from tori.clock import SECOND_NS
 from tori.journal.control import Words
+from tori.journal.files import SYSTEM_FILES, Files, replace
 
 MAX_SPANS = 16
 """Journals in one batch; a module follows nine at most."""
@@ -107,9 +107,10 @@ class MemoryMark:
 class MappedMark:
     """The mark beside a journal on disk."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, files: Files = SYSTEM_FILES) -> None:
         self._file = directory / "deaths"
-        self._map = Words(directory / "handling", _WORDS, create=True)
+        self._files = files
+        self._map = Words(directory / "handling", _WORDS, create=True, files=files)
         self._map.words[_VERSION] = FORMAT
 
     def begin(self, entries: Sequence[Entry], now_ns: int) -> None:
@@ -135,14 +136,12 @@ class MappedMark:
 
     def load(self) -> bytes:
         try:
-            return self._file.read_bytes()
+            return self._files.read(self._file)
         except FileNotFoundError:
             return b""
 
     def save(self, data: bytes) -> None:
-        fresh = self._file.with_suffix(".new")
-        fresh.write_bytes(data)
-        os.replace(fresh, self._file)
+        replace(self._files, self._file, data)
 
     def close(self) -> None:
         self._map.close()

@@ -12,14 +12,17 @@ from tori.cli.progress import feeding
 from tori.cli.session import AddressOption, HomeOption, JsonOption, connected, err, out, print_json
 from tori.errors import BadInput
 from tori.feed import feed
-from tori.sources import open_source
+from tori.sources import KINDS, open_source
 
 task_app = typer.Typer(help="List, run and cancel background tasks.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def ingest(
     source: Annotated[
-        str, typer.Argument(help="A folder, a .jsonl or .jsonl.gz file, or python:NAME,... for documentation.")
+        str,
+        typer.Argument(
+            help="A folder, a .jsonl or .jsonl.gz file, git:PATH for a history, or python:NAME,... for documentation."
+        ),
     ],
     wait: Annotated[
         bool, typer.Option("--wait", help="Return only after quiesce: everything read and scanned.")
@@ -38,7 +41,12 @@ def ingest(
         err.print(f"[yellow]refused[/] {escape(sentence)}")
     if report.refused > 20:
         err.print(f"[yellow]and {report.refused - 20} more refused[/]")
-    if not report.documents and report.refused:
+    if not report.documents and not report.refused:
+        raise BadInput(
+            f"there is nothing to read in {source}.",
+            remedy=f"A folder needs files ending in {', '.join(KINDS)}; a .jsonl file one document a line.",
+        )
+    if not report.documents:
         raise BadInput(
             f"none of the {report.refused} inputs of {source} could be taken.", remedy="The reasons are above."
         )
@@ -97,12 +105,12 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
     if as_json:
         print_json(found)
         return
-    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
+    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", "held by", box=None, pad_edge=False)
     for task in found["tasks"]:
         table.add_row(
             *(
                 _cell(task.get(k))
-                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")
+                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state", "held_by")
             )
         )
     out.print(table)
@@ -130,7 +138,7 @@ def task_run(
     if as_json:
         print_json(found)
     else:
-        out.print(f"{task}: run {found['run_id']}")
+        out.print(f"{escape(task)}: run {found['run_id']}")
 
 
 @task_app.command("cancel")
@@ -146,7 +154,7 @@ def task_cancel(
     if as_json:
         print_json(found)
     else:
-        out.print(f"{run_id}: {found['state']}")
+        out.print(f"{escape(run_id)}: {found['state']}")
 
 
 ModuleArgument = Annotated[str | None, typer.Argument(help="A module; all of them when left out.", show_default=False)]
@@ -172,7 +180,7 @@ def _set_paused(module: str | None, paused: bool, home: Any, address: Any, as_js
     if as_json:
         print_json(found)
     else:
-        out.print(f"{'Paused' if paused else 'Running'}: {', '.join(found['modules'])}")
+        out.print(f"{'Paused' if paused else 'Running'}: {escape(', '.join(found['modules']))}")
 
 
 def checkpoint(
@@ -183,7 +191,7 @@ def checkpoint(
 ) -> None:
     """Take a checkpoint of every module now."""
     with connected(home, address) as client:
-        found = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
+        found: dict[str, Any] = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
     if as_json:
         print_json(found)
     elif show:
@@ -191,6 +199,8 @@ def checkpoint(
             out.print(f"{one['checkpoint_id']}  {one['size_bytes']:>12,} bytes  {', '.join(one['modules'])}")
     else:
         out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
+        for name, why in found.get("missing", {}).items():
+            err.print(f"[yellow]without {escape(name)}[/]: {escape(why)}")
 
 
 def restore(
@@ -207,7 +217,9 @@ def restore(
     if as_json:
         print_json(found)
     else:
-        out.print(f"Restored: {', '.join(found['modules'])}. Digest {found['digest']}")
+        for one, why in found.get("passed_over", {}).items():
+            err.print(f"[yellow]passed over[/] {escape(one)}: {escape(why)}")
+        out.print(f"Restored {escape(found['checkpoint_id'])}: {', '.join(found['modules'])}. Digest {found['digest']}")
 
 
 def register(app: typer.Typer) -> None:

@@ -29,7 +29,9 @@ from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
 from tori.errors import Backpressure, BadInput
 from tori.events.document import Document, Receipt
+from tori.home import open_home
 from tori.journal.archive import Archive
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.follower import Readable
 from tori.journal.memory import MemoryJournal
 from tori.journal.reader import JournalReader
@@ -55,14 +57,21 @@ class LocalSystem:
         clock: Clock | None = None,
         create: Callable[[str], Module] = create_module,
         snapshots: Mapping[str, HostSnapshot] | None = None,
+        files: Files = SYSTEM_FILES,
+        segment_bytes: int = SEGMENT_BYTES,
+        incarnation: bytes | None = None,
         policy: DeliveryPolicy | None = None,
         rng: random.Random | None = None,
         wait: Callable[[float], None] = time.sleep,
         credit: CreditPolicy | None = None,
     ) -> None:
-        self.home = home
+        is_real = files is SYSTEM_FILES
+        self.home = open_home(home) if home is not None and is_real else home
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._incarnation = incarnation
         self._policy = policy
         self._rng = rng
         self._credit = credit
@@ -70,29 +79,36 @@ class LocalSystem:
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
-        self._dead_letters = DeadLetters(None if home is None else projection_path(home))
+        self._dead_letters = DeadLetters(projection_path(home) if home is not None and is_real else None)
+        try:
+            self._open(create, snapshots or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, create: Callable[[str], Module], snapshots: Mapping[str, HostSnapshot]) -> None:
         for name in self.names:
             self._journals[name] = self._open_journal(name)
             self.archive.add(self._reader(name))
         for name in self.names:
-            host = self._create_host(name, create(name))
-            host.recover((snapshots or {}).get(name))
-            self.hosts[name] = host
+            host = self.hosts[name] = self._create_host(name, create(name))
+            host.recover(snapshots.get(name))
 
     def _open_journal(self, name: str) -> Writable:
         if self.home is None:
             return MemoryJournal(name)
-        return JournalWriter(self.home / "journals" / name, segment_bytes=SEGMENT_BYTES, fallback_s=None)
+        directory = self.home / "journals" / name
+        return JournalWriter(directory, segment_bytes=self._segment_bytes, fallback_s=None, files=self._files)
 
     def _reader(self, name: str) -> Readable:
         journal = self._journals[name]
         if isinstance(journal, MemoryJournal):
             return journal
-        return JournalReader(Path(str(self.home)) / "journals" / name)
+        return JournalReader(Path(str(self.home)) / "journals" / name, files=self._files)
 
     def _create_host(self, name: str, module: Module) -> ModuleHost:
         inputs = [self._reader(j) for j in FOLLOWS.get(name, ()) if j in self._journals]
-        incarnation = None if self.home is not None else name.encode()
+        incarnation = self._incarnation if self.home is not None else name.encode()
         return ModuleHost(
             module,
             self._journals[name],
@@ -102,7 +118,7 @@ class LocalSystem:
             self.archive.read,
             incarnation=incarnation,
             policy=self._policy,
-            mark=None if self.home is None else MappedMark(self.home / "journals" / name),
+            mark=None if self.home is None else MappedMark(self.home / "journals" / name, files=self._files),
             rng=self._rng,
             gate=self._gate(name) if module.doors else None,
         )
@@ -200,7 +216,7 @@ class LocalSystem:
         """Settle, run one full pass of every scan, settle; return the digest."""
         self.settle()
         for module, task in FULL_PASS:
-            if module in self.hosts:
+            if module in self.hosts and task in self.hosts[module].module.tasks:
                 self.scan(module, task)
                 self.settle()
         return self.digest()
@@ -227,7 +243,7 @@ class LocalSystem:
     def _host(self, module: str) -> ModuleHost:
         host = self.hosts.get(module)
         if host is None:
-            raise BadInput(f"there is no module {module!r} here.", remedy=f"Modules: {', '.join(self.hosts)}.")
+            raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {', '.join(self.hosts)}.")
         return host
 
     def digests(self) -> dict[str, str]:
@@ -247,6 +263,8 @@ class LocalSystem:
         """Give every journal up."""
         for host in self.hosts.values():
             host.close()
+        for name in set(self._journals) - set(self.hosts):
+            self._journals[name].close()
         self.archive.close()
         self._dead_letters.close()
 

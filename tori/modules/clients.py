@@ -23,13 +23,12 @@ from tori.bus.producer import (
 )
 from tori.errors import BadInput
 from tori.events.codec import check_event
-from tori.events.document import Document, Receipt
+from tori.events.document import Document, Receipt, flaw_of
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested, SuggestionAccepted, SuggestionRejected
 from tori.events.system import ClientConnected, ClientDisconnected, ClientMessage, CustomEvent
 from tori.modules.base import Context, Fact, Module
 
-MAX_TEXT_BYTES = 8 * 1024 * 1024
 ALLOWED = (
     ClientConnected,
     ClientDisconnected,
@@ -84,11 +83,11 @@ class Clients(Module):
         ``open_producer`` {origin}; ``publish`` {origin, incarnation, seq, payloads}: ``tori.bus.producer``.
         """
         if name == "ingest":
-            return self._ingest(arguments["documents"], context)
+            return self._ingest(_argument(name, arguments, "documents"), context)
         if name == "say":
-            return self._say(arguments["payload"], context)
+            return self._say(_argument(name, arguments, "payload"), context)
         if name == "open_producer":
-            record, next_seq = self._producers.open(str(arguments["origin"]))
+            record, next_seq = self._producers.open(str(_argument(name, arguments, "origin")))
             return [record], {"incarnation": record.incarnation, "next_seq": next_seq}
         if name == "publish":
             return self._publish(arguments, context)
@@ -97,7 +96,7 @@ class Clients(Module):
     def _ingest(self, data: bytes, context: Context) -> tuple[Sequence[Fact], Receipt]:
         try:
             documents = _decoder.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
             raise BadInput(
                 f"a batch of documents does not decode: {error}.", remedy="Send msgpack of list[Document]."
             ) from error
@@ -106,9 +105,9 @@ class Clients(Module):
         refused: list[tuple[str, str]] = []
         duplicates = 0
         for document in documents:
-            reason = _refusal(document)
+            reason = flaw_of(document)
             if reason:
-                refused.append((document.id, reason))
+                refused.append((document.id, f"{reason} Correct the document or leave it out."))
                 continue
             content = document.content_hash()
             if taken.get(document.id, self._content(document.id)) == content:
@@ -128,8 +127,9 @@ class Clients(Module):
         return [event], event.id.hex()
 
     def _publish(self, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], PublishReceipt]:
-        origin, data = str(arguments["origin"]), bytes(arguments["payloads"])
-        incarnation, seq = int(arguments["incarnation"]), int(arguments["seq"])
+        found = {name: _argument("publish", arguments, name) for name in ("origin", "payloads", "incarnation", "seq")}
+        origin, data = str(found["origin"]), bytes(found["payloads"])
+        incarnation, seq = int(found["incarnation"]), int(found["seq"])
         digest = digest_of(data)
         known = self._producers.check(origin, incarnation, seq, digest)
         if known is not None:
@@ -169,29 +169,18 @@ class Clients(Module):
         return super().query(name, arguments)
 
 
+def _argument(command: str, arguments: Mapping[str, Any], name: str) -> Any:
+    if name not in arguments:
+        raise BadInput(f"command {command} needs the argument {name!r}.", remedy=f"Give {name}=...")
+    return arguments[name]
+
+
 def _check_allowed(payload: Any) -> None:
     if not isinstance(payload, ALLOWED):
         raise BadInput(
             f"a client cannot emit {type(payload).__name__}.",
             remedy=f"Allowed: {', '.join(t.__name__ for t in ALLOWED)}.",
         )
-
-
-def _refusal(document: Document) -> str:
-    """Return why a document cannot be taken, or an empty string."""
-    if not document.id.strip():
-        return "id is empty: give every document a stable id"
-    if len(document.id) > 512 or any(ord(c) < 32 for c in document.id):
-        return "id is longer than 512 characters or holds control characters: use a shorter, printable one"
-    if not document.text.strip():
-        return "text is empty: there is nothing to read"
-    try:
-        size = len(document.text.encode())
-    except UnicodeEncodeError:
-        return "text holds lone surrogates: decode it as UTF-8 first"
-    if size > MAX_TEXT_BYTES:
-        return f"text of {size} bytes is over the limit of {MAX_TEXT_BYTES}: split the document"
-    return ""
 
 
 def _ingested(document: Document, content: bytes) -> DocumentIngested:

@@ -20,6 +20,7 @@ from tori.bus.pending import Entry
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import NoWatchdog, Watchdog
 from tori.clock import Clock
+from tori.errors import JournalTruncated
 from tori.events.codec import decode_body, tags_of
 from tori.events.envelope import Event, FrameContext
 from tori.events.system import DeliveryDeadLettered
@@ -150,6 +151,11 @@ class ModuleHost:
             for entry in snapshot.held:
                 self.courier.pending.hold(entry)
             self.courier.book.restore(snapshot.letters)
+        elif start > 0:
+            raise JournalTruncated(
+                f"journal {self._own.name} begins at offset {start}: its first segments are gone, and no snapshot holds them.",
+                remedy="Restore them from a copy, or a checkpoint that is newer than they are.",
+            )
         self._followers = {
             name: Follower(reader, cursors.get(name), type_bits=self._type_bits)
             for name, reader in self._readers.items()

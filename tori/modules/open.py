@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from tori.bus.credit import CreditPolicy, CursorBoard, CursorView, Gate
 from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import ProcessWatchdog
-from tori.clock import SystemClock
+from tori.clock import Clock, SystemClock
 from tori.errors import JournalMissing
 from tori.journal.archive import Archive
-from tori.journal.ownership import create_journal
+from tori.journal.files import SYSTEM_FILES, Files
+from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
+from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.registry import FOLLOWS, create_module
 
@@ -32,11 +35,11 @@ def projection_path(home: Path) -> Path:
     return home / "projections" / "dead-letters.sqlite"
 
 
-def input_directories(home: Path, name: str) -> list[Path]:
+def input_directories(home: Path, name: str, *, files: Files = SYSTEM_FILES) -> list[Path]:
     """Return the journals a module follows, made if they are new."""
     directories = [journal_directory(home, journal) for journal in FOLLOWS[name]]
     for directory in directories:
-        create_journal(directory)
+        create_journal(directory, files=files)
     return directories
 
 
@@ -59,15 +62,25 @@ def credit_policy(limits: Mapping[str, Any]) -> CreditPolicy:
     )
 
 
-def open_gate(home: Path, name: str, policy: CreditPolicy) -> Gate:
+def open_gate(
+    home: Path, name: str, policy: CreditPolicy, clock: Clock | None = None, files: Files = SYSTEM_FILES
+) -> Gate:
     """Return the gate of a door's journal: it sees the boards of all that follow it on this node."""
     followers = {other: journal_directory(home, other) for other, journals in FOLLOWS.items() if name in journals}
-    view = CursorView(name, followers)
-    return Gate(name, view.cursors, SystemClock(), policy, lives=view.lives, close=view.close)
+    view = CursorView(name, followers, files=files)
+    return Gate(name, view.cursors, clock or SystemClock(), policy, lives=view.lives, close=view.close)
 
 
 def _watchdog(directory: Path, limits: Mapping[str, Any]) -> ProcessWatchdog:
     return ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S), directory / "timeout.trace")
+
+
+def check_journals(home: Path) -> None:
+    """Raise JournalError when a journal of this home cannot be one of this version: said before anything is started."""
+    for name in FOLLOWS:
+        directory = journal_directory(home, name)
+        if (directory / "journal.json").exists() or any(directory.glob("*.seg")):
+            read_identity(directory)
 
 
 def open_host(
@@ -78,28 +91,36 @@ def open_host(
     load_snapshot: Callable[[str], HostSnapshot | None],
     settings: Mapping[str, Any] | None = None,
     watched: bool = False,
+    create: Callable[[str, Mapping[str, Any] | None], Module] = create_module,
+    clock: Clock | None = None,
+    files: Files = SYSTEM_FILES,
+    incarnation: bytes | None = None,
+    rng: random.Random | None = None,
 ) -> ModuleHost:
     """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
 
     ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own.
+    The parameters from ``create`` on are what a simulation puts in place of the machine.
     """
-    module = create_module(name, settings)
-    inputs = [JournalReader(directory) for directory in input_directories(home, name)]
-    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None)
-    archive = Archive(home / "journals")
+    module = create(name, settings)
+    inputs = [JournalReader(directory, files=files) for directory in input_directories(home, name, files=files)]
+    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None, files=files)
+    archive = Archive(home / "journals", files=files)
     limits = dict((settings or {}).get("limits", {}))
     host = ModuleHost(
         module,
         journal,
-        JournalReader(journal.directory),
+        JournalReader(journal.directory, files=files),
         inputs,
-        SystemClock(),
+        clock or SystemClock(),
         archive.read,
+        incarnation=incarnation,
         policy=delivery_policy(limits),
-        mark=MappedMark(journal.directory),
+        mark=MappedMark(journal.directory, files=files),
         watchdog=_watchdog(journal.directory, limits) if watched else None,
-        board=CursorBoard(journal.directory, FOLLOWS[name]),
-        gate=open_gate(home, name, credit_policy(limits)) if module.doors else None,
+        board=CursorBoard(journal.directory, FOLLOWS[name], files=files),
+        gate=open_gate(home, name, credit_policy(limits), clock, files) if module.doors else None,
+        rng=rng,
     )
     snapshot = load_snapshot(name)
     if snapshot is not None:

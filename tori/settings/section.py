@@ -55,7 +55,7 @@ class JournalSettings(Section):
     """How events reach the disk."""
 
     segment_size_bytes: Annotated[Bytes, Field(ge=1 * MIB, le=1024 * MIB)] = 32 * MIB
-    """Space is reserved a segment ahead for each of nine journals: 0.6 GB for a new mind. Larger ones roll less often."""
+    """An epoch begins with 64 KiB and doubles up to this; half-way the next one is reserved. Larger ones roll less often."""
     fallback_commit_s: Annotated[Seconds, Field(le=1.0)] = 0.002
     """Events nobody waits for are synced this much later, ten small fdatasyncs' time: they share one."""
     ack: Literal["disk", "os"] = "disk"
