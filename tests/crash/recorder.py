@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.crash.model import SECTOR, File, Folder, Model, Tree
+from tori.journal.files import Processes, SystemProcesses
 
 Parts = tuple[str, ...]
 SYNCS = ("fdatasync", "fsync", "sync_directory")
@@ -233,6 +234,8 @@ class MemoryMapping:
 
 class MemoryFiles:
     """What one process can do."""
+
+    processes: Processes = SystemProcesses()
 
     def __init__(self, recorder: Recorder, process: int) -> None:
         self.recorder = recorder

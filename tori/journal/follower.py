@@ -41,6 +41,10 @@ class Run(msgspec.Struct, array_like=True, gc=False):
     journal: str
     start: int
     end: int
+    held: tuple[int, ...] = ()
+    """Sequences of the wanted events inside that this unit does not apply: a later one delivers or dead-letters them."""
+    only: tuple[int, ...] = ()
+    """When not empty: the frame at ``start`` was passed before, and exactly these held events are applied now."""
 
 
 class Cursor(msgspec.Struct, array_like=True):

@@ -8,7 +8,7 @@
         16   16 journal id
         32    4 epoch of the writer
         36    1 lane (0 critical .. 4 background)
-        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll: no longer written)
+        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll: no longer written, 6 delivery)
         38    1 flags (1 = last frame of its commit unit)
         39    1 format version (1)
         40    8 first sequence
@@ -38,7 +38,7 @@ HEADER = struct.Struct("<4sIII16sIBBBBQIIQQQQ32sQ")
 HEADER_BYTES = 128
 _AFTER_CRC = struct.Struct("<II16sIBBBBQIIQQQQ32sQ")
 
-EVENTS, RECORDS, CURSOR, OPEN, ROLL = 1, 2, 3, 4, 5
+EVENTS, RECORDS, CURSOR, OPEN, ROLL, DELIVERY = 1, 2, 3, 4, 5, 6
 LAST_OF_UNIT = 1
 
 assert HEADER.size == HEADER_BYTES and _AFTER_CRC.size == HEADER_BYTES - 8
@@ -136,9 +136,9 @@ def decode_header(data: bytes | memoryview, offset: int = 0) -> Header | None:
     if zlib.crc32(rest) != crc:
         return None
     fields = _AFTER_CRC.unpack(rest)
-    if fields[6] > VERSION:
+    if fields[7] > VERSION:
         raise JournalError(
-            f"a frame of format {fields[6]} stands in the journal; this version reads {VERSION}.",
+            f"a frame of format {fields[7]} stands in the journal; this version reads {VERSION}.",
             remedy="Use the version of tori-orchestrator that wrote it, or a newer one.",
         )
     return Header(*fields[:10], *fields[11:17])
