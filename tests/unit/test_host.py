@@ -14,6 +14,9 @@ import pytest
 from tests.support.delivery import GOOD, TEMPORARY, DeliveryBench
 from tests.support.system import batches, small_corpus
 from tori.errors import JournalMissing, JournalRefused
+from tori.events.system import ErrorOccurred
+from tori.journal.frame import EVENTS
+from tori.journal.reader import JournalReader
 from tori.modules import loop as loops
 from tori.modules.clients import Clients
 from tori.modules.host import HostSnapshot, ModuleHost
@@ -95,6 +98,25 @@ def test_what_the_disk_refuses_waits_and_has_its_effect_once(is_held: bool, monk
     bench.restart()
     bench.settle()
     assert bench.module.section() == before
+
+
+def test_what_the_journal_survived_is_told_as_an_event(tmp_path: Path) -> None:
+    host = open_clients(tmp_path)
+    host.command("ingest", {"documents": batches(small_corpus(2), 2)[0]})
+    journal: Any = host.journal
+    journal.warnings.add(
+        "sync_failed", "a sync failed; 90 bytes were written again", OSError(5, "Input/output error"), 17
+    )
+    host.step()
+    host.step()
+    host.close()
+    reader = JournalReader(journal_directory(tmp_path, "clients"))
+    events = [e.payload for f in reader.frames(0, reader.limit()) if f.header.kind == EVENTS for e in f.events]
+    told = [p for p in events if isinstance(p, ErrorOccurred)]
+    assert [(p.error_type, p.module) for p in told] == [("journal_sync_failed", "clients")]
+    assert "90 bytes were written again: Input/output error" in told[0].message
+    reader.close()
+    open_clients(tmp_path).close()
 
 
 def _refuse(frames: object) -> None:

@@ -23,13 +23,14 @@ from tori.clock import Clock
 from tori.errors import JournalTruncated
 from tori.events.codec import decode_body, tags_of
 from tori.events.envelope import Event, FrameContext
-from tori.events.system import DeliveryDeadLettered
+from tori.events.system import DeliveryDeadLettered, ErrorOccurred
 from tori.ids import IdSource, source_suffix
 from tori.journal.follower import Cursor, Follower, Readable, Run
 from tori.journal.frame import EVENTS, Frame
 from tori.journal.reader import FrameView
 from tori.journal.recovery import Tail
 from tori.journal.unit import Unit, cursor_frame, delivery_frame, event_frames, records_frame, units
+from tori.journal.warning import Warnings
 from tori.journal.writer import Ticket
 from tori.modules import letter
 from tori.modules.base import Context, Fact, Module
@@ -46,6 +47,7 @@ class Writable(Protocol):
     epoch: int
     recovered: Tail
     next_sequence: int
+    warnings: Warnings
 
     @property
     def written_offset(self) -> int: ...
@@ -253,6 +255,8 @@ class ModuleHost:
         # What was passed over is named by the next unit, or passed over again after a restart.
         handled = self.courier.run(due, fresh, self._cursors()) if due or fresh else 0
         self._show_cursors()
+        if self.journal.warnings:
+            self._tell_warnings()
         if self._gate is not None and self._gate.wake_ns is not None:
             self._tell_lags(self._gate)
         return handled
@@ -260,6 +264,13 @@ class ModuleHost:
     def _show_cursors(self) -> None:
         if self._board is not None:
             self._board.show(self._cursors())
+
+    def _tell_warnings(self) -> None:
+        """Say what the journal survived."""
+        told = self.journal.warnings.newest()
+        name = self.module.name
+        self.emit([], [(ErrorOccurred(f"journal_{w.kind}", w.message, name), name) for w in told])
+        self.journal.warnings.forget(told)
 
     def _tell_lags(self, gate: Gate) -> None:
         """Say which followers of this door fell behind or are back."""
