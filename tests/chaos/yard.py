@@ -21,7 +21,7 @@ import msgspec
 from tests.chaos.history import Fault, HistoryWriter, Invoke, Line, Ok, Seen
 from tests.chaos.producer import JOURNAL
 from tests.chaos.sabotage import ROOT
-from tori.journal.ownership import process_start
+from tori.journal.files import SYSTEM_FILES
 from tori.journal.reader import JournalReader
 
 POLL_S = 0.02
@@ -42,7 +42,7 @@ class Owner(msgspec.Struct):
 
     @property
     def lives(self) -> bool:
-        return self.pid > 0 and process_start(self.pid) == self.started
+        return self.pid > 0 and SYSTEM_FILES.processes.started(self.pid) == self.started
 
 
 class Yard:
