@@ -62,7 +62,8 @@ class LocalSystem:
         rng: random.Random | None = None,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.home = home if home is None else open_home(home)
+        is_real = files is SYSTEM_FILES
+        self.home = open_home(home) if home is not None and is_real else home
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
         self._files = files
@@ -74,7 +75,6 @@ class LocalSystem:
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
-        is_real = files is SYSTEM_FILES
         self._dead_letters = DeadLetters(projection_path(home) if home is not None and is_real else None)
         for name in self.names:
             self._journals[name] = self._open_journal(name)
