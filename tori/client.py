@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tori.bus.producer import PublishReceipt
 from tori.errors import NotRunning
 from tori.events.document import Receipt
 
@@ -35,6 +36,12 @@ class SystemClient(Protocol):
 
     def ingest(self, documents: bytes) -> Receipt:
         """Put a batch in (msgpack of list[Document]); the receipt means it is on disk."""
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        """Begin an incarnation of an idempotent producer; return it and the next number. Use ``tori.bus.producer.Producer``."""
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        """Put events in under a producer's number (``encode_payloads``); again with the same number: the same receipt."""
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
         """Ask a module; plain JSON values."""

@@ -153,6 +153,8 @@ class _Single(msgspec.Struct, array_like=True):
     sequence: int
     deaths: int
     timeouts: int
+    trace: str = ""
+    """Where the process stood at the last time-out."""
 
 
 class _Deaths(msgspec.Struct, array_like=True):
@@ -164,11 +166,10 @@ class _Deaths(msgspec.Struct, array_like=True):
 class Coroner:
     """What the deaths of this module's processes say about the events they handled."""
 
-    def __init__(self, mark: Mark, *, budget: int, window_s: float, timeout_s: float) -> None:
+    def __init__(self, mark: Mark, *, budget: int, window_s: float) -> None:
         self._mark = mark
         self._budget = budget
         self._window_ns = round(window_s * SECOND_NS)
-        self._timeout_ns = round(timeout_s * SECOND_NS)
         self._deaths = self._load()
 
     def _load(self) -> _Deaths:
@@ -180,23 +181,25 @@ class Coroner:
     def _save(self) -> None:
         self._mark.save(msgspec.msgpack.encode(self._deaths))
 
-    def examine(self, now_ns: int) -> bool:
-        """Look at the mark a dead process left, remember what it says, take it back; return whether there was one."""
+    def examine(self, now_ns: int, trace: str = "") -> bool:
+        """Look at the mark a dead process left, remember what it says, take it back; return whether there was one.
+
+        ``trace``: what its watchdog wrote, when that ended it.
+        """
         found = self._mark.found()
         if found is None:
             return False
         deaths = self._deaths
         deaths.times_ns = [t for t in deaths.times_ns if t <= now_ns][-(MAX_TIMES - 1) :] + [now_ns]
         if found.events == 1:
-            late = 0 < self._timeout_ns <= now_ns - found.begun_ns
-            self._count(found.spans[0], is_timeout=late)
+            self._count(found.spans[0], trace)
         else:
             deaths.suspects = [*deaths.suspects, *found.spans][-MAX_SUSPECT_SPANS:]
         self._save()
         self._mark.end()
         return True
 
-    def _count(self, span: Span, *, is_timeout: bool) -> None:
+    def _count(self, span: Span, trace: str) -> None:
         singles = self._deaths.singles
         for single in singles:
             if (single.journal, single.sequence) == (span.journal, span.first):
@@ -206,7 +209,8 @@ class Coroner:
             singles.append(single)
             del singles[:-MAX_SINGLES]
         single.deaths += 1
-        single.timeouts += is_timeout
+        single.timeouts += bool(trace)
+        single.trace = trace or single.trace
 
     @property
     def has_suspects(self) -> bool:
@@ -225,10 +229,10 @@ class Coroner:
                 return single
         return None
 
-    def deaths(self, entry: Entry) -> tuple[int, int]:
-        """Return how often the process died over this event alone, and how often of these past the time-out."""
+    def deaths(self, entry: Entry) -> tuple[int, int, str]:
+        """Return how often the process died over this event alone, how often of these past the time-out, and where it stood."""
         single = self._single(entry)
-        return (0, 0) if single is None else (single.deaths, single.timeouts)
+        return (0, 0, "") if single is None else (single.deaths, single.timeouts, single.trace)
 
     def due_ns(self, now_ns: int) -> int:
         """Return when the next suspect may be tried (monotonic), so that deaths stay below what supervision allows."""

@@ -62,6 +62,7 @@ def ingest(
                 "refused": report.refused,
                 "refusals": report.refusals,
                 "seconds": round(report.seconds, 3),
+                "waited_s": round(report.waited_s, 3),
                 **settled,
             }
         )

@@ -19,13 +19,15 @@ from typing import Any
 
 import msgspec
 
+from tori.bus.credit import CreditPolicy, Gate
 from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
+from tori.bus.producer import PublishReceipt, opened
 from tori.bus.projection import DeadLetters
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
-from tori.errors import BadInput
+from tori.errors import Backpressure, BadInput
 from tori.events.document import Document, Receipt
 from tori.home import open_home
 from tori.journal.archive import Archive
@@ -61,6 +63,7 @@ class LocalSystem:
         policy: DeliveryPolicy | None = None,
         rng: random.Random | None = None,
         wait: Callable[[float], None] = time.sleep,
+        credit: CreditPolicy | None = None,
     ) -> None:
         is_real = files is SYSTEM_FILES
         self.home = open_home(home) if home is not None and is_real else home
@@ -71,6 +74,7 @@ class LocalSystem:
         self._incarnation = incarnation
         self._policy = policy
         self._rng = rng
+        self._credit = credit
         self._wait = wait
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
@@ -110,7 +114,15 @@ class LocalSystem:
             policy=self._policy,
             mark=None if self.home is None else MappedMark(self.home / "journals" / name, files=self._files),
             rng=self._rng,
+            gate=self._gate(name) if module.doors else None,
         )
+
+    def _gate(self, name: str) -> Gate:
+        def cursors() -> dict[str, int]:
+            end = self._journals[name].next_sequence
+            return {n: end - h.lags()[name] for n, h in self.hosts.items() if name in h.lags()}
+
+        return Gate(name, cursors, self._clock, self._credit)
 
     # -- work --------------------------------------------------------------------------------------------------
 
@@ -122,7 +134,12 @@ class LocalSystem:
 
         def flush() -> None:
             nonlocal accepted, duplicates
-            receipt = self.submit(msgspec.msgpack.encode(pending))
+            data = msgspec.msgpack.encode(pending)
+            try:
+                receipt = self.submit(data)
+            except Backpressure:  # the caller's thread is the modules' too: let them catch up
+                self.pump()
+                receipt = self.submit(data)
             accepted += receipt.accepted
             duplicates += receipt.duplicates
             refused.extend(receipt.refused)
@@ -137,8 +154,21 @@ class LocalSystem:
         return Receipt(accepted, duplicates, tuple(refused))
 
     def submit(self, documents: bytes) -> Receipt:
-        """Hand a batch (msgpack of list[Document]) to the ``clients`` journal: the ``Transport`` port."""
+        """Hand a batch (msgpack of list[Document]) to the ``clients`` journal: the ``Transport`` port.
+
+        Raises Backpressure when a module is too far behind: ``pump``, then again.
+        """
         receipt: Receipt = self.hosts["clients"].command("ingest", {"documents": documents})
+        return receipt
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        """Begin an incarnation of an idempotent producer; ``tori.bus.producer.Producer`` does the rest."""
+        return opened(self.hosts["clients"].command("open_producer", {"origin": origin}))
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        """Put events in under a producer's number; again with the same number: the same receipt."""
+        arguments = {"origin": origin, "incarnation": incarnation, "seq": seq, "payloads": payloads}
+        receipt: PublishReceipt = self.hosts["clients"].command("publish", arguments)
         return receipt
 
     def frames(self, journal: str, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -84,6 +84,8 @@ class Module(ABC):
     """Payload types it takes from other journals; everything else is skipped unread."""
     records: ClassVar[Any] = None
     """Union of its private record Structs (array_like, integer tags), or None."""
+    doors: ClassVar[tuple[str, ...]] = ()
+    """Commands that bring something in from outside: they need credit."""
     tasks: ClassVar[tuple[str, ...]] = ()
     """Task types (``wormhole_scan``, ...) it can scan for, in the order of a full pass."""
 

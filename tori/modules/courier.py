@@ -91,9 +91,7 @@ class Courier:
         self._mark = mark
         self._watchdog = watchdog
         self._rng = rng or random.Random()
-        self._coroner = Coroner(
-            mark, budget=self.policy.crash_budget, window_s=self.policy.crash_window_s, timeout_s=watchdog.timeout_s
-        )
+        self._coroner = Coroner(mark, budget=self.policy.crash_budget, window_s=self.policy.crash_window_s)
 
     @property
     def is_full(self) -> bool:
@@ -110,7 +108,7 @@ class Courier:
 
         ``cursors``: the next sequence of each journal, as the replay left them.
         """
-        was_handling = self._coroner.examine(self._clock.monotonic_ns())
+        was_handling = self._coroner.examine(self._clock.monotonic_ns(), self._watchdog.trace)
         self._prune(cursors)
         return was_handling
 
@@ -226,11 +224,11 @@ class Courier:
             return True
         if not self._is_odd(taken):
             return False
-        deaths, timeouts = self._coroner.deaths(taken.entry)
+        deaths, timeouts, trace = self._coroner.deaths(taken.entry)
         if deaths >= self.policy.crashes:
             died = f"the process died each of the {deaths} times it handled this event alone"
             late = f"{died}, {timeouts} of them past the time-out of {self._watchdog.timeout_s:g} s."
-            self._bury(taken, deaths, HandlerTimeout(late) if timeouts else HandlerDied(f"{died}."))
+            self._bury(taken, deaths, HandlerTimeout(late) if timeouts else HandlerDied(f"{died}."), trace)
             return True
         due_ns = self._coroner.due_ns(self._clock.monotonic_ns())
         if due_ns > self._clock.monotonic_ns():
@@ -268,12 +266,12 @@ class Courier:
         held.due_ns = self._clock.monotonic_ns() + round(decision.after_s * SECOND_NS)
         stopped.add(taken.entry.group)
 
-    def _bury(self, taken: Taken, attempts: int, error: Exception) -> None:
-        """Make a delivery a dead letter, durably."""
+    def _bury(self, taken: Taken, attempts: int, error: Exception, trace: str = "") -> None:
+        """Make a delivery a dead letter, durably; ``trace``: where the handler stood, when the error does not say."""
         entry, event = taken
         held = self.pending.hold(entry)
         story = held.story or [_line(attempts, error)]
-        where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+        where = trace or "".join(traceback.format_tb(error.__traceback__)[-3:])
         self._desk.bury(
             taken,
             DeliveryDeadLettered(

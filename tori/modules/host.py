@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tori.bus.credit import CursorBoard, Gate
 from tori.bus.dead_letter import Purged, Redriven, record_decoder
 from tori.bus.mark import Mark, MemoryMark
 from tori.bus.pending import Entry
@@ -108,6 +109,8 @@ class ModuleHost:
         mark: Mark | None = None,
         watchdog: Watchdog | None = None,
         rng: random.Random | None = None,
+        board: CursorBoard | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.module = module
         self.journal = journal
@@ -126,6 +129,8 @@ class ModuleHost:
         """Frames taken since the last unit; the wanted events in them are all held."""
         self._decoded: OrderedDict[tuple[str, int], tuple[int, list[Event]]] = OrderedDict()
         self.courier = Courier(module.name, self, clock, mark or MemoryMark(), watchdog or NoWatchdog(), policy, rng)
+        self._board = board
+        self._gate = gate
         self.is_torn = False
         """A unit was written and is not wholly applied: state lags behind the journal. Only a restart mends that."""
         self._suffix = source_suffix(module.name, incarnation)
@@ -158,6 +163,7 @@ class ModuleHost:
         for unit in units(self._own, start, self.journal.written_offset):
             self._replay(unit)
         self.courier.examine(self._cursors())
+        self._show_cursors()
 
     def _replay(self, unit: Unit) -> None:
         for run in unit.runs:
@@ -222,12 +228,15 @@ class ModuleHost:
 
     @property
     def has_work(self) -> bool:
-        return self.has_input or self.courier.has_due
+        wake_ns = self.wake_ns
+        return self.has_input or (wake_ns is not None and wake_ns <= self._clock.monotonic_ns())
 
     @property
     def wake_ns(self) -> int | None:
-        """Return when the next held delivery is due (monotonic), or None."""
-        return self.courier.pending.wake_ns
+        """Return when the next held delivery, or a look at a lagging follower, is due (monotonic); None when nothing is."""
+        delivery_ns = self.courier.pending.wake_ns
+        gate_ns = None if self._gate is None else self._gate.wake_ns
+        return min((at for at in (delivery_ns, gate_ns) if at is not None), default=None)
 
     @property
     def lag(self) -> int:
@@ -241,9 +250,22 @@ class ModuleHost:
         """
         due = [Taken(h.entry, self._event_of(h.entry)) for h in self.courier.due()]
         fresh = [] if self.courier.is_full else self._take(max_events - len(due), max_bytes)
-        if not due and not fresh:
-            return 0  # what was passed over is named by the next unit, or passed over again after a restart
-        return self.courier.run(due, fresh, self._cursors())
+        # What was passed over is named by the next unit, or passed over again after a restart.
+        handled = self.courier.run(due, fresh, self._cursors()) if due or fresh else 0
+        self._show_cursors()
+        if self._gate is not None and self._gate.wake_ns is not None:
+            self._tell_lags(self._gate)
+        return handled
+
+    def _show_cursors(self) -> None:
+        if self._board is not None:
+            self._board.show(self._cursors())
+
+    def _tell_lags(self, gate: Gate) -> None:
+        """Say which followers of this door fell behind or are back."""
+        news = gate.news(self.journal.next_sequence)
+        if news:
+            self.emit([], [(payload, payload.subscriber) for payload in news])
 
     def _cursors(self) -> list[tuple[str, int]]:
         return [(name, follower.cursor.sequence) for name, follower in self._followers.items()]
@@ -372,6 +394,9 @@ class ModuleHost:
         """Decide on a request, commit what follows, return the answer."""
         if name in letter.COMMANDS:
             return letter.command_letters(self, name, arguments)
+        if self._gate is not None and name in self.module.doors:
+            self._tell_lags(self._gate)
+            self._gate.check(self.journal.next_sequence)
         context = self._context()
         facts, answer = self.module.command(name, arguments, context)
         self.commit(facts, context)
@@ -435,6 +460,9 @@ class ModuleHost:
 
     def close(self) -> None:
         self.courier.close()
+        for beside in (self._board, self._gate):
+            if beside is not None:
+                beside.close()
         self.journal.close()
         for reader in (self._own, *self._readers.values()):
             reader.close()

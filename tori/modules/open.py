@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tori.bus.credit import CreditPolicy, CursorBoard, CursorView, Gate
 from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import ProcessWatchdog
@@ -53,6 +54,27 @@ def delivery_policy(limits: Mapping[str, Any]) -> DeliveryPolicy:
     )
 
 
+def credit_policy(limits: Mapping[str, Any]) -> CreditPolicy:
+    """Return the policy that the section ``limits`` of the settings asks for."""
+    default = CreditPolicy()
+    return CreditPolicy(
+        credit=limits.get("credit_events", default.credit), alarm=limits.get("lag_alarm_events", default.alarm)
+    )
+
+
+def open_gate(
+    home: Path, name: str, policy: CreditPolicy, *, clock: Clock | None = None, files: Files = SYSTEM_FILES
+) -> Gate:
+    """Return the gate of a door's journal: it sees the boards of all that follow it on this node."""
+    followers = {other: journal_directory(home, other) for other, journals in FOLLOWS.items() if name in journals}
+    view = CursorView(name, followers, files=files)
+    return Gate(name, view.cursors, clock or SystemClock(), policy, lives=view.lives, close=view.close)
+
+
+def _watchdog(directory: Path, limits: Mapping[str, Any]) -> ProcessWatchdog:
+    return ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S), directory / "timeout.trace")
+
+
 def open_host(
     home: Path,
     name: str,
@@ -87,8 +109,10 @@ def open_host(
         incarnation=incarnation,
         policy=delivery_policy(limits),
         mark=MappedMark(journal.directory, files=files),
-        watchdog=ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S)) if watched else None,
+        watchdog=_watchdog(journal.directory, limits) if watched else None,
         rng=rng,
+        board=CursorBoard(journal.directory, FOLLOWS[name], files=files),
+        gate=open_gate(home, name, credit_policy(limits), clock=clock, files=files) if module.doors else None,
     )
     snapshot = load_snapshot(name)
     if snapshot is not None:

@@ -100,6 +100,10 @@ class LimitSettings(Section):
     """What fails four times with growing pauses fails for a reason that waiting does not remove."""
     held_deliveries: Annotated[int, unit("events a module"), Field(ge=1, le=1_000_000)] = 1024
     """Events that wait for another attempt are kept by reference, 0.3 kB each; with more of them the module takes nothing new."""
+    credit_events: Annotated[int, unit("events behind"), Field(ge=1, le=1_000_000_000)] = 20_000
+    """A module this far behind the documents closes the door: one or two minutes of reading, which a publisher can wait."""
+    lag_alarm_events: Annotated[int, unit("events behind"), Field(ge=2, le=1_000_000_000)] = 5_000
+    """From here a lag is told (SubscriptionLagged), well before the door closes, and again when it is under half of this."""
     cpu_share: Share = 0.80
     """Above it background work waits. It leaves a fifth of the machine to its owner."""
     memory_share: Share = 0.85
