@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.delivery import DeliveryBench
 from tests.support.system import batches, small_corpus
-from tori.errors import JournalMissing
+from tori.errors import BadInput, JournalMissing
 from tori.modules.clients import Clients
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
@@ -49,7 +49,7 @@ def test_a_command_that_cannot_be_applied_ends_the_loop(
 def test_a_command_that_is_refused_ends_nothing(tmp_path: Path) -> None:
     loop = ModuleLoop("clients", lambda: open_clients(tmp_path), [])
     loop.start()
-    with pytest.raises(KeyError):
+    with pytest.raises(BadInput, match="documents"):
         loop.call(lambda host: host.command("ingest", {}), 10)
     assert loop.call(lambda host: host.counters.units, 10) == 0
     loop.stop()
