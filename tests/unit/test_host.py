@@ -54,7 +54,7 @@ def test_a_command_that_cannot_be_applied_ends_the_loop(
 def test_a_command_that_is_refused_ends_nothing(tmp_path: Path) -> None:
     loop = ModuleLoop("clients", lambda: open_clients(tmp_path), [])
     loop.start()
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match="documents"):
         loop.call(lambda host: host.command("ingest", {}), 10)
     assert loop.call(lambda host: host.counters.units, 10) == 0
     loop.stop()
