@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.delivery import GOOD, TEMPORARY, DeliveryBench
 from tests.support.system import batches, small_corpus
-from tori.errors import JournalMissing, JournalRefused
+from tori.errors import BadInput, JournalMissing, JournalRefused
 from tori.events.system import ErrorOccurred
 from tori.journal.frame import EVENTS
 from tori.journal.reader import JournalReader
@@ -54,7 +54,7 @@ def test_a_command_that_cannot_be_applied_ends_the_loop(
 def test_a_command_that_is_refused_ends_nothing(tmp_path: Path) -> None:
     loop = ModuleLoop("clients", lambda: open_clients(tmp_path), [])
     loop.start()
-    with pytest.raises(KeyError):
+    with pytest.raises(BadInput, match="documents"):
         loop.call(lambda host: host.command("ingest", {}), 10)
     assert loop.call(lambda host: host.counters.units, 10) == 0
     loop.stop()

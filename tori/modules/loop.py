@@ -53,6 +53,7 @@ class LoopView(msgspec.Struct, frozen=True):
     """Deliveries that wait for their next attempt."""
     letters: int = 0
     """Dead letters in the book."""
+    letters_ever: int = 0
 
 
 class ModuleLoop:
@@ -182,6 +183,7 @@ class ModuleLoop:
             host.journal.written_offset,
             len(host.courier.pending),
             len(host.courier.book),
+            host.courier.book.total,
         )
 
     def _fail_waiters(self) -> None:
