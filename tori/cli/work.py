@@ -105,15 +105,20 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
     if as_json:
         print_json(found)
         return
-    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", "held by", box=None, pad_edge=False)
+    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
+    held: dict[str, list[str]] = {}
     for task in found["tasks"]:
         table.add_row(
             *(
                 _cell(task.get(k))
-                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state", "held_by")
+                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")
             )
         )
+        if task.get("held_by"):
+            held.setdefault(task["held_by"], []).append(task["task_id"])
     out.print(table)
+    for reason, tasks in held.items():
+        out.print(f"[yellow]held:[/] {', '.join(tasks)}: {escape(reason)}")
     for run in found["runs"][-10:]:
         took = "" if run["duration_s"] is None else f"{run['duration_s']:.2f} s"
         out.print(f"  {run['run_id']}  {run['task_type']:24} {run['state']:10} {took} {escape(run['error'] or '')}")

@@ -24,7 +24,7 @@ from tori.bus.pending import Entry, Group, Held, Pending
 from tori.bus.policy import DeadDecision, DeliveryPolicy
 from tori.bus.watchdog import Watchdog
 from tori.clock import SECOND_NS, Clock
-from tori.errors import JournalError, PermanentError
+from tori.errors import JournalError, JournalRefused, PermanentError
 from tori.events.envelope import Event
 from tori.events.system import DeliveryDeadLettered
 from tori.journal.frame import Frame
@@ -144,11 +144,18 @@ class Courier:
                 self._hold(due, fresh)  # should anybody go on after it, nothing was skipped
                 raise
             else:
-                self._desk.deliver(fresh, draft)
+                self._deliver_fresh(fresh, draft)
         else:
             self._work_off([*due, *self._hold(due, fresh)])
         self._prune(cursors)
         return len(due) + len(fresh)
+
+    def _deliver_fresh(self, fresh: Sequence[Taken], draft: Draft) -> None:
+        try:
+            self._desk.deliver(fresh, draft)
+        except JournalRefused:  # nothing was written: they wait here until the disk takes them
+            self._hold((), fresh)
+            raise
 
     def _work_off(self, ready: Sequence[Taken]) -> None:
         """Handle held deliveries in order; those over which the process has died go last, so that nobody waits for them."""

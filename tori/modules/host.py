@@ -23,7 +23,7 @@ from tori.clock import Clock
 from tori.errors import JournalTruncated
 from tori.events.codec import decode_body, tags_of
 from tori.events.envelope import Event, FrameContext
-from tori.events.system import DeliveryDeadLettered
+from tori.events.system import DeliveryDeadLettered, ErrorOccurred
 from tori.ids import IdSource, source_suffix
 from tori.journal.follower import Cursor, Follower, Readable, Run
 from tori.journal.frame import EVENTS
@@ -200,6 +200,8 @@ class ModuleHost:
         # What was passed over is named by the next unit, or passed over again after a restart.
         handled = self.courier.run(due, fresh, self._cursors()) if due or fresh else 0
         self._show_cursors()
+        if self.journal.warnings:
+            self._tell_warnings()
         if self._gate is not None and self._gate.wake_ns is not None:
             self._tell_lags(self._gate)
         return handled
@@ -207,6 +209,13 @@ class ModuleHost:
     def _show_cursors(self) -> None:
         if self._board is not None:
             self._board.show(self._cursors())
+
+    def _tell_warnings(self) -> None:
+        """Say what the journal survived."""
+        told = self.journal.warnings.newest()
+        name = self.module.name
+        self.emit([], [(ErrorOccurred(f"journal_{w.kind}", w.message, name), name) for w in told])
+        self.journal.warnings.forget(told)
 
     def _tell_lags(self, gate: Gate) -> None:
         """Say which followers of this door fell behind or are back."""

@@ -11,6 +11,7 @@ from tori.bus.pending import Entry
 from tori.journal.follower import Cursor
 from tori.journal.frame import Frame
 from tori.journal.recovery import Tail
+from tori.journal.warning import Warnings
 from tori.journal.writer import Ticket
 
 
@@ -22,6 +23,7 @@ class Writable(Protocol):
     epoch: int
     recovered: Tail
     next_sequence: int
+    warnings: Warnings
 
     @property
     def written_offset(self) -> int: ...
