@@ -22,7 +22,7 @@ from tests.sim.story import Violation
 from tori.errors import JournalDamaged, JournalError
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
-from tori.events.system import DeliveryDeadLettered
+from tori.events.system import ClientMessage, DeliveryDeadLettered
 from tori.journal.follower import Run
 from tori.journal.frame import CURSOR, EVENTS
 from tori.journal.reader import FrameView, JournalReader
@@ -82,14 +82,15 @@ class Checker:
     def __init__(self, node: Node, sent: set[tuple[str, str]]) -> None:
         self.node = node
         self.sent = sent
-        """(document id, content hash) of everything a client ever sent."""
+        """(document id, content hash) or (note, "") of everything a client ever sent."""
         self.watches = {name: Watch(name) for name in node.names}
         self.seen: dict[bytes, Seen] = {}
         self.documents: dict[str, str] = {}
-        """Durable: document id to its present content hash."""
+        """Durable: document id to its present content hash, and every note."""
         self.accepted: list[DocumentIngested] = []
         self.is_rotten = False
         """A durable byte was changed, and nobody has restored it yet."""
+        self._last_note: dict[str, str] = {}
         self._answered: dict[str, set[bytes]] = defaultdict(set)
         self._last: dict[tuple[str, str, int, str], int] = {}
         """(module, input journal, lane, key): number of the last cause that was answered."""
@@ -160,6 +161,8 @@ class Checker:
         event = one.event
         if isinstance(event.payload, DocumentIngested):
             self._judge_document(event.payload)
+        elif isinstance(event.payload, ClientMessage):
+            self._judge_note(event.payload)
         for cause in event.causes:
             if cause not in self.seen:
                 raise Violation(f"{one.journal} holds an effect of event {cause.hex()}, which no journal holds durably")
@@ -175,6 +178,17 @@ class Checker:
             raise Violation(f"document {key[0]} was taken twice")
         self.documents[key[0]] = key[1]
         self.accepted.append(payload)
+
+    def _judge_note(self, payload: ClientMessage) -> None:
+        note, last = str(payload.message), self._last_note.get(payload.client_id, "")
+        if (note, "") not in self.sent:
+            raise Violation(f"{note!r} was never published")
+        if note in self.documents:
+            raise Violation(f"{note!r} was published twice")
+        if note < last:
+            raise Violation(f"{note!r} stands after {last!r}")
+        self._last_note[payload.client_id] = note
+        self.documents[note] = ""
 
     def _judge_answer(self, one: Seen, module: type[SmallModule]) -> None:
         payload = one.event.payload
@@ -197,7 +211,7 @@ class Checker:
         self.observe()
         for document, content in documents:
             if self.documents.get(document) != content:
-                raise Violation(f"document {document} was acknowledged and is in no journal")
+                raise Violation(f"{document} was acknowledged and is in no journal")
 
     # -- states ----------------------------------------------------------------------------------------------------
 
