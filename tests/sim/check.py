@@ -92,6 +92,8 @@ class Checker:
         """A durable byte was changed, and nobody has restored it yet."""
         self._last_note: dict[str, str] = {}
         self._answered: dict[str, set[bytes]] = defaultdict(set)
+        self._buried: dict[str, set[bytes]] = defaultdict(set)
+        """By module: the inputs that became dead letters."""
         self._last: dict[tuple[str, str, int, str], int] = {}
         """(module, input journal, lane, key): number of the last cause that was answered."""
 
@@ -192,10 +194,11 @@ class Checker:
 
     def _judge_answer(self, one: Seen, module: type[SmallModule]) -> None:
         payload = one.event.payload
-        if isinstance(payload, DeliveryDeadLettered):
-            raise Violation(f"{one.journal} set a good event of {payload.journal} aside: {payload.error}")
-        answer = answer_of(one.event)
         cause = self.seen[one.event.causes[0]]
+        if isinstance(payload, DeliveryDeadLettered):
+            self._judge_dead_letter(one.journal, cause, payload)
+            return
+        answer = answer_of(one.event)
         if answer is None or answer != module.wanted(cause.event):
             raise Violation(f"{one.journal} answered {cause.event} with {answer}")
         if cause.event.id in self._answered[one.journal]:
@@ -205,6 +208,13 @@ class Checker:
         if self._last.get(place, -1) >= cause.number:
             raise Violation(f"{one.journal} answered key {cause.event.key} of {cause.journal} out of order")
         self._last[place] = cause.number
+
+    def _judge_dead_letter(self, module: str, cause: Seen, payload: DeliveryDeadLettered) -> None:
+        if not self.node.trouble.is_fatal(module, cause.event):
+            raise Violation(f"{module} set a good event of {cause.journal} aside: {payload.error}")
+        if cause.event.id in self._buried[module]:
+            raise Violation(f"{module} set event {cause.event.id.hex()} of {cause.journal} aside twice")
+        self._buried[module].add(cause.event.id)
 
     def acked(self, documents: Iterable[tuple[str, str]]) -> None:
         """A receipt was given for these: they are durable now, and for good."""
@@ -284,22 +294,32 @@ class Checker:
         host.recover(snapshot)
         return host
 
+    def dead_letters(self) -> dict[str, int]:
+        """Return how many inputs each module set aside."""
+        return {name: len(events) for name, events in sorted(self._buried.items())}
+
     def complete(self) -> None:
         """Nothing is left to do: every input that calls for an answer has it."""
         for name, module in SMALL.items():
             if self.node.plan.is_real or not issubclass(module, SmallModule):
                 continue
-            wanted = {
-                event.id
+            inputs = [
+                event
                 for journal in FOLLOWS[name]
                 if journal in self.watches
                 for event in self.watches[journal].events
-                if module.wanted(event) is not None
-            }
-            missing = wanted - self._answered[name]
-            if missing:
-                first = self.seen[min(missing)]
-                raise Violation(f"{name} never answered {len(missing)} inputs, the first is {first}")
+                if isinstance(event.payload, module.inputs)
+            ]
+            fatal = {event.id for event in inputs if self.node.trouble.is_fatal(name, event)}
+            wanted = {event.id for event in inputs if module.wanted(event) is not None} - fatal
+            for what, missing in (
+                ("answered", wanted - self._answered[name]),
+                ("set aside", fatal - self._buried[name]),
+            ):
+                if missing:
+                    raise Violation(
+                        f"{name} never {what} {len(missing)} inputs, the first is {self.seen[min(missing)]}"
+                    )
 
 
 class Still:

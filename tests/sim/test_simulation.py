@@ -32,7 +32,17 @@ MOST_SEEDS = 150
 """A missing protection shows within this many worlds."""
 HAPPENS = """ack answer audit checkpoint corrupted error eviction fuse gone kill partition restored rot scrub send standstill
 start step stop take-over zombie""".split()
-FAULTS = ["clock jump", "disk full", "no checkpoint", "no start", "power cut", "taken for dead", "write back"]
+FAULTS = [
+    "clock jump",
+    "dead letters",
+    "disk full",
+    "late copy",
+    "no checkpoint",
+    "no start",
+    "power cut",
+    "taken for dead",
+    "write back",
+]
 SHAPES = [f"world of {kind} modules, {layout}" for kind in ("real", "small") for layout in ("actors", "local")]
 
 

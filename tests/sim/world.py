@@ -268,6 +268,8 @@ class World:
         else:
             raise Violation(f"the system did not settle in {MAX_SETTLING} rounds")
         self.checker.complete()
+        for name, count in self.checker.dead_letters().items():
+            self.story.tell("dead letters", f"{name} {count}")
         full_pass(self)
         return self._compare()
 
@@ -277,7 +279,7 @@ class World:
             self.checker.audit(name, None)
             self.checker.audit(name, self.node.load(self.node.watcher, name))
         lived = {n: s for n in self.node.names if (s := self.node.running[n].host.module.section()) is not None}
-        wanted = undisturbed(self.plan, self.node.names, self.checker.accepted)
+        wanted = undisturbed(self.node, self.checker.accepted)
         for name, section in lived.items():
             if section != wanted[name]:
                 raise Violation(f"the section of {name} is not that of an undisturbed run")
