@@ -74,11 +74,10 @@ class Mark(Protocol):
 
 def spans_of(entries: Iterable[Entry]) -> list[Span]:
     """Return one span a journal over ``entries``."""
-    found: dict[str, tuple[int, int]] = {}
+    sequences: dict[str, list[int]] = {}
     for entry in entries:
-        low, high = found.get(entry.journal, (entry.sequence, entry.sequence))
-        found[entry.journal] = min(low, entry.sequence), max(high, entry.sequence)
-    return [Span(journal_word(journal), low, high) for journal, (low, high) in found.items()]
+        sequences.setdefault(entry.journal, []).append(entry.sequence)
+    return [Span(journal_word(journal), min(found), max(found)) for journal, found in sequences.items()]
 
 
 class MemoryMark:

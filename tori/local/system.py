@@ -10,6 +10,7 @@ Deterministic: nothing runs unless ``pump`` is called, and the order of steps is
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from tori.bus.projection import DeadLetters
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
-from tori.errors import Backpressure, BadInput
+from tori.errors import Backpressure, BadInput, ToriError
 from tori.events.document import Document, Receipt
 from tori.home import open_home
 from tori.journal.archive import Archive
@@ -80,13 +81,20 @@ class LocalSystem:
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
         self._dead_letters = DeadLetters(projection_path(home) if home is not None and is_real else None)
+        try:
+            self._open(create, snapshots or {})
+        except ToriError:
+            if is_real:
+                self._abandon()
+            raise
+
+    def _open(self, create: Callable[[str], Module], snapshots: Mapping[str, HostSnapshot]) -> None:
         for name in self.names:
             self._journals[name] = self._open_journal(name)
             self.archive.add(self._reader(name))
         for name in self.names:
-            host = self._create_host(name, create(name))
-            host.recover((snapshots or {}).get(name))
-            self.hosts[name] = host
+            host = self.hosts[name] = self._create_host(name, create(name))
+            host.recover(snapshots.get(name))
 
     def _open_journal(self, name: str) -> Writable:
         if self.home is None:
@@ -252,6 +260,14 @@ class LocalSystem:
     def snapshots(self) -> dict[str, HostSnapshot]:
         """Return every module's state as of now."""
         return {name: host.snapshot() for name, host in self.hosts.items()}
+
+    def _abandon(self) -> None:
+        """Give up what was opened before the start failed; a journal that fails again has said why already."""
+        for journal in self._journals.values():
+            with contextlib.suppress(ToriError):
+                journal.close()
+        self.archive.close()
+        self._dead_letters.close()
 
     def close(self) -> None:
         """Give every journal up."""

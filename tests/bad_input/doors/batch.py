@@ -12,7 +12,7 @@ from tests.bad_input.case import Door, Outcome
 from tori.events.document import Document, Section
 from tori.events.mind import ConceptAdded
 
-DOOR = Door("batch of a program")
+DOOR = Door("batch of a program", __doc__)
 CORRECT = "Correct the document or leave it out."
 
 
@@ -65,7 +65,7 @@ DOOR.add("an event that is none", said({"type": "ConceptAdded"}), "a client cann
 DOOR.add(
     "a question to a module that is not there",
     lambda b: caught(lambda: client(b).query("oracle", "ask", {})),
-    "there is no module 'oracle' here.",
+    "there is no module 'oracle'.",
     "Modules: clients,",
 )
 DOOR.add(

@@ -18,7 +18,7 @@ from tori.journal import ownership
 from tori.journal.reader import JournalReader
 from tori.local import LocalSystem
 
-DOOR = Door("journal")
+DOOR = Door("journal", __doc__)
 COPY = "Restore it from a copy."
 NEWER = "Use the version of tori-orchestrator that wrote it, or a newer one."
 Damage = Callable[[Path], object]
@@ -90,8 +90,8 @@ refused("a journal id that is too short", identity(journal_id="ab"), "names a jo
 refused(
     "the segments of another journal",
     identity(journal_id="0" * 32),
-    "cannot be read",
-    "restore it from a copy.",
+    "belongs to journal",
+    "from one copy.",
 )
 refused(
     "a missing journal.json",
@@ -114,7 +114,12 @@ refused(
 )
 taken("an epoch file of the wrong size", fill("epoch", b"\1\0\0"))
 taken("a missing epoch file", lambda folder: (folder / "epoch").unlink())
-taken("a control file of garbage", lambda folder: [p.write_bytes(b"\xff" * 576) for p in folder.glob("control-*")])
+refused(
+    "a control file of garbage",
+    lambda folder: [p.write_bytes(b"\xff" * 576) for p in folder.glob("control-*")],
+    "were promised and cannot be read.",
+    "The promise stands in a control file: if that alone is damaged, remove it.",
+)
 taken("a control file that is cut", lambda folder: [p.write_bytes(b"\1\2") for p in folder.glob("control-*")])
 taken("a table of sleepers of garbage", fill("waiters", b"\xff" * 1_024))
 taken("owner.json that is garbage", fill("owner.json", b'{"pid": "me"'))
@@ -134,9 +139,9 @@ taken("a foreign folder among the journals", lambda folder: (folder.parent / "no
 )
 def cut(bench: Bench) -> Outcome:
     home = bench.home()
-    path = segments(home / "journals" / "clients")[0]
 
     def damage() -> None:
+        path = segments(home / "journals" / "clients")[0]
         data = path.read_bytes()
         path.write_bytes(data[: data.index(b"rose pruning")])
 
@@ -151,9 +156,24 @@ def cut(bench: Bench) -> Outcome:
     digest=AFTER_REMEDY,
 )
 def first_gone(bench: Bench) -> Outcome:
-    home = bench.home()
-    home_digest(home)  # a second opening begins a second segment
-    return bench.damaged(home, segments(home / "journals" / "clients")[0].unlink)
+    home = bench.place / "long"
+    with LocalSystem(home, modules=SMALL_MIND, clock=VirtualClock(), segment_bytes=4096) as mind:
+        mind.ingest(small_corpus(32), batch=2)
+        mind.pump()
+    assert len(segments(home / "journals" / "clients")) > 3
+
+    def damage() -> None:
+        segments(home / "journals" / "clients")[0].unlink()
+
+    return bench.damaged(home, damage)
+
+
+refused(
+    "every segment gone",
+    lambda folder: [path.unlink() for path in segments(folder)],
+    "journal clients is damaged at offset 0: entries 0..15 were promised",
+    "restore it from a copy.",
+)
 
 
 @DOOR.case("a file in place of a journal", "there can be no journal at", "Remove what is in its place", exit_code=74)
@@ -211,3 +231,25 @@ def clock_jumps(bench: Bench) -> Outcome:
         digest = mind.digest()
     assert digest == home_digest(bench.home())
     return Outcome("", 0)
+
+
+@DOOR.case(
+    "`tori up` on a journal of a newer version",
+    "has journal format 2, this version reads 1.",
+    NEWER,
+    exit_code=74,
+    digest=AFTER_REMEDY,
+)
+def up_on_newer(bench: Bench) -> Outcome:
+    from actors.backend import RayBackend
+
+    home = bench.home()
+    before = home_digest(home)
+    path = home / "journals" / "reader" / "journal.json"
+    written = path.read_text()
+    path.write_text(written.replace('"format": 1', '"format": 2'))
+    outcome = bench.tori("up", backend=RayBackend(), home=home)
+    assert not (home / "cluster.json").exists(), "nothing is started for a home that cannot be opened"
+    path.write_text(written)
+    assert home_digest(home) == before
+    return outcome
