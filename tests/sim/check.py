@@ -22,7 +22,7 @@ from tests.sim.story import Violation
 from tori.errors import JournalDamaged, JournalError
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
-from tori.events.system import ClientMessage, DeliveryDeadLettered
+from tori.events.system import ClientMessage, DeliveryDeadLettered, ErrorOccurred
 from tori.journal.follower import Run
 from tori.journal.frame import CURSOR, EVENTS
 from tori.journal.reader import FrameView, JournalReader
@@ -194,6 +194,8 @@ class Checker:
 
     def _judge_answer(self, one: Seen, module: type[SmallModule]) -> None:
         payload = one.event.payload
+        if isinstance(payload, ErrorOccurred):
+            return  # what its journal survived; no input calls for it
         cause = self.seen[one.event.causes[0]]
         if isinstance(payload, DeliveryDeadLettered):
             self._judge_dead_letter(one.journal, cause, payload)
