@@ -13,12 +13,15 @@ from tests.sim.files import Cpu, Gone, Process
 from tests.support.journals import Numbers
 from tori.bus.mark import MappedMark
 from tori.bus.pending import Entry
-from tori.errors import JournalRefused
+from tori.clock import VirtualClock
+from tori.errors import JournalFenced, JournalRefused
 from tori.journal.archive import Archive
 from tori.journal.follower import Cursor, Follower, Run
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
+from tori.modules.host import ModuleHost
+from tori.modules.open import open_host
 
 HOME = Path("/tori")
 DIRECTORY = HOME / "journals" / "clients"
@@ -137,3 +140,28 @@ def test_a_mark_that_a_power_cut_brought_back_is_no_death() -> None:
     mark.end()
     cpu.cut_power()
     assert MappedMark(DIRECTORY, files=cpu.spawn("module").files).found() is None
+
+
+def test_a_zombie_does_not_answer_from_what_it_knew() -> None:
+    cpu = machine()
+    old, new = cpu.spawn("old"), cpu.spawn("new")
+    zombie = open_clients(old)
+    old.files.give_up_locks()
+    assert open_clients(new).command("open_producer", {"origin": "thermometer"})["incarnation"] == 1
+    numbers = {"origin": "thermometer", "incarnation": 1, "seq": 0}
+    with pytest.raises(JournalFenced):
+        zombie.command("publish", numbers | {"payloads": b""})
+    with pytest.raises(JournalFenced):
+        zombie.command("ingest", {"documents": b"\x90"})
+
+
+def open_clients(process: Process) -> ModuleHost:
+    return open_host(
+        HOME,
+        "clients",
+        segment_bytes=4096,
+        load_snapshot=lambda name: None,
+        clock=VirtualClock(),
+        files=process.files,
+        incarnation=b"test",
+    )

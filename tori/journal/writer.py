@@ -321,6 +321,10 @@ class JournalWriter:
         self._durable = offset
         self._bell.ring()
 
+    def check_owner(self) -> None:
+        """Raise JournalFenced when a newer epoch owns the journal."""
+        self._check_epoch()
+
     def _check_epoch(self) -> None:
         if self._epoch_words.words[0] != self.epoch:
             raise JournalFenced(
