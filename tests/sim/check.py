@@ -298,7 +298,7 @@ class Checker:
 
     def dead_letters(self) -> dict[str, int]:
         """Return how many inputs each module set aside."""
-        return {name: len(events) for name, events in sorted(self._buried.items())}
+        return {name: len(events) for name, events in sorted(self._buried.items()) if events}
 
     def complete(self) -> None:
         """Nothing is left to do: every input that calls for an answer has it."""

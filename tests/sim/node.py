@@ -7,7 +7,7 @@ In the layout ``actors`` every module has a process of its own, opened as the ac
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,10 +144,10 @@ class Node:
     def store(self, process: Process) -> CheckpointStore:
         return CheckpointStore(HOME / "checkpoints", clock=self.clock, disk=process.files, random=process.random)
 
-    def save(self, process: Process) -> Manifest:
-        """Write a checkpoint of every module that runs."""
+    def save(self, process: Process, snapshots: Mapping[str, HostSnapshot]) -> Manifest:
+        """Write a checkpoint of these snapshots."""
         store = self.store(process)
-        manifest = store.save({name: _stored(name, one.host.snapshot()) for name, one in self.running.items()})
+        manifest = store.save({name: _stored(name, snapshot) for name, snapshot in snapshots.items()})
         store.prune()
         return manifest
 

@@ -105,6 +105,22 @@ def test_readers_see_all_that_a_power_cut_left_before_anybody_writes(seed: int) 
     assert [len(frame.events) for frame in Follower(fresh, cursor).take(runs, 100)] == [1]
 
 
+@pytest.mark.parametrize("operation", range(8, 30))
+def test_what_a_take_over_left_half_done_since_the_power_cut_does_not_count(operation: int) -> None:
+    cpu = machine()
+    committed(open_writer(cpu.spawn("writer")), Numbers(), 3)
+    cpu.cut_power()
+    before = JournalReader(DIRECTORY, files=cpu.spawn("follower").files).limit()
+    second = cpu.spawn("second")
+    second.light("crash", operation)
+    with contextlib.suppress(Gone):
+        open_writer(second)
+        return  # it lived long enough to begin
+    seen = JournalReader(DIRECTORY, files=cpu.spawn("follower").files)
+    if seen.epoch == 1:
+        assert seen.limit() == before
+
+
 def test_an_open_reader_finds_the_last_writer_behind_a_take_over_that_failed() -> None:
     cpu = machine()
     numbers = Numbers()
