@@ -28,7 +28,7 @@ def full_pass(world: World) -> None:
         module = one.host.module
         one.host.conclude(task, type(module).run(task, module.prepare(task)))
         for _ in range(10_000):
-            world.clock.advance(0.05)
+            world.clock.advance(0.5)
             if not sum(world.step(other) for other in world.node.names) and not any(
                 one.host.lag for one in world.node.running.values()
             ):

@@ -252,8 +252,9 @@ class World:
         """Repair everything, let everybody finish, and compare; return the digest of the mind."""
         self.incidents.repair()
         self.story.tell("settle")
+        busy = True
         for _ in range(MAX_SETTLING):
-            self.clock.advance(0.05)
+            self.clock.advance(0.05 if busy else 1.0)  # what is held after deaths waits for minutes
             self.ask_client(may_begin=False)
             busy = self.deliver() or any(c.is_waiting for c in self.clients.values()) or len(self.network) > 0
             for name in self.node.names:
