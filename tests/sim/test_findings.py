@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sim.disk import Disk
-from tests.sim.files import Cpu, Gone, Process
+from tests.sim.files import Cpu, Gone, Process, SimFiles
 from tests.support.journals import Numbers
 from tori.bus.mark import MappedMark
 from tori.bus.pending import Entry
@@ -119,6 +119,34 @@ def test_what_a_take_over_left_half_done_since_the_power_cut_does_not_count(oper
     seen = JournalReader(DIRECTORY, files=cpu.spawn("follower").files)
     if seen.epoch == 1:
         assert seen.limit() == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("operation", range(14, 26))
+def test_what_readers_were_told_is_found_after_a_power_cut(operation: int, seed: int) -> None:
+    cpu = machine(seed)
+    follower = JournalReader(DIRECTORY, files=made_by(cpu))
+    writer = cpu.spawn("writer")
+    told: list[int] = []
+
+    def meanwhile() -> None:
+        told.append(follower.limit())
+        writer.light("cut", 1, cpu.cut_power)
+
+    writer.light("pause", operation, meanwhile)
+    with contextlib.suppress(Gone):
+        open_writer(writer)
+    cpu.cut_power()
+    fresh = JournalReader(DIRECTORY, files=cpu.spawn("follower").files)
+    assert max(told, default=0) <= fresh.limit()
+
+
+def made_by(cpu: Cpu) -> SimFiles:
+    files = cpu.spawn("maker").files
+    create_journal(DIRECTORY, files=files)
+    for path in (DIRECTORY, DIRECTORY.parent, HOME):
+        files.sync_directory(path)
+    return cpu.spawn("follower").files
 
 
 def test_an_open_reader_finds_the_last_writer_behind_a_take_over_that_failed() -> None:
