@@ -121,9 +121,8 @@ class JournalWriter:
             control.fsync()
         finally:
             control.close()
-        self._files.sync_directory(
-            self.directory
-        )  # before the first position is told: readers must find it after a power cut
+        # Its name must be durable before the first position is told: readers have to find it after a power cut.
+        self._files.sync_directory(self.directory)
         self._bell = bell_for(self.directory, self._files)
         self._publish_written()
         self._publish_durable(self._written, self.next_sequence)
