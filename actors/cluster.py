@@ -13,10 +13,12 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -202,7 +204,8 @@ def restart_gcs(info: ClusterInfo) -> ClusterInfo:
             f"The GCS of the cluster at {info.address} cannot be started again: its tables died with it.",
             remedy="Start clusters with RAY_gcs_storage=rocksdb, or run tori up for a new one.",
         )
-    environment = head_environment(_token_path(info), gcs_storage(Path(info.home)))
+    home = Path(info.home).resolve()
+    environment = head_environment(_token_path(info), gcs_storage(home), bytecode=home / "bytecode")
     pid = spawn(info.gcs_command, environment)
     others = tuple(process for process in info.processes if process.name != _GCS)
     now = msgspec.structs.replace(info, processes=(*others, mark_process(_GCS, pid)))
@@ -279,11 +282,15 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
             )
         return
     quiet_driver()
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         remedy = "Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?"
         raise NotRunning(f"No Ray cluster lets us in at {info.address}: {error}.", remedy=remedy) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has taken SIGTERM over to print a stack of C++ frames; whoever connects decides what it means.
+        signal.signal(signal.SIGTERM, on_terminate or signal.SIG_DFL)
 
 
 def session_root(home: Path) -> Path:
@@ -313,7 +320,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=head_environment(token_path, gcs_storage(home)),
+                env=head_environment(token_path, gcs_storage(home), bytecode=home.resolve() / "bytecode"),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,
