@@ -58,10 +58,13 @@ class Ownership:
         os.close(self._lock_fd)
 
 
-def create_journal(directory: Path) -> bytes:
-    """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
+def create_journal(directory: Path, journal_id: bytes | None = None) -> bytes:
+    """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is.
+
+    ``journal_id``: what a new one is called, because it mirrors a journal of another node.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    identity = _identity(directory)
+    identity = _identity(directory, journal_id)
     open_epoch(directory, create=True).close()
     return identity
 
@@ -83,7 +86,7 @@ def read_identity(directory: Path) -> bytes:
     return bytes.fromhex(identity["journal_id"])
 
 
-def _identity(directory: Path) -> bytes:
+def _identity(directory: Path, wanted: bytes | None = None) -> bytes:
     if (directory / "journal.json").exists():
         return read_identity(directory)
     if any(directory.glob("*.seg")):
@@ -91,10 +94,10 @@ def _identity(directory: Path) -> bytes:
             f"{directory} holds segments and no journal.json.",
             remedy="Restore journal.json from a copy of the directory.",
         )
-    journal_id = uuid.uuid4()
-    _write_json(directory / "journal.json", {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name})
+    journal_id = wanted or uuid.uuid4().bytes
+    _write_json(directory / "journal.json", {"journal_id": journal_id.hex(), "format": FORMAT, "name": directory.name})
     sync_directory(directory.parent)
-    return journal_id.bytes
+    return journal_id
 
 
 def _write_json(path: Path, record: Mapping[str, object]) -> None:
