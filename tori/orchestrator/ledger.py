@@ -15,7 +15,7 @@ import msgspec
 from tori.events import mind, system
 from tori.events.envelope import Event
 from tori.modules.base import Context, Fact, Module
-from tori.scheduler.signal import SchedulerRecord
+from tori.orchestrator.placement import LedgerRecord
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
@@ -114,7 +114,7 @@ class Ledger(Module):
     """Keeps runs, problems, findings, module states and the last value of every metric, all bounded."""
 
     name = "orchestrator"
-    records = SchedulerRecord
+    records = LedgerRecord
     inputs = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
 
     def __init__(self) -> None:
