@@ -13,7 +13,14 @@ from typing import Any
 LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORTS = range(8265, 8275)
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_TUNING = {
+_HEALTH = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_health_check_timeout_ms": "10000",
+}
+"""A raylet that was killed refuses connections and is given up after 5 s; one behind a network that swallows packets is asked
+five times for 10 s, so that a partition of less than that ends no node."""
+_TUNING = _HEALTH | {
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": "100000",
@@ -21,11 +28,17 @@ _TUNING = {
 }
 
 
-def head_environment(token_path: Path | None) -> dict[str, str]:
-    """Return the environment that the head and, through it, every process of the cluster inherits."""
+def is_loopback(host: str) -> bool:
+    """Say whether an address can be reached from this machine only."""
+    return host.strip("[]") in (LOOPBACK, "localhost", "::1")
+
+
+def node_environment(home: Path, token_path: Path | None, node_ip: str = LOOPBACK) -> dict[str, str]:
+    """Return the environment that a node and, through it, every process of the cluster on it inherits."""
     dropped = ("RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
-    environment = _TUNING | environment | _LOOPBACK_ONLY | authentication(token_path)
+    reach = _LOOPBACK_ONLY if is_loopback(node_ip) else {}
+    environment = _TUNING | environment | reach | authentication(token_path) | {"TORI_HOME": str(home)}
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
     if environment.pop("PYTHONDONTWRITEBYTECODE", None):
         # Without bytecode a worker starts in 3.6 s instead of 0.6, so it is written, but where it is no litter.
@@ -49,10 +62,12 @@ def authentication(token_path: Path | None) -> dict[str, str]:
 
 def adopt(address: str, token_path: Path | None, *, is_ours: bool) -> None:
     """Give this process what a driver needs: the loopback rule and the token; of a joined cluster the user has the token."""
-    loopback = address.rpartition(":")[0] in (LOOPBACK, "localhost", "[::1]")
+    loopback = is_loopback(address.rpartition(":")[0])
     wanted = dict(_LOOPBACK_ONLY) if loopback else {}
     if is_ours:
         wanted |= authentication(token_path)
+        if token_path is not None:
+            os.environ.pop("RAY_AUTH_TOKEN", None)
     changed = any(os.environ.get(name) != value for name, value in wanted.items())
     os.environ.update(wanted)
     if changed and "ray" in sys.modules:
@@ -79,16 +94,16 @@ def quiet_driver() -> None:
     worker.print_to_stdstream = to_log
 
 
-def dashboard_port() -> int:
+def dashboard_port(host: str = LOOPBACK) -> int:
     """Return the first of Ray's usual dashboard ports that is free, or any free one."""
-    return next((port for port in _DASHBOARD_PORTS if _is_free(port)), 0) or _free_port()
+    return next((port for port in _DASHBOARD_PORTS if _is_free(port, host)), 0) or _free_port()
 
 
-def _is_free(port: int) -> bool:
+def _is_free(port: int, host: str) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
