@@ -42,6 +42,8 @@ class Checkpoints:
         self._saved: dict[str, tuple[int, int]] = {}
         """By module: (offset, consumed inputs) of the last snapshot on disk."""
         self._lock = threading.Lock()
+        self.on_saved: Callable[[dict[str, int]], None] = lambda sequences: None
+        """Called with the durable sequences of the modules that a checkpoint holds."""
         self._store.sweep()
 
     def take(self, modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -52,6 +54,7 @@ class Checkpoints:
                 raise Unavailable("no module runs that could be checkpointed.", remedy="See tori status.")
             manifest = self._store.save(snapshots)
             self._store.prune()
+        self.on_saved({name: snapshot.sequence for name, snapshot in snapshots.items()})
         self._emit(report.created(manifest, self._store.root))
         return self._row(manifest)
 
@@ -70,6 +73,21 @@ class Checkpoints:
             )
             self._saved[name] = (snapshot.offset, snapshot.consumed)
         return found
+
+    def origin(self, name: str, *, is_elsewhere: bool) -> Any:
+        """Return the ref of the snapshot a module starts from, or None: the hot one while the object store has it.
+
+        A module on another node cannot look into this node's checkpoints, so the newest good one is put into the store for it.
+        """
+        ref = self._hot.get(name)
+        if ref is not None and ray.wait([ref], timeout=0.5, fetch_local=False)[0]:
+            return ref
+        if not is_elsewhere:
+            return None
+        stored, problems = self._store.newest(name)
+        if problems:
+            self._emit(*(report.corrupted(p) for p in problems), report.recovered(problems, name))
+        return None if stored is None else ray.put(stored.data)
 
     def save_last(self, name: str) -> None:
         """Make sure the newest checkpoint of a module that stops holds its present state; writes nothing when it does."""

@@ -132,6 +132,24 @@ class RayClient:
         found: dict[str, Any] = self._call("restore", checkpoint_id)
         return found
 
+    def joined(self, node: str) -> dict[str, Any]:
+        """Tell the orchestrator that this node has come."""
+        found: dict[str, Any] = self._call("joined", node)
+        return found
+
+    def leave(self, node: str) -> dict[str, Any]:
+        """Tell the orchestrator that this node goes; what it has is saved first."""
+        found: dict[str, Any] = self._call("leave", node)
+        return found
+
+    def is_there(self) -> bool:
+        """Say whether the cluster has an orchestrator."""
+        try:
+            self._orchestrator()
+        except NotRunning:
+            return False
+        return True
+
     def check(self) -> None:
         """Raise NotRunning unless the cluster has an orchestrator."""
         self._orchestrator()

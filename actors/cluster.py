@@ -22,8 +22,16 @@ from pathlib import Path
 
 import msgspec
 
-from actors.cluster_environment import LOOPBACK, adopt, dashboard_port, is_loopback, node_environment, quiet_driver
-from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest, NodeRequest
+from actors.cluster_environment import (
+    LOOPBACK,
+    adopt,
+    dashboard_port,
+    is_loopback,
+    node_environment,
+    node_names,
+    quiet_driver,
+)
+from actors.cluster_head import NODE_LABEL, DashboardRequest, HeadReport, HeadRequest, NodeRequest
 from actors.names import NAMESPACE
 from tori.errors import BadSettings, NotRunning, PermanentError, Unavailable
 from tori.node import node_id
@@ -34,6 +42,7 @@ _TOKEN = "ray_token"
 _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
+_ASK_TIMEOUT_S = 10.0
 
 
 class ClusterOptions(msgspec.Struct, frozen=True):
@@ -260,6 +269,23 @@ def join(address: str) -> ClusterInfo:
     return ClusterInfo(address=address)
 
 
+def is_ours(home: Path, address: str) -> bool:
+    """Say whether the cluster at ``address`` is one that TORI started, which other machines may join as nodes.
+
+    Raises NotRunning when no cluster answers, or it does not take the token.
+    """
+    _probe(address)
+    path = _known_token(home)
+    adopt(address, path, is_ours=path is not None)
+    try:
+        return bool(node_names(address, NODE_LABEL, _ASK_TIMEOUT_S))
+    except Exception as error:
+        raise NotRunning(
+            f"No Ray cluster lets us in at {address}: {error}.",
+            remedy="Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?",
+        ) from error
+
+
 def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
     """Make this process a driver of the cluster, quietly. Connecting again to the same cluster does nothing.
 
@@ -350,18 +376,29 @@ def _ensure_token(home: Path) -> Path:
 
 def _given_token(home: Path) -> Path:
     """Return the file with the token of a cluster that others run; raises BadSettings when nobody gave one."""
-    path = home.resolve() / _TOKEN
-    given = os.environ.get("RAY_AUTH_TOKEN", "")
-    if not given and os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        given = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text()
-    if given.strip():
-        _write(path, given.strip().encode())
-    if not path.exists():
+    path = _known_token(home)
+    if path is None:
         raise BadSettings(
             "the cluster's token is not known here.",
-            remedy=f"Copy ray_token from the head's home to {path}, or set RAY_AUTH_TOKEN_PATH.",
+            remedy=f"Copy ray_token from the head's home to {home / _TOKEN}, or set RAY_AUTH_TOKEN_PATH.",
         )
     return path
+
+
+def _known_token(home: Path) -> Path | None:
+    """Return the file with the token that the environment gives or the home has; what is given is kept in the home."""
+    path = home.resolve() / _TOKEN
+    given = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    file = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
+    if not given and file:
+        try:
+            given = Path(file).read_text().strip()
+        except OSError as error:
+            raise BadSettings(f"RAY_AUTH_TOKEN_PATH: {file} cannot be read: {error.strerror}.") from error
+    if given and not (path.exists() and path.read_text() == given):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, given.encode())
+    return path if path.exists() else None
 
 
 def _token_path(info: ClusterInfo) -> Path | None:

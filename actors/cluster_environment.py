@@ -84,6 +84,15 @@ def _refresh_ray(loopback: bool) -> None:
     core.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]  # missing from Ray's stub
 
 
+def node_names(address: str, label: str, timeout_s: float) -> set[str]:
+    """Return what living nodes of a cluster carry under a label, asked of its GCS without becoming a driver."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # missing from Ray's stub
+
+    nodes = GcsClient(address=address).get_all_node_info(timeout=timeout_s).values()
+    living = [node for node in nodes if node.state == node.ALIVE]
+    return {node.labels[label] for node in living if label in node.labels}
+
+
 def quiet_driver() -> None:
     """Send what the raylet tells drivers ("a worker died", ...) to the log: Ray prints it on stdout, amid the answers."""
     from ray._private import worker

@@ -17,12 +17,13 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.cast import actor_class, actor_name
+from actors.cast import CLIENTS, actor_class, actor_name, is_relay
 from actors.module import ShellConfig
 from actors.names import NAMESPACE
+from actors.nodes import Nodes
 from actors.options import module_options, remote_class
 from tori.clock import Clock
-from tori.errors import JournalDamaged, ToriError, Unavailable
+from tori.errors import JournalDamaged, JournalMissing, ToriError, Unavailable
 from tori.events.system import StateCorrupted
 from tori.machine import Emit, Tick
 from tori.orchestrator import signal as sig
@@ -40,10 +41,11 @@ class Conductor:
         self,
         lifecycle: Lifecycle,
         config_of: Callable[[str, int], ShellConfig],
+        nodes: Nodes,
         clock: Clock,
         emit: Callable[..., None],
         checkpoint: Callable[[str], None],
-        hot: dict[str, Any],
+        snapshot: Callable[[str], Any],
     ) -> None:
         self.lifecycle = lifecycle
         self.handles: dict[str, Any] = {}
@@ -52,11 +54,14 @@ class Conductor:
         self.failure: BaseException | None = None
         self.on_change: Callable[[str, bool], None] = lambda name, is_up: None
         """Called when a module can, or can no longer, be worked with."""
+        self.missing: dict[str, JournalMissing] = {}
+        """Modules whose journals are not where they were."""
         self._config_of = config_of
+        self._nodes = nodes
         self._clock = clock
         self._emit = emit
         self._checkpoint = checkpoint
-        self._hot = hot
+        self._snapshot = snapshot
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="tori-conduct")
         self._execute: dict[type, Callable[[Any], None]] = {
@@ -76,6 +81,11 @@ class Conductor:
         for name in self.lifecycle.modules:
             self._adopt(name)
         self._thread.start()
+
+    def begin_without(self, report: sig.NodeLost) -> None:
+        """Tell the machine of a node that is not there, before anything starts."""
+        for instruction in self.lifecycle.handle(report):
+            self._execute[type(instruction)](instruction)
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -152,12 +162,16 @@ class Conductor:
             self._clear(name)
             handle = self._create(name, incarnation)
             found = ray.get(handle.ready.remote(), timeout=self.lifecycle.options.start_timeout_s)
+            self.missing.pop(name, None)
             if found["events"]:
                 self._emit(*found["events"])
         except Exception as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, JournalDamaged):
                 self._emit(StateCorrupted("", (name,), 0, str(cause.fields.get("journal", "")), ""))
+            if isinstance(cause, JournalMissing):
+                self.missing[name] = cause
+            self._nodes.suspect(name)
             self.tell(sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__))
             return
         self._hold(name, incarnation, handle)
@@ -165,7 +179,9 @@ class Conductor:
 
     def _create(self, name: str, incarnation: int) -> Any:
         config = self._config_of(name, incarnation)
-        remote = remote_class(actor_class(name), module_options(actor_name(name)))
+        streams = 2 * len(self._nodes.relays) if name == CLIENTS or is_relay(name) else 0
+        options = module_options(actor_name(name), strategy=self._nodes.strategy(name), streams=streams)
+        remote = remote_class(actor_class(name), options)
         deadline = time.monotonic() + NAME_FREE_S
         while True:
             try:
@@ -174,14 +190,6 @@ class Conductor:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
-
-    def _snapshot(self, name: str) -> Any:
-        """Return the ref of the hot snapshot when the object store still has it; the value never passes through here."""
-        ref = self._hot.get(name)
-        if ref is None:
-            return None
-        ready, _ = ray.wait([ref], timeout=0.5, fetch_local=False)
-        return ref if ready else None
 
     def _clear(self, name: str) -> None:
         with contextlib.suppress(ValueError, RayError):
@@ -195,6 +203,7 @@ class Conductor:
         except Exception as error:
             cause = getattr(error, "cause", None) or error
             stimulus = sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__)
+            self._nodes.suspect(name)
         if self.handles.get(name) is handle:
             del self.handles[name]
             self.on_change(name, False)

@@ -29,11 +29,13 @@ class Quiesce:
         scan: Callable[[str, str], int],
         wait_healthy: Callable[[float], None],
         say: Callable[[str], None],
+        behind: Callable[[Mapping[str, LoopView]], int],
     ) -> None:
         self._handles = handles
         self._scan = scan
         self._wait_healthy = wait_healthy
         self._say = say
+        self._behind = behind
 
     def run(self) -> dict[str, str]:
         """Return the digest of every section once the mind is at rest."""
@@ -60,13 +62,18 @@ class Quiesce:
         raise Unavailable(f"quiesce could not do {step!r} in {ATTEMPTS} attempts: {last}.", remedy="See tori status.")
 
     def settle(self) -> None:
-        """Return when nobody has anything left: two sweeps in a row see every lag at zero and nothing moved between them."""
+        """Return when nobody has anything left: two sweeps in a row see every lag at zero and nothing moved between them.
+
+        What is on its way between two nodes is seen as well: a mirror behind its journal counts as a lag.
+        """
         before: tuple[int, ...] | None = None
         pause_s = SWEEP_S
         while True:
-            views: list[LoopView] = ray.get([h.settle.remote() for h in self._handles().values()])
+            names, refs = zip(*[(n, h.settle.remote()) for n, h in self._handles().items()], strict=True)
+            views: list[LoopView] = ray.get(list(refs))
             now = tuple(v.consumed + v.emitted + v.units for v in views)
-            if now == before and all(v.lag == 0 for v in views):
+            is_still = now == before and all(v.lag == 0 for v in views)
+            if is_still and not self._behind(dict(zip(names, views, strict=True))):
                 return
             if any(v.paused for v in views):
                 raise Unavailable("a module is paused, so the mind cannot settle.", remedy="tori resume, then again.")

@@ -56,10 +56,10 @@ class _Index:
 
 
 class Archive:
-    """The journals of one node's home. Not thread-safe: one archive a thread."""
+    """The journals in some folders of one node's home, their names all different. Not thread-safe: one archive a thread."""
 
-    def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory
+    def __init__(self, *directories: Path) -> None:
+        self._directories = directories
         self._indexes: dict[str, _Index] = {}
         self._by_hash: dict[bytes, str] = {}
         self._frames: OrderedDict[tuple[str, int], dict[bytes, Event]] = OrderedDict()
@@ -71,9 +71,7 @@ class Archive:
 
     def refresh(self) -> None:
         """Find journals that were made since."""
-        if self._directory is None or not self._directory.is_dir():
-            return
-        for path in sorted(self._directory.iterdir()):
+        for path in sorted(p for d in self._directories if d.is_dir() for p in d.iterdir()):
             if path.name not in self._indexes and (path / "journal.json").exists() and (path / "epoch").exists():
                 self.add(JournalReader(path))
 

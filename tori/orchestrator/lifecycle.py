@@ -23,6 +23,8 @@ from tori.orchestrator.state import MODULE_TABLE, SYSTEM_TABLE, State
 from tori.orchestrator.supervision import GiveUpDecision, Supervision
 
 SYSTEM = "system"
+PERMANENT = ("JournalMissing",)
+"""Failures after which a restart can only fail the same way; a person must act."""
 
 
 class Lifecycle:
@@ -352,7 +354,10 @@ class Lifecycle:
         m.error, was_recovering, m.is_recovering = error, m.is_recovering, False
         self._change(m, State.FAILED, error)
         self._tell_error(m, error_type, error)
-        decision = self._supervision.decide(m.name, self._clock.monotonic_ns())
+        if error_type in PERMANENT:
+            decision: Any = GiveUpDecision("a restart does not bring back what is missing")
+        else:
+            decision = self._supervision.decide(m.name, self._clock.monotonic_ns())
         if isinstance(decision, GiveUpDecision):
             m.deadline_ns = None
             self._tell_recovery(events.RecoveryFailed, m, decision.reason)

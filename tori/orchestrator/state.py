@@ -39,7 +39,11 @@ MODULE_TABLE = TransitionTable(
         Edge(_S.RUNNING, _S.DRAINING, "the system stops and its turn in the stop order has come"),
         Edge(_S.PAUSED, _S.DRAINING, "the system stops and its turn in the stop order has come"),
         Edge(_S.FAILED, _S.INITIALIZING, "supervision, or a person, starts it again"),
-        Edge(_S.FAILED, _S.DEGRADED, "supervision gives it up: too many restarts in the window"),
+        Edge(
+            _S.FAILED,
+            _S.DEGRADED,
+            "supervision gives it up: too many restarts in the window, or a failure that no restart ends",
+        ),
         Edge(_S.DEGRADED, _S.INITIALIZING, "a person asked for its recovery"),
         Edge(_S.FAILED, _S.STOPPED, "the system stops; nothing of it is left to drain"),
         Edge(_S.DEGRADED, _S.STOPPED, "the system stops; nothing of it is left to drain"),
