@@ -11,6 +11,7 @@ import ray
 
 from actors import cluster
 from actors.client import RayClient
+from actors.jobs import RayJobs
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import orchestrator_options, remote_class
 from actors.orchestrator import OrchestratorActor, OrchestratorConfig
@@ -77,6 +78,9 @@ class RayBackend:
     def place(self, settings: Any, address: str | None) -> Place | None:
         info = self._info(settings, address, start=False)
         return None if info is None else self._place(info, home_of(settings))
+
+    def jobs(self, address: str, token: str) -> RayJobs:
+        return RayJobs(address, token)
 
     def down(self, settings: Any, address: str | None) -> bool:
         info = self._info(settings, address, start=False)

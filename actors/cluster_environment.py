@@ -40,6 +40,8 @@ def node_environment(home: Path, token_path: Path | None, node_ip: str = LOOPBAC
     reach = _LOOPBACK_ONLY if is_loopback(node_ip) else {}
     environment = _TUNING | environment | reach | authentication(token_path) | {"TORI_HOME": str(home)}
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
+    # Jobs say `python`, and mean this one.
+    environment["PATH"] = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), environment.get("PATH"))))
     if environment.pop("PYTHONDONTWRITEBYTECODE", None):
         # Without bytecode a worker starts in 3.6 s instead of 0.6, so it is written, but where it is no litter.
         environment.setdefault("PYTHONPYCACHEPREFIX", str(_cache_dir() / "bytecode"))

@@ -138,8 +138,9 @@ class World(RuleBasedStateMachine):
 
     @rule(modules=st.sets(names, min_size=1))
     def node_is_lost(self, modules: set[str]) -> None:
+        was_draining = self.machine.system is State.DRAINING
         self.give(sig.NodeLost("n", tuple(sorted(modules))))
-        if self.machine.system is not State.DRAINING:
+        if not was_draining:
             assert {self.machine.modules[name].state for name in modules} == {State.OFFLINE}
         assert not modules & set(self.alive)
 

@@ -129,6 +129,9 @@ class LocalBackend:
     def place(self, settings: Any, address: str | None) -> Place | None:
         return self._place(settings) if self.client else None
 
+    def jobs(self, address: str, token: str) -> Any:
+        raise NotRunning(f"no dashboard answers at {address}.", remedy="This system lives in one process.")
+
     def down(self, settings: Any, address: str | None) -> bool:
         was, self.client = self.client, None
         return was is not None

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from tori import __version__
-from tori.cli import ask, config, demo, findings, lifecycle, work
+from tori.cli import ask, config, demo, findings, lifecycle, submit, work
 from tori.cli.session import err, report_error
 from tori.errors import ToriError
 
@@ -27,6 +27,7 @@ demo.register(app)
 ask.register(app)
 findings.register(app)
 work.register(app)
+submit.register(app)
 config.register(app)
 
 
