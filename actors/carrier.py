@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Carrier:
         self._segment_bytes = segment_bytes
         self._lines: dict[str, Line] = {}
         self._senders: dict[str, Sender] = {}
+        self._turns: dict[str, Turns] = {}
         self._lock = threading.Lock()
 
     def grant(self, supplies: Supplies) -> None:
@@ -73,17 +75,30 @@ class Carrier:
 
     def stream(self, reader: str, marks: Mapping[str, Mark]) -> Iterator[Parcel]:
         """Yield what ``reader`` asks for; a stream it had before ends."""
+        yield from self._sender(reader, marks)
+
+    def begin(self, reader: str, marks: Mapping[str, Mark]) -> None:
+        """Be ready for numbered reads of what ``reader`` asks for."""
+        self._turns[reader] = Turns(self._sender(reader, marks))
+
+    def read(self, reader: str, number: int) -> Parcel | None:
+        """Return one parcel of what was begun; None at its end."""
+        turns = self._turns.get(reader)
+        return None if turns is None else turns.read(number)
+
+    def _sender(self, reader: str, marks: Mapping[str, Mark]) -> Sender:
         sender = Sender(lambda journal: journal_directory(self._home, journal), marks)
         with self._lock:
             before, self._senders[reader] = self._senders.get(reader), sender
         if before is not None:
             before.close()
-        yield from sender
+        return sender
 
     def hang_up(self, reader: str) -> None:
         """End the stream of a reader that wants no more."""
         with self._lock:
             sender = self._senders.pop(reader, None)
+            self._turns.pop(reader, None)
         if sender is not None:
             sender.close()
 
@@ -150,8 +165,9 @@ class Line:
 
     def _read(self) -> None:
         """Take one stream to its end; raises when it breaks off."""
-        stream = open_stream(ray.get_actor(self._peer, namespace=NAMESPACE), self._me, self.receiver.marks())
-        for parcel in parcels(stream):
+        peer, marks = ray.get_actor(self._peer, namespace=NAMESPACE), self.receiver.marks()
+        stream = open_stream(peer, self._me, marks)
+        for parcel in numbered(peer, self._me, marks) if stream is None else parcels(stream):
             if self._ended.is_set():
                 return
             self.refs += 1
@@ -167,10 +183,48 @@ class Line:
         self._thread.join(2 * SILENCE_S)
 
 
+class Turns:
+    """A sender read by numbered calls instead of a stream, for a Ray without back-pressure on streams: each waits for its turn."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._parcels = iter(sender)
+        self._turn = 0
+        self._condition = threading.Condition()
+
+    def read(self, number: int) -> Parcel | None:
+        """Return the parcel with this number, counted from 0; None when the stream has ended, or the turn was never reached."""
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._turn == number, SILENCE_S):
+                return None
+            try:
+                return next(self._parcels, None)
+            finally:
+                self._turn += 1
+                self._condition.notify_all()
+
+
 def open_stream(peer: Any, me: str, marks: Mapping[str, Mark]) -> Any:
-    """Return the streaming generator of a peer's relay, bounded in what it sends ahead."""
+    """Return the streaming generator of a peer's relay, bounded in what it sends ahead; None when this Ray cannot bound it."""
     options = {"num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD}
-    return peer.stream.options(**options).remote(me, dict(marks))
+    try:
+        method = peer.stream.options(**options)
+    except (TypeError, ValueError):  # the option is private to Ray, and may go
+        return None
+    return method.remote(me, dict(marks))
+
+
+def numbered(peer: Any, me: str, marks: Mapping[str, Mark], silence_s: float = SILENCE_S) -> Iterator[Parcel]:
+    """Yield what a peer's relay sends by calls, two in flight: the way without streams."""
+    ray.get(peer.begin.remote(me, dict(marks)), timeout=silence_s)
+    flights = deque([peer.read.remote(me, 0), peer.read.remote(me, 1)])
+    number = 2
+    while True:
+        parcel: Parcel | None = ray.get(flights.popleft(), timeout=silence_s)
+        if parcel is None:
+            return
+        flights.append(peer.read.remote(me, number))
+        number += 1
+        yield parcel
 
 
 def parcels(stream: Any, silence_s: float = SILENCE_S) -> Iterator[Parcel]:

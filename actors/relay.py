@@ -37,6 +37,14 @@ class Carrying:
         """Yield this node's journals to the relay of another from its marks on; call it with ``num_returns="streaming"``."""
         yield from self.carrier.stream(reader, marks)
 
+    def begin(self, reader: str, marks: Mapping[str, Mark]) -> None:
+        """Be ready for numbered reads: the way for a Ray whose streams cannot be bounded."""
+        self.carrier.begin(reader, marks)
+
+    def read(self, reader: str, number: int) -> Parcel | None:
+        """Return one parcel of what was begun."""
+        return self.carrier.read(reader, number)
+
     def hang_up(self, reader: str) -> None:
         """End the stream of a relay that wants no more."""
         self.carrier.hang_up(reader)
