@@ -61,16 +61,16 @@ class Machine:
 
     def driver(self, **more: str) -> Driver:
         """Start a process here that is connected to the system and does what it is told."""
-        return Driver(
-            subprocess.Popen(
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
                 [*self._prefix, sys.executable, "-m", "tests.cluster.driver"],
                 cwd=ROOT,
                 env=self.environment(**more),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self.log.open("ab"),
+                stderr=log,
             )
-        )
+        return Driver(process)
 
 
 class Driver:
