@@ -26,14 +26,16 @@ from actors.cluster_environment import (
     LOOPBACK,
     adopt,
     dashboard_port,
+    gcs_storage,
     is_loopback,
+    keeps_gcs,
     node_environment,
     node_names,
     quiet_driver,
 )
 from actors.cluster_head import NODE_LABEL, DashboardRequest, HeadReport, HeadRequest, NodeRequest
 from actors.names import NAMESPACE
-from tori.errors import BadSettings, NotRunning, PermanentError, Unavailable
+from tori.errors import BadInput, BadSettings, NotRunning, PermanentError, Unavailable
 from tori.node import node_id
 from tori.resources.process import ProcessMark, descendants, end, is_alive, strays
 
@@ -43,6 +45,10 @@ _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sock
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
 _ASK_TIMEOUT_S = 10.0
+_PROBE_S = 5.0
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""The client's preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
+_HTTP2_SETTINGS = b"\4"
 
 
 class ClusterOptions(msgspec.Struct, frozen=True):
@@ -78,6 +84,8 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     stop_timeout_s: float = 3.0
     is_head: bool = True
     node_ip: str = LOOPBACK
+    gcs_command: tuple[str, ...] = ()
+    """How to start its GCS again; see ``actors.cluster_gcs``."""
 
     @property
     def head_pids(self) -> tuple[int, ...]:
@@ -109,6 +117,9 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
         running = find(home)
         if running is not None:
             return running
+        shutil.rmtree(gcs_storage(home), ignore_errors=True)
+        if keeps_gcs():
+            gcs_storage(home).mkdir(mode=0o700)
         token_path = _ensure_token(home) if options.auth else None
         port = dashboard_port(options.node_ip) if options.dashboard else 0
         request = HeadRequest(
@@ -123,7 +134,7 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
         info = _begin(home, request, token_path, options)
         if port:
             info = msgspec.structs.replace(info, dashboard_url=f"http://{options.node_ip}:{port}")
-        _record(home, info)
+        record(home, info)
         return info
 
 
@@ -152,7 +163,7 @@ def start_node(home: Path, address: str, options: ClusterOptions | None = None) 
             options.node_ip,
         )
         info = _begin(home, request, _given_token(home), options)
-        _record(home, info)
+        record(home, info)
         return info
 
 
@@ -179,6 +190,7 @@ def _begin(
         stop_timeout_s=options.stop_timeout_s,
         is_head=isinstance(request, HeadRequest),
         node_ip=request.node_ip,
+        gcs_command=report.gcs_command,
     )
 
 
@@ -203,15 +215,15 @@ def add_dashboard(info: ClusterInfo) -> ClusterInfo:
             ports=info.ports | report.ports,
             processes=(*(p for p in info.processes if p.name != "dashboard.py"), *report.processes),
         )
-        _record(home, now)
+        record(home, now)
         return now
 
 
 def find(home: Path) -> ClusterInfo | None:
     """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed."""
-    record = home / _RECORD
+    path = home / _RECORD
     try:
-        info = msgspec.json.decode(record.read_bytes(), type=ClusterInfo)
+        info = msgspec.json.decode(path.read_bytes(), type=ClusterInfo)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError:
@@ -220,7 +232,7 @@ def find(home: Path) -> ClusterInfo | None:
         return info
     if info is not None:
         stop(info)
-    record.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return None
 
 
@@ -252,16 +264,17 @@ def _end_all(processes: Sequence[ProcessMark], patience_s: float) -> list[Proces
     return end([*processes, *below], patience_s=0.0)
 
 
-def _record(home: Path, info: ClusterInfo) -> None:
+def record(home: Path, info: ClusterInfo) -> None:
+    """Note ``info`` as the cluster of ``home``."""
     _write(home / _RECORD, msgspec.json.format(msgspec.json.encode(info)))
 
 
 def _forget(info: ClusterInfo) -> None:
     """Remove the record of ``info``, unless another cluster has been recorded since."""
-    record = Path(info.home) / _RECORD
+    path = Path(info.home) / _RECORD
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-        if msgspec.json.decode(record.read_bytes(), type=ClusterInfo).processes == info.processes:
-            record.unlink(missing_ok=True)
+        if msgspec.json.decode(path.read_bytes(), type=ClusterInfo).processes == info.processes:
+            path.unlink(missing_ok=True)
 
 
 def join(address: str) -> ClusterInfo:
@@ -344,7 +357,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=node_environment(home.resolve(), token_path, node_ip),
+                env=node_environment(home.resolve(), token_path, node_ip, is_head=isinstance(request, HeadRequest)),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,
@@ -357,13 +370,25 @@ def _launch(
 
 
 def _probe(address: str) -> None:
+    """Raise unless something that speaks HTTP/2, as every gRPC server does, answers: Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise BadInput(f"{address!r} is no address.", remedy="Write it as host:port, like 127.0.0.1:6379.")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-    except (OSError, ValueError) as error:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            connection.settimeout(_PROBE_S)
+            connection.sendall(_HTTP2_HELLO)
+            answer = connection.recv(9)
+    except OSError as error:
         raise NotRunning(
             f"No Ray cluster answers at {address}: {error}.", remedy="Start one with `tori up`."
         ) from error
+    if answer[3:4] != _HTTP2_SETTINGS:
+        raise NotRunning(
+            f"What answers at {address} is no Ray cluster.", remedy="Give the port of the head's GCS (ray start: 6379)."
+        )
 
 
 def _ensure_token(home: Path) -> Path:

@@ -33,12 +33,29 @@ def is_loopback(host: str) -> bool:
     return host.strip("[]") in (LOOPBACK, "localhost", "::1")
 
 
-def node_environment(home: Path, token_path: Path | None, node_ip: str = LOOPBACK) -> dict[str, str]:
-    """Return the environment that a node and, through it, every process of the cluster on it inherits."""
+def gcs_storage(home: Path) -> Path:
+    """Return where a GCS that shall survive its death keeps its tables; of one cluster only, so a start removes it."""
+    return home.resolve() / "gcs"
+
+
+def keeps_gcs() -> bool:
+    """Return whether the environment asks for a GCS that keeps its tables on disk."""
+    return os.environ.get("RAY_gcs_storage") == "rocksdb"
+
+
+def node_environment(
+    home: Path, token_path: Path | None, node_ip: str = LOOPBACK, *, is_head: bool = True
+) -> dict[str, str]:
+    """Return the environment that a node and, through it, every process of the cluster on it inherits.
+
+    ``RAY_gcs_storage=rocksdb`` in the caller's makes a head's GCS keep its tables in the home: then it can be started again.
+    """
     dropped = ("RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     reach = _LOOPBACK_ONLY if is_loopback(node_ip) else {}
     environment = _TUNING | environment | reach | authentication(token_path) | {"TORI_HOME": str(home)}
+    if is_head and keeps_gcs():
+        environment["RAY_gcs_storage_path"] = str(gcs_storage(home))
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
     # Jobs say `python`, and mean this one.
     environment["PATH"] = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), environment.get("PATH"))))

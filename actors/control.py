@@ -23,7 +23,7 @@ from actors.runs import Runs
 from actors.settle import Quiesce
 from tori.clock import SystemClock
 from tori.digest import mind_digest
-from tori.errors import BadInput, Unavailable
+from tori.errors import BadInput, IllegalTransition, Unavailable
 from tori.events.system import MetricsCollected
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
@@ -372,7 +372,7 @@ class Control:
         self._doing = step
 
     def _wait_healthy(self, timeout_s: float) -> None:
-        """Return when every module runs; raises Unavailable when one stays down."""
+        """Return when every module runs; raises Unavailable when one stays down, IllegalTransition when one is paused."""
         deadline = time.monotonic() + timeout_s
         while True:
             states = self._lifecycle.states()
@@ -381,6 +381,11 @@ class Control:
             ]
             if not down:
                 return
+            paused = [n for n in down if states[n] == State.PAUSED]
+            if paused:
+                raise IllegalTransition(
+                    f"the mind cannot settle: {', '.join(paused)} paused.", remedy="tori resume, then again."
+                )
             is_lasting = any(states[n] in (State.DEGRADED, State.OFFLINE) for n in down)
             if is_lasting or time.monotonic() > deadline:
                 raise Unavailable(

@@ -89,6 +89,14 @@ class JournalFenced(JournalError):
     """A newer epoch owns the journal; this writer may neither publish nor ack."""
 
 
+class JournalRefused(TemporaryError):
+    """The disk refused a commit unit: nothing of it was accepted, everything before it stands, and trying again may succeed."""
+
+
+class JournalUnsynced(TemporaryError):
+    """What was written is not on the disk yet, and not lost: commit again, do not append again."""
+
+
 class IllegalTransition(PermanentError):
     """A machine was asked for an edge its table does not have; carries the story."""
 

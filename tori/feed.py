@@ -85,4 +85,4 @@ def _land(flights: deque[tuple[list[Document], Future[Receipt]]], report: FeedRe
     report.accepted += receipt.accepted
     report.duplicates += receipt.duplicates
     for document_id, reason in receipt.refused:
-        _refuse(report, f"{document_id}: {reason}")
+        _refuse(report, f"{document_id[:80]!r}: {reason}")

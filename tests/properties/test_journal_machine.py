@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.journals import Numbers, number_of, numbers_in, open_writer
+from tests.support.journals import Numbers, abandon, number_of, numbers_in, open_writer
 from tori.journal.follower import Cursor, Follower, Run
 from tori.journal.frame import EVENTS
 from tori.journal.reader import JournalReader
@@ -81,7 +80,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def die_and_take_over(self) -> None:
         """The process dies: what was written is in the page cache and survives."""
-        self._abandon()
+        abandon(self.writer)
         self.writer = open_writer(self.directory)
         self._promise()
 
@@ -90,7 +89,7 @@ class JournalMachine(RuleBasedStateMachine):
     def lose_power_and_take_over(self, share: float) -> None:
         """Power fails: of what was not committed any prefix of bytes is left, here cut inside the last segment."""
         end = self.writer.written_offset
-        self._abandon()
+        abandon(self.writer)
         last = list_segments(self.directory)[-1]
         keep = max(self.durable_bytes, last.base) + int((end - max(self.durable_bytes, last.base)) * share)
         path = last.file(self.directory)
@@ -108,12 +107,6 @@ class JournalMachine(RuleBasedStateMachine):
         self.written = []
         self.promised = left
         self.durable_bytes = self.writer.durable_offset
-
-    def _abandon(self) -> None:
-        self.writer._bell.close()
-        self.writer._owner.release()
-        for fd in (*self.writer._unsynced, self.writer._fd):
-            os.close(fd)
 
     @invariant()
     def promised_is_readable(self) -> None:

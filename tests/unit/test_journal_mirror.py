@@ -101,7 +101,6 @@ def test_a_mirror_is_byte_identical_over_rolls_and_epochs(pair: Pair) -> None:
     assert pair.mirror.mark.offset == end
     assert pair.mirror.mark.epoch == pair.writer.epoch == 2
     assert whole(pair.copy, end) == whole(pair.source, end)
-    assert list_segments(pair.copy) == list_segments(pair.source)
     assert numbers_in(pair.copy) == list(range(pair.numbers.next))
 
 
@@ -241,7 +240,9 @@ def test_a_mirror_ahead_of_a_source_that_lost_data_is_told(pair: Pair) -> None:
 
 
 def _wipe(directory: Path, length: int) -> None:
-    """Make a journal forget what was promised: bytes and position words beyond ``length``."""
+    """Make a journal forget what was promised: position words, and bytes beyond ``length``."""
+    for control in directory.glob("control-*"):
+        control.unlink()
     (path,) = segment_files(directory)
     data = bytearray(path.read_bytes())
     data[length:] = bytes(len(data) - length)
@@ -266,7 +267,7 @@ def test_a_torn_mirror_fetches_again_what_it_lost(pair: Pair) -> None:
     assert numbers_in(pair.copy) == list(range(pair.numbers.next))
 
 
-def test_after_a_failed_sync_the_same_pages_are_never_synced_again(tmp_path: Path) -> None:
+def test_after_a_failed_sync_the_same_pages_are_never_synced_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     failing: list[bool] = [False]
     failed: set[int] = set()
     synced: list[int] = []
@@ -277,12 +278,13 @@ def test_after_a_failed_sync_the_same_pages_are_never_synced_again(tmp_path: Pat
         if failing[0]:
             failed.add(inode)
             raise OSError(errno.EIO, "Input/output error")
-        os.fdatasync(fd)
+        real(fd)
 
-    pair = Pair(tmp_path, fdatasync=fdatasync)
+    real = os.fdatasync
     pair.write(3)
     pair.ship()
     pair.write(3)
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
     failing[0] = True
     with pytest.raises(JournalError, match="cannot be synced"):
         pair.ship()
@@ -295,7 +297,6 @@ def test_after_a_failed_sync_the_same_pages_are_never_synced_again(tmp_path: Pat
     pair.write(3)
     pair.ship()
     assert numbers_in(pair.copy) == list(range(9))
-    pair.close()
 
 
 def test_a_full_disk_is_said_and_the_mirror_goes_on_when_there_is_room(

@@ -73,7 +73,7 @@ class CheckpointStore:
         """
         contents = {name: _encode(name, snapshot) for name, snapshot in sorted(modules.items())}
         if not contents:
-            raise BadInput("a checkpoint of no module was asked for.")
+            raise BadInput("a checkpoint of no module was asked for.", remedy="Name at least one.")
         checkpoint_id = self._next_id()
         manifest = Manifest(
             checkpoint_id,
@@ -273,7 +273,7 @@ def _encode(name: str, snapshot: ModuleSnapshot) -> bytes:
     try:
         check_name(f"{name}.snapshot")
     except SnapshotDamaged as error:
-        raise BadInput(f"module {name!r} cannot name a file.") from error
+        raise BadInput(f"module {name!r} cannot name a file.", remedy="Use small letters, digits, - _ and .") from error
     return encode_snapshot(snapshot)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from tori.errors import BadInput
 from tori.events.envelope import Envelope, Event
 from tori.ids import ID_BYTES, id_time_ns, source_suffix
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.follower import Readable
 from tori.journal.frame import EVENTS
 from tori.journal.position import Position
@@ -58,8 +59,9 @@ class _Index:
 class Archive:
     """The journals in some folders of one node's home, their names all different. Not thread-safe: one archive a thread."""
 
-    def __init__(self, *directories: Path) -> None:
+    def __init__(self, *directories: Path, files: Files = SYSTEM_FILES) -> None:
         self._directories = directories
+        self._files = files
         self._indexes: dict[str, _Index] = {}
         self._by_hash: dict[bytes, str] = {}
         self._frames: OrderedDict[tuple[str, int], dict[bytes, Event]] = OrderedDict()
@@ -71,9 +73,10 @@ class Archive:
 
     def refresh(self) -> None:
         """Find journals that were made since."""
-        for path in sorted(p for d in self._directories if d.is_dir() for p in d.iterdir()):
-            if path.name not in self._indexes and (path / "journal.json").exists() and (path / "epoch").exists():
-                self.add(JournalReader(path))
+        files = self._files
+        for path in sorted(d / name for d in self._directories for name in files.names(d)):
+            if path.name not in self._indexes and files.exists(path / "journal.json") and files.exists(path / "epoch"):
+                self.add(JournalReader(path, files=files))
 
     @property
     def readers(self) -> dict[str, Readable]:

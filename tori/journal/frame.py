@@ -8,7 +8,7 @@
         16   16 journal id
         32    4 epoch of the writer
         36    1 lane (0 critical .. 4 background)
-        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll)
+        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll: no longer written)
         38    1 flags (1 = last frame of its commit unit)
         39    1 format version (1)
         40    8 first sequence
@@ -29,6 +29,8 @@ import struct
 import zlib
 
 import msgspec
+
+from tori.errors import JournalError
 
 MAGIC = b"TRF1"
 VERSION = 1
@@ -124,7 +126,7 @@ def encode_frame(
 
 
 def decode_header(data: bytes | memoryview, offset: int = 0) -> Header | None:
-    """Return the header at ``offset``, or None when there is no valid one."""
+    """Return the header at ``offset``, or None when there is no valid one; raises JournalError for one of a later format."""
     if len(data) - offset < HEADER_BYTES or data[offset : offset + 4] != MAGIC:
         return None
     crc = int.from_bytes(data[offset + 4 : offset + 8], "little")
@@ -132,6 +134,11 @@ def decode_header(data: bytes | memoryview, offset: int = 0) -> Header | None:
     if zlib.crc32(rest) != crc:
         return None
     fields = _AFTER_CRC.unpack(rest)
+    if fields[6] > VERSION:
+        raise JournalError(
+            f"a frame of format {fields[6]} stands in the journal; this version reads {VERSION}.",
+            remedy="Use the version of tori-orchestrator that wrote it, or a newer one.",
+        )
     return Header(*fields[:10], *fields[11:16])
 
 

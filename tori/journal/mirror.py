@@ -10,11 +10,10 @@ Resuming is asking again from the mirror's own durable end. A mirror is a copy: 
 
 from __future__ import annotations
 
-import fcntl
-import os
+import contextlib
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +21,14 @@ import msgspec
 
 from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalTruncated
 from tori.journal import control as words
-from tori.journal.control import URGENT_COUNT, URGENT_RING, URGENT_SLOTS
+from tori.journal.control import GENERATION, URGENT_COUNT, URGENT_RING, URGENT_SLOTS
+from tori.journal.files import SYSTEM_FILES, Files, OpenFile, write_all
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import valid_frame
-from tori.journal.segment import MappedSegment, SegmentName, create_segment, list_segments
-from tori.journal.wake import Bell
+from tori.journal.segment import MappedSegment, SegmentName, list_segments
+from tori.journal.wake import bell_for
 from tori.journal.writer import SEGMENT_BYTES, URGENT_LANES
 
 LOCK_S = 5.0
@@ -52,10 +52,10 @@ class _Piece(NamedTuple):
     end: int
 
 
-def create_mirror(directory: Path, journal_id: bytes) -> None:
+def create_mirror(directory: Path, journal_id: bytes, *, files: Files = SYSTEM_FILES) -> None:
     """Make an empty mirror that can be followed at once; raises JournalMissing when another journal's lies there."""
-    create_journal(directory, journal_id)
-    found = read_identity(directory)
+    create_journal(directory, journal_id, files=files)
+    found = read_identity(directory, files=files)
     if found != journal_id:
         raise JournalMissing(
             f"{directory} mirrors journal {found.hex()}, and its source is {journal_id.hex()} now.",
@@ -80,11 +80,10 @@ def start_of(reader: JournalReader, mark: Mark) -> int:
     first = reader.first_offset()
     if not mark.offset:
         return first
-    cut = [name for name in list_segments(reader.directory) if name.epoch > mark.epoch and name.base < mark.offset]
-    if cut or mark.offset > limit:
+    end = min(limit, _kept_of(reader, mark, limit))
+    if mark.offset > end:
         raise JournalTruncated(
-            f"a mirror of journal {reader.name} is at offset {mark.offset}, ahead of its source at "
-            f"{min([limit, *(name.base for name in cut)])}.",
+            f"a mirror of journal {reader.name} is at offset {mark.offset}, ahead of its source at {end}.",
             remedy="The source lost data: restore it from the mirror, which is a whole copy.",
             journal=reader.name,
         )
@@ -97,6 +96,23 @@ def start_of(reader: JournalReader, mark: Mark) -> int:
     return mark.offset
 
 
+def _kept_of(reader: JournalReader, mark: Mark, limit: int) -> int:
+    """Return up to where a source still holds the bytes of the epochs that a mirror knows.
+
+    A new epoch repeats what was not known to be durable and goes on behind it, so it may begin below the mark without a loss:
+    what counts is where its first own frame stands.
+    """
+    for name in list_segments(reader.directory):
+        if name.epoch <= mark.epoch or name.base >= mark.offset:
+            continue
+        for frame in reader.frames(name.base, limit):
+            if frame.header.epoch > mark.epoch:
+                return frame.offset
+            if frame.end >= mark.offset:
+                break
+    return limit
+
+
 class Mirror:
     """The one writer of a mirror. Not thread-safe; close it, or the next one must wait for this process to die."""
 
@@ -106,29 +122,30 @@ class Mirror:
         journal_id: bytes,
         *,
         segment_bytes: int = SEGMENT_BYTES,
-        fdatasync: Callable[[int], None] = os.fdatasync,
+        files: Files = SYSTEM_FILES,
     ) -> None:
-        create_mirror(directory, journal_id)
+        create_mirror(directory, journal_id, files=files)
         self.directory = directory
         self.name = directory.name
         self.journal_id = journal_id
         self._segment_bytes = segment_bytes
-        self._fdatasync = fdatasync
+        self._files = files
         self._control: words.Words | None = None
         self._segment: SegmentName | None = None
         self._size = 0
-        self._fd = -1
-        self._unsynced: list[int] = []
+        self._file: OpenFile | None = None
+        self._unsynced: list[OpenFile] = []
+        self._generation = 0
         self._urgent = 0
         self._last_kind = OPEN
-        self._lock = _hold(directory)
+        self._lock = _hold(directory, files)
         try:
-            self._mark = self._written = self._complete = intact_end(directory, journal_id)
-            self._epoch_words = words.open_epoch(directory, writable=True)
-            self._bell = Bell(directory)
+            self._mark = self._written = self._complete = intact_end(directory, journal_id, files)
+            self._epoch_words = words.open_epoch(directory, writable=True, files=files)
+            self._bell = bell_for(directory, files)
             self._reopen()
         except BaseException:
-            os.close(self._lock)
+            self._lock.close()
             raise
 
     @property
@@ -140,17 +157,17 @@ class Mirror:
         """Make what the last process wrote durable, then announce it and go on behind it."""
         self._drop_beyond()
         if not self._mark.offset:
+            self._unpublish()
             return
-        names = list_segments(self.directory)
-        for name in names:
-            fd = os.open(name.file(self.directory), os.O_RDWR)
-            self._unsynced.append(fd)
+        names = list_segments(self.directory, self._files)
+        self._unsynced = [self._files.open(name.file(self.directory)) for name in names]
         self._sync()
         last = names[-1]
-        size = last.file(self.directory).stat().st_size
+        size = self._files.size(last.file(self.directory))
+        self._generation = last.generation if last.epoch == self._mark.epoch else 0
         if self._mark.offset < last.base + size:
             self._segment, self._size = last, size
-            self._fd = os.open(last.file(self.directory), os.O_RDWR)
+            self._file = self._files.open(last.file(self.directory))
         self._publish(())
 
     def resume(self) -> Mark:
@@ -162,12 +179,17 @@ class Mirror:
 
     def _drop_beyond(self) -> None:
         """Unlink segments that hold nothing durable."""
-        for name in list_segments(self.directory):
+        for name in list_segments(self.directory, self._files):
             if name.base >= self._mark.offset:
-                name.file(self.directory).unlink()
                 if name == self._segment:
-                    os.close(self._fd)
-                    self._segment = None
+                    self._leave()
+                self._files.unlink(name.file(self.directory))
+
+    def _leave(self) -> None:
+        """Close the file at hand, unsynced."""
+        if self._file is not None:
+            self._file.close()
+        self._file = self._segment = None
 
     # -- taking ------------------------------------------------------------------------------------------------
 
@@ -253,25 +275,29 @@ class Mirror:
 
     def _begin_segment(self, piece: _Piece) -> None:
         """Go on in a new file that begins with ``piece``: where the source rolled, or where this file is full."""
-        if self._segment is not None:
-            self._unsynced.append(self._fd)
-        name = SegmentName(self._written.offset, piece.header.epoch)
+        if self._file is not None:
+            self._unsynced.append(self._file)
+        self._file = self._segment = None
+        if piece.header.epoch != self._mark.epoch:
+            self._generation = 0
+        name = SegmentName(self._written.offset, piece.header.epoch, self._generation)
         path = name.file(self.directory)
-        path.unlink(missing_ok=True)
-        self._segment = None
         size = max(self._segment_bytes, piece.end - piece.start)
-        self._fd = create_segment(path, size)
+        try:
+            if self._files.exists(path):
+                self._files.unlink(path)
+            self._file = self._files.create(path, size)
+            self._file.fsync()
+            self._files.sync_directory(self.directory)
+        except OSError as error:
+            raise self._refused("given room", error) from error
         self._segment, self._size = name, size
 
     def _flush(self, view: memoryview, run: Sequence[_Piece]) -> None:
-        if not run or self._segment is None:
+        if not run or self._segment is None or self._file is None:
             return
-        data = view[run[0].start : run[-1].end]
-        at = self._written.offset - self._segment.base
         try:
-            while data:
-                done = os.pwrite(self._fd, data, at)
-                data, at = data[done:], at + done
+            write_all(self._file, view[run[0].start : run[-1].end], self._written.offset - self._segment.base)
         except OSError as error:
             raise self._refused("written", error) from error
         offset = self._written.offset
@@ -301,10 +327,11 @@ class Mirror:
     def _sync(self) -> None:
         """Sync every file that was written; after a failure none of them is synced again, and what they held comes again."""
         try:
-            for fd in (*self._unsynced, *((self._fd,) if self._segment is not None else ())):
-                self._fdatasync(fd)
+            for file in (*self._unsynced, *((self._file,) if self._file is not None else ())):
+                file.fdatasync()
         except OSError as error:
             self._close_files()
+            self._generation += 1
             raise self._refused("synced", error) from error
         self._close_unsynced()
 
@@ -324,15 +351,30 @@ class Mirror:
         if is_new:
             if self._control is not None:
                 self._control.close()
-            self._control = words.open_control(self.directory, mark.epoch, create=True)
+            self._control = words.open_control(self.directory, mark.epoch, create=True, files=self._files)
             self._urgent = int(self._control.words[URGENT_COUNT])
         assert self._control is not None
         self._announce(urgent)
         table = self._control.words
+        table[GENERATION] = self._generation
         table[words.WRITTEN_SEQUENCE] = table[words.DURABLE_SEQUENCE] = mark.sequence
         table[words.WRITTEN_OFFSET] = table[words.DURABLE_OFFSET] = mark.offset
         self._epoch_words.words[0] = mark.epoch
         self._bell.ring()
+
+    def _unpublish(self) -> None:
+        """Take back what the last process announced: nothing of it is there any more."""
+        for epoch in words.control_epochs(self.directory, self._files):
+            with contextlib.suppress(ValueError):  # too short to say anything
+                control = words.open_control(self.directory, epoch, create=True, files=self._files)
+                for word in (
+                    words.WRITTEN_OFFSET,
+                    words.DURABLE_OFFSET,
+                    words.WRITTEN_SEQUENCE,
+                    words.DURABLE_SEQUENCE,
+                ):
+                    control.words[word] = 0
+                control.close()
 
     def _announce(self, urgent: Sequence[int]) -> None:
         if self._control is None:
@@ -350,38 +392,36 @@ class Mirror:
         if self._control is not None:
             self._control.close()
         self._epoch_words.close()
-        os.close(self._lock)
+        self._lock.close()
 
     def _close_files(self) -> None:
         self._close_unsynced()
-        if self._segment is not None:
-            os.close(self._fd)
-            self._segment = None
+        self._leave()
 
     def _close_unsynced(self) -> None:
-        for fd in self._unsynced:
-            os.close(fd)
+        for file in self._unsynced:
+            file.close()
         self._unsynced = []
 
 
-def intact_end(directory: Path, journal_id: bytes) -> Mark:
+def intact_end(directory: Path, journal_id: bytes, files: Files = SYSTEM_FILES) -> Mark:
     """Return the end of the last whole unit that stands in a mirror without a hole before it.
 
     Looks at the last two segments, further back when nothing in them is whole. Whoever reads a body checks it anyway.
     """
-    names = list_segments(directory)
+    names = list_segments(directory, files)
     for first in range(max(0, len(names) - 2), -1, -1):
-        end = _walk(directory, names[first:], journal_id)
+        end = _walk(directory, names[first:], journal_id, files)
         if end.offset:
             return end
     return Mark(journal_id)
 
 
-def _walk(directory: Path, names: Sequence[SegmentName], journal_id: bytes) -> Mark:
+def _walk(directory: Path, names: Sequence[SegmentName], journal_id: bytes, files: Files) -> Mark:
     end = Mark(journal_id)
     sequence: int | None = None
     for index, name in enumerate(names):
-        segment = MappedSegment(directory, name)
+        segment = MappedSegment(directory, name, files)
         limit = min(segment.size, names[index + 1].base - name.base) if index + 1 < len(names) else segment.size
         at = 0
         try:
@@ -411,17 +451,14 @@ def _by_epoch(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
         yield group
 
 
-def _hold(directory: Path) -> int:
+def _hold(directory: Path, files: Files) -> OpenFile:
     """Return the locked lock file; raises JournalFenced when another process keeps it."""
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LOCK_S
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
+            return files.lock(directory / "lock")
         except BlockingIOError:
             if time.monotonic() > deadline:
-                os.close(fd)
                 raise JournalFenced(
                     f"the mirror of journal {directory.name} is held by another process.",
                     remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",

@@ -22,6 +22,7 @@ from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
 from tori.errors import BadInput
 from tori.events.document import Document, Receipt
+from tori.home import open_home
 from tori.journal.archive import Archive
 from tori.journal.follower import Readable
 from tori.journal.memory import MemoryJournal
@@ -47,7 +48,7 @@ class LocalSystem:
         create: Callable[[str], Module] = create_module,
         snapshots: Mapping[str, HostSnapshot] | None = None,
     ) -> None:
-        self.home = home
+        self.home = home if home is None else open_home(home)
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
         self._journals: dict[str, Writable] = {}
@@ -157,7 +158,7 @@ class LocalSystem:
     def _host(self, module: str) -> ModuleHost:
         host = self.hosts.get(module)
         if host is None:
-            raise BadInput(f"there is no module {module!r} here.", remedy=f"Modules: {', '.join(self.hosts)}.")
+            raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {', '.join(self.hosts)}.")
         return host
 
     def digests(self) -> dict[str, str]:

@@ -119,8 +119,8 @@ class Module(ABC):
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Answer a question from state with plain JSON values; raises BadInput for an unknown question or argument."""
-        raise BadInput(f"module {self.name} cannot answer {name!r}.")
+        raise BadInput(f"module {self.name} cannot answer {name!r}.", remedy="See docs/modules for its questions.")
 
     def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
         """Decide on a person's request: the facts that follow, and the answer. Reads state, changes nothing."""
-        raise BadInput(f"module {self.name} does not know the command {name!r}.")
+        raise BadInput(f"module {self.name} does not know the command {name!r}.", remedy="See docs/modules.")

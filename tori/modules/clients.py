@@ -12,13 +12,11 @@ from typing import Any
 import msgspec
 
 from tori.errors import BadInput
-from tori.events.document import Document, Receipt
+from tori.events.document import Document, Receipt, flaw_of
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested, SuggestionAccepted, SuggestionRejected
 from tori.events.system import ClientConnected, ClientDisconnected, ClientMessage, CustomEvent
 from tori.modules.base import Context, Fact, Module
-
-MAX_TEXT_BYTES = 8 * 1024 * 1024
 
 _decoder = msgspec.msgpack.Decoder(list[Document])
 
@@ -55,15 +53,15 @@ class Clients(Module):
     def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
         """``ingest`` {documents: msgpack of list[Document]}; ``say`` {payload}: a person's or client's own event."""
         if name == "ingest":
-            return self._ingest(arguments["documents"], context)
+            return self._ingest(_argument(name, arguments, "documents"), context)
         if name == "say":
-            return self._say(arguments["payload"], context)
+            return self._say(_argument(name, arguments, "payload"), context)
         return super().command(name, arguments, context)
 
     def _ingest(self, data: bytes, context: Context) -> tuple[Sequence[Fact], Receipt]:
         try:
             documents = _decoder.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
             raise BadInput(
                 f"a batch of documents does not decode: {error}.", remedy="Send msgpack of list[Document]."
             ) from error
@@ -72,9 +70,9 @@ class Clients(Module):
         refused: list[tuple[str, str]] = []
         duplicates = 0
         for document in documents:
-            reason = _refusal(document)
+            reason = flaw_of(document)
             if reason:
-                refused.append((document.id, reason))
+                refused.append((document.id, f"{reason} Correct the document or leave it out."))
                 continue
             content = document.content_hash()
             if taken.get(document.id, self._content(document.id)) == content:
@@ -126,21 +124,10 @@ class Clients(Module):
         return super().query(name, arguments)
 
 
-def _refusal(document: Document) -> str:
-    """Return why a document cannot be taken, or an empty string."""
-    if not document.id.strip():
-        return "id is empty: give every document a stable id"
-    if len(document.id) > 512 or any(ord(c) < 32 for c in document.id):
-        return "id is longer than 512 characters or holds control characters: use a shorter, printable one"
-    if not document.text.strip():
-        return "text is empty: there is nothing to read"
-    try:
-        size = len(document.text.encode())
-    except UnicodeEncodeError:
-        return "text holds lone surrogates: decode it as UTF-8 first"
-    if size > MAX_TEXT_BYTES:
-        return f"text of {size} bytes is over the limit of {MAX_TEXT_BYTES}: split the document"
-    return ""
+def _argument(command: str, arguments: Mapping[str, Any], name: str) -> Any:
+    if name not in arguments:
+        raise BadInput(f"command {command} needs the argument {name!r}.", remedy=f"Give {name}=...")
+    return arguments[name]
 
 
 def _ingested(document: Document, content: bytes) -> DocumentIngested:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tori.clock import Clock
+from tori.errors import JournalTruncated
 from tori.events.codec import tags_of
 from tori.events.envelope import Event, FrameContext
 from tori.ids import IdSource, source_suffix
@@ -114,6 +115,11 @@ class ModuleHost:
             self.module.restore(snapshot.state)
             cursors, start = dict(snapshot.cursors), snapshot.offset
             self.counters.events = snapshot.events
+        elif start > 0:
+            raise JournalTruncated(
+                f"journal {self._own.name} begins at offset {start}: its first segments are gone, and no snapshot holds them.",
+                remedy="Restore them from a copy, or a checkpoint that is newer than they are.",
+            )
         self._followers = {
             name: Follower(reader, cursors.get(name), type_bits=self._type_bits)
             for name, reader in self._readers.items()

@@ -162,7 +162,7 @@ class Scheduler:
         """Return a run; raises BadInput when there is none, or none any more."""
         run = self._book.find(run_id)
         if run is None:
-            raise BadInput(f"there is no run {run_id!r}.", remedy="`tori task runs` lists the last ones.")
+            raise BadInput(f"there is no run {run_id!r}.", remedy="`tori task list` shows the last ones.")
         return run
 
     def runs(self) -> list[Run]:
