@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.support.journals import Numbers, number_of, open_writer
+from tests.support.journals import Numbers, journal_bytes, number_of, open_writer
 from tori.bus.transport import chunks
 from tori.errors import JournalError
 from tori.journal.follower import Follower, Run
@@ -103,7 +103,7 @@ class MirrorMachine(RuleBasedStateMachine):
             return
         end = self.mirror.mark.offset
         assert end <= self.writer.durable_offset
-        assert _bytes(self.copy, end) == _bytes(self.source, end)
+        assert journal_bytes(self.copy, end) == journal_bytes(self.source, end)
 
     def teardown(self) -> None:
         if hasattr(self, "mirror"):
@@ -121,12 +121,6 @@ class MirrorMachine(RuleBasedStateMachine):
             self.mirror.close()
             self.writer.close()
         shutil.rmtree(self.root)
-
-
-def _bytes(directory: Path, end: int) -> bytes:
-    names = [n for n in list_segments(directory) if n.base < end]
-    ends = [*(n.base for n in names[1:]), end] if names else []
-    return b"".join(n.file(directory).read_bytes()[: e - n.base] for n, e in zip(names, ends, strict=True))
 
 
 TestMirrorMachine = MirrorMachine.TestCase

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.journals import Numbers, number_of, numbers_in, open_writer, segment_files
+from tests.support.journals import Numbers, journal_bytes, number_of, numbers_in, open_writer, segment_files
 from tori.bus.transport import chunks
 from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalTruncated
 from tori.journal.follower import Follower, Run
 from tori.journal.mirror import Mirror, create_mirror, start_of
 from tori.journal.reader import JournalReader
-from tori.journal.segment import list_segments
 from tori.journal.writer import JournalWriter
 
 
@@ -79,15 +78,6 @@ def frames_of(directory: Path) -> list[tuple[int, bytes, bytes]]:
         reader.close()
 
 
-def whole(directory: Path, end: int) -> bytes:
-    """Return the bytes of a journal from its first offset to ``end``, put together from its live segments."""
-    names = list_segments(directory)
-    parts = []
-    for name, until in zip(names, [*(n.base for n in names[1:]), end], strict=True):
-        parts.append(name.file(directory).read_bytes()[: until - name.base])
-    return b"".join(parts)
-
-
 def test_a_mirror_is_byte_identical_over_rolls_and_epochs(pair: Pair) -> None:
     pair.write(*[7] * 20)
     pair.ship()
@@ -100,7 +90,7 @@ def test_a_mirror_is_byte_identical_over_rolls_and_epochs(pair: Pair) -> None:
     end = pair.writer.durable_offset
     assert pair.mirror.mark.offset == end
     assert pair.mirror.mark.epoch == pair.writer.epoch == 2
-    assert whole(pair.copy, end) == whole(pair.source, end)
+    assert journal_bytes(pair.copy, end) == journal_bytes(pair.source, end)
     assert numbers_in(pair.copy) == list(range(pair.numbers.next))
 
 
@@ -139,10 +129,12 @@ def test_resuming_goes_on_from_what_is_on_disk(pair: Pair) -> None:
     pair.mirror = pair.open_mirror()
     assert pair.mirror.mark == reached
     pair.ship()
-    assert whole(pair.copy, pair.writer.durable_offset) == whole(pair.source, pair.writer.durable_offset)
+    assert journal_bytes(pair.copy, pair.writer.durable_offset) == journal_bytes(
+        pair.source, pair.writer.durable_offset
+    )
 
 
-def test_nothing_shows_before_its_unit_is_whole(pair: Pair) -> None:
+def test_nothing_shows_before_its_unit_is_journal_bytes(pair: Pair) -> None:
     pair.ship()
     before = pair.mirror.mark
     unit = [*pair.numbers.frames(40), *pair.numbers.urgent(), *pair.numbers.frames(3)]
@@ -263,7 +255,9 @@ def test_a_torn_mirror_fetches_again_what_it_lost(pair: Pair) -> None:
     pair.mirror = pair.open_mirror()
     assert 0 < pair.mirror.mark.offset < pair.writer.durable_offset
     pair.ship()
-    assert whole(pair.copy, pair.writer.durable_offset) == whole(pair.source, pair.writer.durable_offset)
+    assert journal_bytes(pair.copy, pair.writer.durable_offset) == journal_bytes(
+        pair.source, pair.writer.durable_offset
+    )
     assert numbers_in(pair.copy) == list(range(pair.numbers.next))
 
 
