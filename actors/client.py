@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RaySystemError, RayTaskError
 
 from actors.names import NAMESPACE, ORCHESTRATOR
-from tori.errors import NotRunning, TemporaryError, ToriError, Unavailable
+from tori.errors import NodeAway, NotRunning, TemporaryError, ToriError, Unavailable
 from tori.events.document import Receipt
 
 PATIENCE_S = 60.0
@@ -43,7 +43,8 @@ class RayClient:
                 cause = error.cause
                 if not isinstance(cause, ToriError):
                     raise
-                if not isinstance(cause, TemporaryError) or time.monotonic() > deadline:
+                is_lasting = isinstance(cause, NodeAway) or not isinstance(cause, TemporaryError)
+                if is_lasting or time.monotonic() > deadline:
                     raise cause from None
             except _GONE as error:
                 self._handle = None

@@ -23,7 +23,7 @@ from actors.runs import Runs
 from actors.settle import Quiesce
 from tori.clock import SystemClock
 from tori.digest import mind_digest
-from tori.errors import BadInput, IllegalTransition, Unavailable
+from tori.errors import BadInput, IllegalTransition, NodeAway, Unavailable
 from tori.events.system import MetricsCollected
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
@@ -251,7 +251,7 @@ class Control:
             known = ", ".join(self._lifecycle.modules)
             raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {known}, orchestrator.")
         if state == State.OFFLINE:
-            raise Unavailable(
+            raise NodeAway(
                 f"module {module} is offline: its node {self._nodes.node_of(module)} is away, and its journal with it.",
                 remedy="It starts again by itself when the node is back.",
             )
@@ -386,8 +386,12 @@ class Control:
                 raise IllegalTransition(
                     f"the mind cannot settle: {', '.join(paused)} paused.", remedy="tori resume, then again."
                 )
-            is_lasting = any(states[n] in (State.DEGRADED, State.OFFLINE) for n in down)
-            if is_lasting or time.monotonic() > deadline:
+            offline = [n for n in down if states[n] == State.OFFLINE]
+            if offline:
+                raise NodeAway(
+                    f"{', '.join(offline)} offline: their node is away.", remedy="Bring it back, then again."
+                )
+            if any(states[n] == State.DEGRADED for n in down) or time.monotonic() > deadline:
                 raise Unavailable(
                     f"{', '.join(down)} not running ({', '.join(states[n] for n in down)}).", remedy="See tori status."
                 )

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from tori.errors import ToriError, Unavailable
+from tori.errors import NodeAway, ToriError, Unavailable
 from tori.modules.loop import LoopView
 from tori.modules.registry import FULL_PASS
 
@@ -53,6 +53,8 @@ class Quiesce:
             try:
                 self._wait_healthy(60.0)
                 return work()
+            except NodeAway:
+                raise
             except (RayError, Unavailable, KeyError) as error:
                 cause = getattr(error, "cause", None)
                 if isinstance(cause, ToriError) and not isinstance(cause, Unavailable):

@@ -23,9 +23,11 @@ from actors.cluster import ClusterInfo
 from tests.support.journals import assert_mirrored
 from tests.support.machines import Driver, Machine, Network, open_files, wait_for
 from tests.support.system import audit, small_corpus
+from tori.events.document import Document
 from tori.local import LocalSystem
 from tori.node import node_id
 from tori.resources.process import end, strays
+from tori.sources import open_source
 
 PARTITION_S = 20.0 if os.environ.get("TORI_LONG") else 3.0
 SETTINGS = {
@@ -248,6 +250,48 @@ def test_a_node_that_dies_takes_its_modules_offline_loudly_and_they_resume_when_
     assert all(restarts[name] == 0 for name in ours)
 
 
+def notes() -> list[dict[str, Any]]:
+    """Return four documents about a town, as lines of a file on a laptop."""
+    texts = (
+        "The harbour of Eastwick was dredged before the ferry came.",
+        "The ferry to Eastwick runs twice a day in winter.",
+        "Nobody in Eastwick remembers the old lighthouse keeper.",
+        "The lighthouse keeper left a diary about the dredged harbour.",
+    )
+    return [{"id": f"eastwick-{n}", "title": f"Eastwick {n}", "text": t, "time": 1e9 + n} for n, t in enumerate(texts)]
+
+
+def test_from_a_second_shell_that_knows_only_an_address_and_a_token(pair: Pair) -> None:
+    url = pair.info(pair.head).dashboard_url
+    assert url is not None
+    file = pair.laptop.home / "notes.jsonl"
+    file.write_text("".join(json.dumps(note) + "\n" for note in notes()))
+    token = pair.laptop.home / "token"
+    token.write_bytes((pair.head.home / "ray_token").read_bytes())
+
+    def shell(*words: str, secret: Path = token) -> Any:
+        return pair.laptop.run("tori", "submit", *words, "--address", url, RAY_AUTH_TOKEN_PATH=str(secret))
+
+    begun = shell("ingest", str(file), "--wait", "--detach")
+    assert begun.returncode == 0, begun.stderr
+    watched = shell("logs", begun.stdout.strip(), "--follow")
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert "4 documents taken, 0 known already" in watched.stdout
+    assert f"digest {pair.call('digest')['digest']}" in watched.stdout
+    asked = shell("ask", "who left a diary about the harbour?")
+    assert asked.returncode == 0, asked.stderr
+    assert "lighthouse keeper left a diary" in asked.stdout
+    endless = shell("quiesce", "--detach").stdout.strip()
+    cancelled = shell("cancel", endless, "--json")
+    assert json.loads(cancelled.stdout) == {"job_id": endless, "cancelled": True}
+    seen = shell("logs", endless, "--follow")
+    assert seen.returncode == 130, seen.stdout + seen.stderr
+    (pair.laptop.home / "wrong").write_text("0" * 64)
+    refused = shell("list", secret=pair.laptop.home / "wrong")
+    assert refused.returncode == 69
+    assert "does not let us in" in refused.stderr
+
+
 def test_leaving_is_orderly_and_the_journals_hold_everything_once(pair: Pair) -> None:
     left = pair.worker.run("tori", "down", "--json")
     assert json.loads(left.stdout) == {"stopped": True}, left.stderr
@@ -257,6 +301,7 @@ def test_leaving_is_orderly_and_the_journals_hold_everything_once(pair: Pair) ->
     assert pair.driver is not None
     pair.driver.close()
     pair.driver = None
-    heads = audit(pair.head.home, small_corpus(48))
-    assert heads["clients"] == 48
+    documents = [d for d in open_source(pair.laptop.home / "notes.jsonl").documents() if isinstance(d, Document)]
+    heads = audit(pair.head.home, [*small_corpus(48), *documents])
+    assert heads["clients"] == 52
     assert msgspec.json.decode((pair.worker.home / "node.json").read_bytes())["node_id"] == node_id(pair.worker.home)

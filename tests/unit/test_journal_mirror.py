@@ -134,7 +134,7 @@ def test_resuming_goes_on_from_what_is_on_disk(pair: Pair) -> None:
     )
 
 
-def test_nothing_shows_before_its_unit_is_journal_bytes(pair: Pair) -> None:
+def test_nothing_shows_before_its_unit_is_whole(pair: Pair) -> None:
     pair.ship()
     before = pair.mirror.mark
     unit = [*pair.numbers.frames(40), *pair.numbers.urgent(), *pair.numbers.frames(3)]
