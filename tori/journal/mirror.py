@@ -27,7 +27,7 @@ from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import valid_frame
-from tori.journal.segment import MappedSegment, SegmentName, list_segments
+from tori.journal.segment import MappedSegment, SegmentName, list_segments, split_segments
 from tori.journal.wake import bell_for
 from tori.journal.writer import SEGMENT_BYTES, URGENT_LANES
 
@@ -135,7 +135,8 @@ class Mirror:
         self._size = 0
         self._file: OpenFile | None = None
         self._unsynced: list[OpenFile] = []
-        self._generation = 0
+        self._generations: dict[int, int] = {}
+        """By epoch: the generation of the next new segment. A name is never given twice: readers may have the old file mapped."""
         self._urgent = 0
         self._last_kind = OPEN
         self._lock = _hold(directory, files)
@@ -155,6 +156,7 @@ class Mirror:
 
     def _reopen(self) -> None:
         """Make what the last process wrote durable, then announce it and go on behind it."""
+        self._count_generations()
         self._drop_beyond()
         if not self._mark.offset:
             self._unpublish()
@@ -164,23 +166,36 @@ class Mirror:
         self._sync()
         last = names[-1]
         size = self._files.size(last.file(self.directory))
-        self._generation = last.generation if last.epoch == self._mark.epoch else 0
         if self._mark.offset < last.base + size:
             self._segment, self._size = last, size
             self._file = self._files.open(last.file(self.directory))
         self._publish(())
 
+    def _count_generations(self) -> None:
+        """Go on above every generation that the last process may have used, in files that are there or not any more."""
+        live, hidden = split_segments(self.directory, self._files)
+        used: dict[int, int] = {}
+        for name in (*live, *hidden):
+            used[name.epoch] = max(used.get(name.epoch, 0), name.generation)
+        for epoch in words.control_epochs(self.directory, self._files):
+            with contextlib.suppress(ValueError):  # too short to say anything
+                control = words.open_control(self.directory, epoch, files=self._files)
+                used[epoch] = max(used.get(epoch, 0), int(control.words[GENERATION]))
+                control.close()
+        self._generations = {epoch: generation + 1 for epoch, generation in used.items()}
+
     def resume(self) -> Mark:
         """Forget what was written past the durable end (it will come again, byte for byte) and return the mark to ask from."""
-        if self._written != self._mark:
-            self._written = self._complete = self._mark
-            self._drop_beyond()
+        self._written = self._complete = self._mark
+        self._drop_beyond()
         return self._mark
 
     def _drop_beyond(self) -> None:
         """Unlink segments that hold nothing durable."""
-        for name in list_segments(self.directory, self._files):
+        live, hidden = split_segments(self.directory, self._files)
+        for name in (*live, *hidden):
             if name.base >= self._mark.offset:
+                self._generations[name.epoch] = max(self._generations.get(name.epoch, 0), name.generation + 1)
                 if name == self._segment:
                     self._leave()
                 self._files.unlink(name.file(self.directory))
@@ -278,14 +293,11 @@ class Mirror:
         if self._file is not None:
             self._unsynced.append(self._file)
         self._file = self._segment = None
-        if piece.header.epoch != self._mark.epoch:
-            self._generation = 0
-        name = SegmentName(self._written.offset, piece.header.epoch, self._generation)
+        epoch = piece.header.epoch
+        name = SegmentName(self._written.offset, epoch, self._generations.setdefault(epoch, 0))
         path = name.file(self.directory)
         size = max(self._segment_bytes, piece.end - piece.start)
         try:
-            if self._files.exists(path):
-                self._files.unlink(path)
             self._file = self._files.create(path, size)
             self._file.fsync()
             self._files.sync_directory(self.directory)
@@ -330,8 +342,9 @@ class Mirror:
             for file in (*self._unsynced, *((self._file,) if self._file is not None else ())):
                 file.fdatasync()
         except OSError as error:
+            if self._segment is not None:
+                self._generations[self._segment.epoch] += 1
             self._close_files()
-            self._generation += 1
             raise self._refused("synced", error) from error
         self._close_unsynced()
 
@@ -356,7 +369,7 @@ class Mirror:
         assert self._control is not None
         self._announce(urgent)
         table = self._control.words
-        table[GENERATION] = self._generation
+        table[GENERATION] = self._generations.get(mark.epoch, 0)
         table[words.WRITTEN_SEQUENCE] = table[words.DURABLE_SEQUENCE] = mark.sequence
         table[words.WRITTEN_OFFSET] = table[words.DURABLE_OFFSET] = mark.offset
         self._epoch_words.words[0] = mark.epoch
