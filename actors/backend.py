@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from actors import cluster
 from actors.client import RayClient
@@ -15,9 +16,11 @@ from actors.jobs import RayJobs
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import orchestrator_options, remote_class
 from actors.orchestrator import OrchestratorActor, OrchestratorConfig
-from tori.client import Place, home_of
-from tori.errors import NotRunning, Unavailable
+from tori import errors
+from tori.client import Place, Stopped, home_of
+from tori.errors import NotRunning, ToriError, Unavailable
 from tori.home import open_home
+from tori.modules.open import check_journals
 from tori.node import node_id
 from tori.orchestrator.placement import check_journal, recorded_berths
 
@@ -30,6 +33,7 @@ class RayBackend:
 
     def up(self, settings: Any, address: str | None) -> Place:
         home = open_home(home_of(settings))
+        check_journals(home)
         info = self._info(settings, address, start=True)
         assert info is not None
         cluster.connect(info)
@@ -41,8 +45,11 @@ class RayBackend:
             check_home(home)
             await_nodes(settings.ray.nodes, settings.ray.start_timeout_s)
         config = OrchestratorConfig(str(home), settings.plain())
-        remote_class(OrchestratorActor, orchestrator_options()).remote(config)
-        client.wait_ready(settings.limits.start_timeout_s + 30)
+        orchestrator = remote_class(OrchestratorActor, orchestrator_options()).remote(config)
+        try:
+            client.wait_ready(settings.limits.start_timeout_s + 30)
+        except (NotRunning, Unavailable) as error:
+            raise start_failure(orchestrator) or error from None
         return self._place(info, home)
 
     def _arrive(self, client: RayClient, settings: Any) -> None:
@@ -82,20 +89,36 @@ class RayBackend:
     def jobs(self, address: str, token: str) -> RayJobs:
         return RayJobs(address, token)
 
-    def down(self, settings: Any, address: str | None) -> bool:
+    def down(self, settings: Any, address: str | None) -> Stopped:
         info = self._info(settings, address, start=False)
         if info is None:
-            return False
-        with contextlib.suppress(NotRunning):
-            cluster.connect(info)
-            client = RayClient(patience_s=5.0)
-            if info.is_head:
-                client.stop(STOP_S)
-            else:
-                client.leave(node_id(home_of(settings)))
-        ray.shutdown()
-        cluster.stop(info)
-        return True
+            return Stopped(was_running=False)
+        problems: tuple[str, ...] = ()
+        try:
+            with contextlib.suppress(NotRunning):
+                cluster.connect(info)
+                client = RayClient(patience_s=5.0)
+                if info.is_head:
+                    problems = client.stop(STOP_S)
+                else:
+                    client.leave(node_id(home_of(settings)))
+        finally:
+            ray.shutdown()
+            cluster.stop(info)
+        return Stopped(was_running=True, problems=problems)
+
+
+def start_failure(orchestrator: Any) -> ToriError | None:
+    """Return why an orchestrator could not be made, as an error of ours; None when it could, or when Ray does not say."""
+    try:
+        ray.get(orchestrator.__ray_ready__.remote(), timeout=5.0)
+    except RayError as error:
+        lines = [line.strip() for line in str(error).splitlines() if ": " in line]
+        for name, _, said in reversed([line.partition(": ") for line in lines]):
+            found = getattr(errors, name.removeprefix("tori.errors."), None)
+            if isinstance(found, type) and issubclass(found, ToriError):
+                return found(f"the system in this home cannot start: {said}")
+    return None
 
 
 def cluster_options(settings: Any) -> cluster.ClusterOptions:

@@ -32,15 +32,17 @@ from actors.cluster_environment import (
     node_environment,
     node_names,
     quiet_driver,
+    spawn,
 )
 from actors.cluster_head import NODE_LABEL, DashboardRequest, HeadReport, HeadRequest, NodeRequest
 from actors.names import NAMESPACE
 from tori.errors import BadInput, BadSettings, NotRunning, PermanentError, Unavailable
 from tori.node import node_id
-from tori.resources.process import ProcessMark, descendants, end, is_alive, strays
+from tori.resources.process import ProcessMark, descendants, end, is_alive, mark_process, strays
 
 _RECORD = "cluster.json"
 _TOKEN = "ray_token"
+_GCS = "gcs_server"
 _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
@@ -85,7 +87,7 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     is_head: bool = True
     node_ip: str = LOOPBACK
     gcs_command: tuple[str, ...] = ()
-    """How to start its GCS again; see ``actors.cluster_gcs``."""
+    """How to start its GCS again; empty when the GCS keeps its tables in memory, where they die with it."""
 
     @property
     def head_pids(self) -> tuple[int, ...]:
@@ -98,6 +100,11 @@ class ClusterInfo(msgspec.Struct, frozen=True):
         wanted = ("gcs_server", "raylet") if self.is_head else ("raylet",)
         vital = [process for process in self.processes if process.name in wanted]
         return len(vital) == len(wanted) and all(map(is_alive, vital))
+
+    @property
+    def misses_gcs_only(self) -> bool:
+        """Whether the raylet lives on without a GCS, and the GCS can be started again."""
+        return bool(self.gcs_command) and any(p.name == "raylet" and is_alive(p) for p in self.processes)
 
 
 def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
@@ -114,7 +121,7 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
         )
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home):
-        running = find(home)
+        running = _heal(home)
         if running is not None:
             return running
         shutil.rmtree(gcs_storage(home), ignore_errors=True)
@@ -134,7 +141,7 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
         info = _begin(home, request, token_path, options)
         if port:
             info = msgspec.structs.replace(info, dashboard_url=f"http://{options.node_ip}:{port}")
-        record(home, info)
+        _record(home, info)
         return info
 
 
@@ -146,7 +153,7 @@ def start_node(home: Path, address: str, options: ClusterOptions | None = None) 
     options = options or ClusterOptions()
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home):
-        running = find(home)
+        running = _heal(home)
         if running is not None:
             if running.is_head or running.address != address:
                 raise Unavailable(
@@ -163,7 +170,7 @@ def start_node(home: Path, address: str, options: ClusterOptions | None = None) 
             options.node_ip,
         )
         info = _begin(home, request, _given_token(home), options)
-        record(home, info)
+        _record(home, info)
         return info
 
 
@@ -190,7 +197,7 @@ def _begin(
         stop_timeout_s=options.stop_timeout_s,
         is_head=isinstance(request, HeadRequest),
         node_ip=request.node_ip,
-        gcs_command=report.gcs_command,
+        gcs_command=report.gcs_command if keeps_gcs() else (),
     )
 
 
@@ -215,24 +222,62 @@ def add_dashboard(info: ClusterInfo) -> ClusterInfo:
             ports=info.ports | report.ports,
             processes=(*(p for p in info.processes if p.name != "dashboard.py"), *report.processes),
         )
-        record(home, now)
+        _record(home, now)
         return now
 
 
 def find(home: Path) -> ClusterInfo | None:
-    """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed."""
-    path = home / _RECORD
-    try:
-        info = msgspec.json.decode(path.read_bytes(), type=ClusterInfo)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError:
-        info = None
+    """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed.
+
+    A GCS that died and keeps its tables on disk is started again.
+    """
+    info = _recorded(home)
     if info is not None and info.is_alive:
         return info
+    if not (home / _RECORD).exists():
+        return None
+    with _locked(home):
+        return _heal(home)
+
+
+def _heal(home: Path) -> ClusterInfo | None:
+    """Return the living cluster of ``home``, its GCS started again if need be; clear away what cannot live. Needs the lock."""
+    info = _recorded(home)
+    if info is not None and info.is_alive:
+        return info
+    if info is not None and info.misses_gcs_only:
+        return restart_gcs(info)
     if info is not None:
         stop(info)
-    path.unlink(missing_ok=True)
+    (home / _RECORD).unlink(missing_ok=True)
+    return None
+
+
+def restart_gcs(info: ClusterInfo) -> ClusterInfo:
+    """Start the GCS of a cluster that ``start`` made again, unless it lives; return the cluster as it is now.
+
+    A new GCS on the old port knows every actor, for its tables are on disk (``RAY_gcs_storage=rocksdb`` at the start of the
+    cluster). Meanwhile calls between actors went on; only names and starts of actors waited. Raises PermanentError when the
+    tables died with the old one.
+    """
+    if any(process.name == _GCS and is_alive(process) for process in info.processes):
+        return info
+    if not info.gcs_command:
+        raise PermanentError(
+            f"The GCS of the cluster at {info.address} cannot be started again: its tables died with it.",
+            remedy="Start clusters with RAY_gcs_storage=rocksdb, or run tori up for a new one.",
+        )
+    environment = node_environment(Path(info.home), _token_path(info), info.node_ip)
+    pid = spawn(info.gcs_command, environment)
+    others = tuple(process for process in info.processes if process.name != _GCS)
+    now = msgspec.structs.replace(info, processes=(*others, mark_process(_GCS, pid)))
+    _record(Path(info.home), now)
+    return now
+
+
+def _recorded(home: Path) -> ClusterInfo | None:
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode((home / _RECORD).read_bytes(), type=ClusterInfo)
     return None
 
 
@@ -264,8 +309,7 @@ def _end_all(processes: Sequence[ProcessMark], patience_s: float) -> list[Proces
     return end([*processes, *below], patience_s=0.0)
 
 
-def record(home: Path, info: ClusterInfo) -> None:
-    """Note ``info`` as the cluster of ``home``."""
+def _record(home: Path, info: ClusterInfo) -> None:
     _write(home / _RECORD, msgspec.json.format(msgspec.json.encode(info)))
 
 

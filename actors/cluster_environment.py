@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,14 @@ def node_environment(
 ) -> dict[str, str]:
     """Return the environment that a node and, through it, every process of the cluster on it inherits.
 
-    ``RAY_gcs_storage=rocksdb`` in the caller's makes a head's GCS keep its tables in the home: then it can be started again.
+    Where a head's home has a directory for them the GCS keeps its tables there, and can be started again.
     """
     dropped = ("RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     reach = _LOOPBACK_ONLY if is_loopback(node_ip) else {}
     environment = _TUNING | environment | reach | authentication(token_path) | {"TORI_HOME": str(home)}
-    if is_head and keeps_gcs():
-        environment["RAY_gcs_storage_path"] = str(gcs_storage(home))
+    if is_head and gcs_storage(home).is_dir():
+        environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(gcs_storage(home))}
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
     # Jobs say `python`, and mean this one.
     environment["PATH"] = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), environment.get("PATH"))))
@@ -110,6 +110,12 @@ def node_names(address: str, label: str, timeout_s: float) -> set[str]:
     nodes = GcsClient(address=address).get_all_node_info(timeout=timeout_s).values()
     living = [node for node in nodes if node.state == node.ALIVE]
     return {node.labels[label] for node in living if label in node.labels}
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Start a process that outlives this one, silent, in a session of its own; return its pid."""
+    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
+    return os.posix_spawn(command[0], list(command), environment, file_actions=null, setsid=True)
 
 
 def quiet_driver() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import msgspec
 from actors.logging import configure_from, event_logger
 from actors.names import node_home
 from actors.snapshot import Origin, decode_host, find_snapshot
+from actors.watch import Watch
 from tori.digest import section_digest
 from tori.journal.archive import Archive
 from tori.modules.host import HostSnapshot, ModuleHost
@@ -60,11 +60,16 @@ class ModuleActor:
             configure_from(config.settings)
         self.config = config
         self.home = Path(config.home) if config.home else node_home()
-        self._replacing = False
+
+        self._watch = Watch(config.name)
         self._origin = Origin(None)
         self._prepared: dict[str, int] = {}
         self._told: ModuleLoop | None = None
         self.loop = self._open(snapshot)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._watch.guard(self.loop, self.loop.join)
         self.loop.start()
 
     def _open(self, snapshot: bytes | None, *, exactly: bool = False) -> ModuleLoop:
@@ -84,6 +89,7 @@ class ModuleActor:
                 segment_bytes=config.segment_bytes,
                 load_snapshot=load,
                 settings=config.settings,
+                watched=True,
                 mirrored=config.mirrored,
             )
 
@@ -107,14 +113,12 @@ class ModuleActor:
             "events": self._origin.events,
         }
 
-    def watch(self) -> None:
-        """Return when the module was stopped; raises when its loop died. The caller learns of a killed process by the same call."""
-        while True:
-            loop = self.loop
-            loop.join()
-            if not self._replacing and loop is self.loop:
-                return
-            time.sleep(0.01)
+    def watch(self, watcher: int = 0) -> bool:
+        """Return True when the module was stopped, False when a newer watcher waits; raises when its loop died.
+
+        The caller learns of a killed process by the same call.
+        """
+        return self._watch.wait(watcher)
 
     def view(self) -> LoopView:
         return self.loop.view
@@ -129,7 +133,7 @@ class ModuleActor:
         return self.loop.call(lambda host: self.loop.view)
 
     def query(self, name: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> Any:
-        return self.loop.call(lambda host: host.module.query(name, arguments), timeout_s)
+        return self.loop.call(lambda host: host.query(name, arguments), timeout_s)
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
         return self.loop.call(lambda host: host.command(name, arguments))
@@ -165,22 +169,24 @@ class ModuleActor:
         return None if section is None else section_digest(section)
 
     def snapshot(self) -> bytes:
-        """Return a HostSnapshot, msgpack."""
-        return msgspec.msgpack.encode(self.loop.call(lambda host: host.snapshot()))
+        """Return a HostSnapshot, msgpack. What it stands on is on disk, also where acknowledgements do not wait for that."""
+
+        def work(host: ModuleHost) -> HostSnapshot:
+            host.journal.commit()
+            return host.snapshot()
+
+        return msgspec.msgpack.encode(self.loop.call(work))
 
     def pause(self, *, paused: bool) -> None:
         self.loop.pause(paused=paused)
 
     def restore(self, snapshot: bytes | None) -> LoopView:
         """Start again from ``snapshot`` (None: from nothing) and the journal after it, in this process."""
-        self._replacing = True
-        try:
-            self.loop.stop()
-            self.loop = self._open(snapshot, exactly=True)
-            self.loop.start()
-            return self.loop.wait_ready(self.config.start_timeout_s)
-        finally:
-            self._replacing = False
+        self._watch.release()
+        self.loop.stop()
+        self.loop = self._open(snapshot, exactly=True)
+        self._begin()
+        return self.loop.wait_ready(self.config.start_timeout_s)
 
     def stop(self) -> None:
         """Finish the batch in hand and give the journal up; ``watch`` returns."""

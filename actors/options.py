@@ -14,6 +14,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.names import NAMESPACE, ORCHESTRATOR
 
 MODULE_THREADS = 6
+CONTROL = "control"
+"""Concurrency group of the calls by which the orchestrator governs a module: questions that wait for a busy one never hold them up."""
+CONTROL_THREADS = 4
 ORCHESTRATOR_THREADS = 24
 
 
@@ -26,6 +29,7 @@ def module_options(name: str, *, strategy: Any = None, streams: int = 0, num_cpu
         "max_restarts": 0,
         "max_task_retries": 0,
         "max_concurrency": MODULE_THREADS + streams,
+        "concurrency_groups": {CONTROL: CONTROL_THREADS},
         "num_cpus": num_cpus,
         "scheduling_strategy": strategy,
     }
@@ -49,6 +53,11 @@ def orchestrator_options() -> dict[str, Any]:
 def on_node(ray_node: str) -> Any:
     """Return the strategy that puts an actor or task on one node and nowhere else."""
     return NodeAffinitySchedulingStrategy(ray_node, soft=False)
+
+
+def control(handle: Any, method: str) -> Any:
+    """Return a method of an actor, to be called in its control group."""
+    return getattr(handle, method).options(concurrency_group=CONTROL)
 
 
 def remote_class(cls: type, options: dict[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from actors.carrier import Carrier, CarrierView, Supplies
 from actors.logging import configure_from
 from actors.module import ModuleActor, ShellConfig
 from actors.names import RELAY, node_home
+from actors.watch import Watch
+from tori.bus.projection import DeadLetters
 from tori.bus.stream import Parcel
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.events.document import Receipt
@@ -19,9 +22,9 @@ from tori.events.mind import DocumentIngested
 from tori.journal.archive import Archive
 from tori.journal.mirror import Mark
 from tori.journal.reader import JournalReader
-from tori.journal.view import event_rows, newest_rows, story_rows
+from tori.journal.view import browse_rows, event_rows, newest_rows, story_rows
 from tori.modules.loop import LoopView
-from tori.modules.open import journal_directory
+from tori.modules.open import journal_directory, projection_path
 
 
 class Carrying:
@@ -62,8 +65,13 @@ class NodeRelayActor(Carrying):
             configure_from(config.settings)
         self.config = config
         self._stopped = threading.Event()
+        self._watch = Watch(config.name)
+        self._watch.guard(self._stopped, self._await_stop)
         self.carrier = Carrier(node_home(), config.name, config.segment_bytes)
         self.carrier.grant(config.supplies)
+
+    def _await_stop(self) -> None:
+        self._stopped.wait()
 
     def __repr__(self) -> str:
         return f"tori.{self.config.name}"
@@ -72,9 +80,9 @@ class NodeRelayActor(Carrying):
         """Return what a module's shell would; there is nothing to recover."""
         return {"pid": os.getpid(), "incarnation": self.config.incarnation, "view": self.view(), "events": ()}
 
-    def watch(self) -> None:
-        """Return when it was stopped; whoever waits learns of a killed process by the same call."""
-        self._stopped.wait()
+    def watch(self, watcher: int = 0) -> bool:
+        """Return True when it was stopped, False when a newer watcher waits; a killed process is learnt of by the same call."""
+        return self._watch.wait(watcher)
 
     def view(self) -> LoopView:
         return LoopView(self.config.name)
@@ -102,6 +110,7 @@ class RelayActor(Carrying, ModuleActor):
         self.carrier.grant(config.supplies)
         self._archive: Archive = self.archive()
         self._archive_lock = threading.Lock()
+        self._dead_letters = DeadLetters(projection_path(self.home))
 
     def ingest(self, documents: bytes) -> Receipt:
         """Append a batch (msgpack of list[Document]); the receipt means it is on disk."""
@@ -122,6 +131,17 @@ class RelayActor(Carrying, ModuleActor):
         """Return events after ``offsets`` (journal to offset; a missing journal begins at its end) and the offsets reached."""
         with self._archive_lock:
             return event_rows(self._archive, offsets, count, types)
+
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest events that fit a filter."""
+        with self._archive_lock:
+            return browse_rows(self._archive, text, limit, time.time_ns())
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest dead letters of this node's modules that fit a filter, from the projection brought up to now."""
+        with self._archive_lock:
+            self._dead_letters.refresh(self._archive.readers)
+            return self._dead_letters.list(text, limit, now_ns=time.time_ns())
 
     def sample(self, documents: int, others: int) -> list[Event]:
         """Return the newest documents and the newest events of the reader and the hierarchy, in order of time."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tori.bus.producer import PublishReceipt
 from tori.errors import NotRunning
 from tori.events.document import Receipt
 
@@ -30,11 +31,28 @@ class Place(msgspec.Struct, frozen=True):
     started_cluster: bool = False
 
 
+class Stopped(msgspec.Struct, frozen=True):
+    """What a stop did; false when nothing ran."""
+
+    was_running: bool
+    problems: tuple[str, ...] = ()
+    """What went wrong on the way; the system is down all the same."""
+
+    def __bool__(self) -> bool:
+        return self.was_running
+
+
 class SystemClient(Protocol):
     """A running system, as a door sees it. Every call is safe to repeat; errors are ToriErrors."""
 
     def ingest(self, documents: bytes) -> Receipt:
         """Put a batch in (msgpack of list[Document]); the receipt means it is on disk."""
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        """Begin an incarnation of an idempotent producer; return it and the next number. Use ``tori.bus.producer.Producer``."""
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        """Put events in under a producer's number (``encode_payloads``); again with the same number: the same receipt."""
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
         """Ask a module; plain JSON values."""
@@ -62,6 +80,12 @@ class SystemClient(Protocol):
 
     def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...]) -> dict[str, Any]:
         """Return events after ``offsets`` and the offsets reached."""
+
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest ``events`` that fit a filter (``tori.events.filter``), ``browsed`` and ``is_complete``."""
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest dead ``letters`` of all modules that fit a filter, how many ``matched``, and their ``states``."""
 
     def tasks(self) -> dict[str, Any]:
         """Return ``tasks`` (the specs and when they are due) and ``runs`` (the latest)."""
@@ -135,8 +159,11 @@ class Backend(Protocol):
     def place(self, settings: Any, address: str | None) -> Place | None:
         """Return where the system of this home runs, or None."""
 
-    def down(self, settings: Any, address: str | None) -> bool:
-        """Stop the system, final checkpoint first, and the cluster if it was started for it; False when none ran."""
+    def down(self, settings: Any, address: str | None) -> Stopped:
+        """Stop the system, final checkpoint first, and the cluster if it was started for it; false when none ran.
+
+        A checkpoint that fails is a problem told, and stops no stop: the journals hold everything.
+        """
 
 
 def load_backend(name: str = "ray") -> Backend:

@@ -41,6 +41,10 @@ class TemporaryError(ToriError):
     exit_code = 75
 
 
+class Backpressure(TemporaryError):
+    """A door has no credit: a follower is too far behind. Fields: module, lag, limit, retry_s."""
+
+
 class PermanentError(ToriError):
     """Trying again with the same input fails the same way."""
 

@@ -11,7 +11,7 @@ from actors.cluster import ClusterInfo, ClusterOptions
 from tests.contract.runtime import LocalRuntime, RayRuntime, Runtime
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterInfo]:
     """A running Ray cluster on loopback without a system."""
     import ray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from tori.client import SystemClient
 from tori.events.document import Document, Receipt
 from tori.local import LocalSystem
 
-PATIENCE = 10_000
-"""Looks at a running system before a wait is given up; each takes a call."""
+PATIENCE_S = 60.0
+"""How long a running system is looked at before a wait is given up; a look is a call, so nobody sleeps."""
 
 
 class Runtime(ABC):
@@ -65,10 +66,9 @@ class Runtime(ABC):
 
     def await_(self, what: str, is_so: Callable[[], Any]) -> None:
         """Return once ``is_so`` holds; raises AssertionError naming ``what`` when it never does."""
-        for _ in range(PATIENCE):
-            if is_so():
-                return
-        raise AssertionError(f"{self.name}: {what} did not happen")
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < deadline, f"{self.name}: {what} did not happen in {PATIENCE_S:.0f} s"
 
 
 class LocalRuntime(Runtime):

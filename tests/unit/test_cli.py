@@ -199,3 +199,14 @@ def test_a_defect_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None
     assert code == 70
     assert "boom" in err
     assert "defect" in err
+    code, out, _ = shell("status", "--json")
+    assert code == 70
+    assert json.loads(out) == {"error": "RuntimeError", "message": "a defect in TORI: boom"}
+
+
+@pytest.mark.parametrize("words", [("frobnicate",), ("status", "--frobnicate"), ("task", "run")])
+def test_a_wrong_command_line_is_one_object_with_json(shell: Shell, words: tuple[str, ...]) -> None:
+    code, out, err = shell(*words, "--json")
+    assert code == 2
+    assert json.loads(out)["error"] == "UsageError"
+    assert "tori --help" in err

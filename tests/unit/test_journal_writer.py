@@ -340,3 +340,6 @@ def _remove_later_epochs(directory: Path, epoch: int) -> None:
     for path in directory.glob("*.seg"):
         if int(path.stem.partition("-")[2], 16) > epoch:
             path.unlink()
+    for path in directory.glob("control-*"):
+        if int(path.name.partition("-")[2]) > epoch:
+            path.unlink()

@@ -10,7 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from tori.cli.doctor import examine
-from tori.cli.session import AddressOption, HomeOption, JsonOption, backend, connected, out, print_json, settings_of
+from tori.cli.session import (
+    AddressOption,
+    HomeOption,
+    JsonOption,
+    backend,
+    connected,
+    err,
+    out,
+    print_json,
+    settings_of,
+)
 from tori.errors import NotRunning, Unavailable
 
 SHOWN_COUNTS = 4
@@ -31,8 +41,10 @@ def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOpti
 def down(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
     """Stop the system: final checkpoint, modules in reverse order, then the cluster if it was started for it."""
     stopped = backend().down(settings_of(home), address)
+    for problem in stopped.problems:
+        err.print(f"[yellow]tori:[/] {escape(problem)}")
     if as_json:
-        print_json({"stopped": stopped})
+        print_json({"stopped": stopped.was_running, "problems": stopped.problems})
     else:
         out.print("Stopped." if stopped else "Nothing was running.")
 
@@ -65,7 +77,10 @@ def print_status(found: dict[str, Any]) -> None:
         for journal, reason in node["problems"].items():
             out.print(f"  [yellow]{journal}[/]: {reason}")
     for problem in found.get("problems", [])[-3:]:
-        out.print(f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])}")
+        out.print(
+            f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])} "
+            f"[dim]{problem['id']}[/]"
+        )
 
 
 def status_table(found: dict[str, Any]) -> Table:

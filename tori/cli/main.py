@@ -12,8 +12,8 @@ import typer
 from rich.markup import escape
 
 from tori import __version__
-from tori.cli import ask, config, demo, findings, lifecycle, submit, work
-from tori.cli.session import err, report_error
+from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, submit, work
+from tori.cli.session import err, print_json, report_error
 from tori.errors import JournalError, PermanentError, ToriError
 
 EXIT_INTERRUPTED = 130
@@ -33,9 +33,11 @@ lifecycle.register(app)
 demo.register(app)
 ask.register(app)
 findings.register(app)
+browse.register(app)
 work.register(app)
 submit.register(app)
 config.register(app)
+journal.register(app)
 
 
 @app.command()
@@ -52,7 +54,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first; no command exits by itself
         code = _closed()
     except ToriError as error:
         code = report_error(error, as_json="--json" in sys.argv)
@@ -89,10 +91,15 @@ def _machine(error: OSError) -> int:
 
 
 def _usage_or_internal(error: Exception) -> int:
+    is_json = "--json" in sys.argv
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        if is_json:
+            print_json({"error": "UsageError", "message": error.format_message()})
         err.print(f"tori: {escape(error.format_message())}")
         err.print("Try `tori --help`.")
         return int(error.exit_code)
+    if is_json:
+        print_json({"error": type(error).__name__, "message": f"a defect in TORI: {error}"})
     err.print_exception()
     err.print("tori: this is a defect in TORI; please report the lines above.")
     return EXIT_INTERNAL

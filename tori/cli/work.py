@@ -62,6 +62,7 @@ def ingest(
                 "refused": report.refused,
                 "refusals": report.refusals,
                 "seconds": round(report.seconds, 3),
+                "waited_s": round(report.waited_s, 3),
                 **settled,
             }
         )
@@ -104,12 +105,12 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
     if as_json:
         print_json(found)
         return
-    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
+    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", "held by", box=None, pad_edge=False)
     for task in found["tasks"]:
         table.add_row(
             *(
                 _cell(task.get(k))
-                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")
+                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state", "held_by")
             )
         )
     out.print(table)
@@ -190,7 +191,7 @@ def checkpoint(
 ) -> None:
     """Take a checkpoint of every module now."""
     with connected(home, address) as client:
-        found = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
+        found: dict[str, Any] = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
     if as_json:
         print_json(found)
     elif show:
@@ -198,6 +199,8 @@ def checkpoint(
             out.print(f"{one['checkpoint_id']}  {one['size_bytes']:>12,} bytes  {', '.join(one['modules'])}")
     else:
         out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
+        for name, why in found.get("missing", {}).items():
+            err.print(f"[yellow]without {escape(name)}[/]: {escape(why)}")
 
 
 def restore(
@@ -214,7 +217,9 @@ def restore(
     if as_json:
         print_json(found)
     else:
-        out.print(f"Restored: {', '.join(found['modules'])}. Digest {found['digest']}")
+        for one, why in found.get("passed_over", {}).items():
+            err.print(f"[yellow]passed over[/] {escape(one)}: {escape(why)}")
+        out.print(f"Restored {escape(found['checkpoint_id'])}: {', '.join(found['modules'])}. Digest {found['digest']}")
 
 
 def register(app: typer.Typer) -> None:

@@ -63,6 +63,8 @@ class _Family(NamedTuple):
 
 
 _CORPUS_READERS = "hierarchy braid wormhole alien scars"
+_FOLLOWERS = f"reader {_CORPUS_READERS} orchestrator"
+"""Whoever follows a journal writes its own dead letters."""
 _SHOWN = "orchestrator clients"
 """The orchestrator keeps the record that status and report read; people see the event live."""
 
@@ -142,7 +144,8 @@ _FAMILIES = (
         _SHOWN,
         (s.CheckpointCreated, s.CheckpointLoaded, s.StateRecovered),
     ),
-    _Family("bus", Lane.HIGH, "orchestrator", _SHOWN, (s.SubscriptionLagged, s.DeliveryDeadLettered)),
+    _Family("bus", Lane.HIGH, "clients", _SHOWN, (s.SubscriptionLagged,)),
+    _Family("bus", Lane.HIGH, _FOLLOWERS, _SHOWN, (s.DeliveryDeadLettered,)),
     _Family("custom", Lane.NORMAL, "clients", _SHOWN, (s.CustomEvent,)),
 )
 

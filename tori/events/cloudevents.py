@@ -13,6 +13,7 @@
 | ``origin``, ``originseq`` | the idempotent producer and its number |
 | ``schemaversion``, ``priority`` | the frame's schema; lane 0 to 4 |
 | ``position`` | ``journal:epoch:sequence`` |
+| ``depth`` | reactions between it and a door or scan, left out when 0 |
 
 Strings of the context may not hold control characters or noncharacters (specification, "Type System"); those are
 percent-encoded, and so is the percent sign. Unknown extension attributes are ignored, as the specification asks.
@@ -38,6 +39,7 @@ from tori.ids import ID_BYTES, id_time_ns
 from tori.journal.position import Position
 
 TYPE_PREFIX = "tori."
+MAX_DEPTH = 2**31 - 1
 MAX_JSON_BYTES = 8 * MAX_PAYLOAD_BYTES
 """JSON text over this is refused unread; a payload within its own limit is at most six times larger as JSON."""
 
@@ -88,6 +90,8 @@ def to_cloudevent(envelope: Envelope) -> dict[str, Any]:
     for name, text in (("subject", event.key), ("traceparent", context.traceparent), ("origin", context.origin)):
         if text:
             message[name] = _escape(text)
+    if event.depth:
+        message["depth"] = event.depth
     if context.origin_seq:
         message["originseq"] = str(context.origin_seq)
     message["data"] = to_plain(event.payload)
@@ -113,6 +117,7 @@ def from_cloudevent(message: Any) -> Envelope:
         _text(message, "subject", ""),
         _id(message, "correlationid", b""),
         tuple(read_id(part, "causes") for part in _text(message, "causes", "").split()),
+        _number(message, "depth", 0, (0, MAX_DEPTH)),
     )
     context = FrameContext(
         _text(message, "source"),

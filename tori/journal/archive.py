@@ -149,6 +149,16 @@ class Archive:
                 break
         return found[-count:]
 
+    def backwards(self, name: str) -> Iterator[FrameView]:
+        """Yield the event frames of one journal, newest first; what is written and not yet on disk is left out."""
+        self.refresh()
+        index = self._indexes[name]
+        index.extend()
+        limit = index.reader.limit()
+        for offset in reversed(index.offsets):
+            if offset < limit:
+                yield index.reader.frame(offset)
+
     def close(self) -> None:
         for index in self._indexes.values():
             index.reader.close()

@@ -2,7 +2,8 @@
 
 ``epoch`` holds one 8-byte word, the number of the newest epoch; only a take-over changes it. Each epoch has its own
 ``control-N``, written by that epoch's writer alone, so a zombie can store only into a file that nobody reads any more.
-Every word is stored by one native 8-byte write; recovery trusts none of them.
+Every word is stored by one native 8-byte write; recovery trusts none of them. They live in memory: after a loss of power they say
+anything that they ever said, so the word ``BOOT``, the only one that is synced, tells readers in which run of the machine they hold.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from tori.errors import JournalError
 from tori.journal.files import SYSTEM_FILES, Files
 
-WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT, GENERATION = 0, 1, 2, 3, 4, 5
+WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT, GENERATION, BOOT = 0, 1, 2, 3, 4, 5, 6
 URGENT_RING, URGENT_SLOTS = 8, 64
 _CONTROL_WORDS = URGENT_RING + URGENT_SLOTS
 WAITER_COUNT, FIRST_WAITER, MAX_WAITERS = 0, 2, 63

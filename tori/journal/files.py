@@ -6,11 +6,18 @@ tears writes, and fails where it is told to. Every method raises OSError when it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
+import signal
+import time
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What passes when somebody frees space."""
 
 
 class OpenFile(Protocol):
@@ -41,8 +48,34 @@ class Mapping(Protocol):
         """Unmap; while somebody still looks at the view, the map goes with the last look."""
 
 
+class Processes(Protocol):
+    """The processes that share these files: who one is, who lives, and how to end one that does not answer."""
+
+    @property
+    def pid(self) -> int:
+        """Number of the process that asks."""
+
+    @property
+    def boot(self) -> int:
+        """Number of the machine's present run, below 2**64, not 0: what was in memory only is gone when it changes."""
+
+    def started(self, pid: int) -> int:
+        """Return when a process started, in any unit, or 0 when there is none: pid and this name it for good."""
+
+    def kill(self, pid: int) -> None:
+        """End a process at once; fine when it is gone."""
+
+    def wait(self, seconds: float) -> None:
+        """Let others run."""
+
+    def random(self, count: int) -> bytes:
+        """Return bytes that nobody else has had."""
+
+
 class Files(Protocol):
     """A file system, as far as a journal needs one."""
+
+    processes: Processes
 
     def make_directory(self, path: Path) -> None:
         """Create a directory and its parents; fine when it is there."""
@@ -130,8 +163,46 @@ class SystemMapping:
             return  # a batch still looks at it; the map goes with the last view
 
 
+class SystemProcesses:
+    """The processes of this machine."""
+
+    @property
+    def pid(self) -> int:
+        return os.getpid()
+
+    @cached_property
+    def boot(self) -> int:
+        try:
+            text = Path("/proc/sys/kernel/random/boot_id").read_text()
+        except OSError:
+            return 1
+        return int(text.replace("-", "")[:16], 16) or 1
+
+    def started(self, pid: int) -> int:
+        """Return when a process started, in clock ticks since boot, or 0 when there is none."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return 0
+        return int(stat.rpartition(")")[2].split()[19])
+
+    def kill(self, pid: int) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def random(self, count: int) -> bytes:
+        return os.urandom(count)
+
+
 class SystemFiles:
     """The disk of this machine."""
+
+    processes: Processes = SystemProcesses()
 
     def make_directory(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -212,7 +283,7 @@ def write_all(file: OpenFile, data: bytes | memoryview, at: int) -> None:
 
 def replace(files: Files, path: Path, content: bytes) -> None:
     """Give ``path`` a new content in one step that a power loss leaves done or undone; durable when it returns."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{files.processes.pid}.tmp")
     if files.exists(temporary):
         files.unlink(temporary)  # of a process that died and whose pid came round again
     file = files.create(temporary, len(content))

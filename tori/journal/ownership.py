@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from tori.errors import JournalError, JournalFenced, JournalMissing
+from tori.errors import JournalError, JournalFenced, JournalMissing, JournalRefused
 from tori.journal.control import Words, newest_control, open_epoch
-from tori.journal.files import SYSTEM_FILES, Files, OpenFile, replace
+from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, replace
 from tori.journal.segment import parse_name
 
 FORMAT = 1
 ID_BYTES = 16
 LARGEST_EPOCH = 2**32 - 2
 TAKE_OVER_S = 10.0
+_ATTEMPT_S = 0.01
+HOME_DEPTH = 3
+"""Levels from the directory that holds a home down to a journal: home, journals, journal."""
 
 
 class Ownership:
@@ -40,7 +40,7 @@ class Ownership:
 
         A living last writer (a stopped zombie, say) is killed, so that its process can no longer ack anybody.
         """
-        _make(directory, files)
+        _make_directory(directory, files)
         identity = _identity(directory, files)
         words = open_epoch(directory, create=True, files=files)
         try:
@@ -59,7 +59,8 @@ class Ownership:
 
     def announce(self) -> None:
         """Record this process as the writer, for the one that may have to take over."""
-        record = {"pid": os.getpid(), "started": process_start(os.getpid()), "epoch": self.epoch}
+        processes = self._files.processes
+        record = {"pid": processes.pid, "started": processes.started(processes.pid), "epoch": self.epoch}
         _write_json(self._files, self.directory / "owner.json", record)
 
     def release(self) -> None:
@@ -72,21 +73,10 @@ def create_journal(directory: Path, journal_id: bytes | None = None, *, files: F
 
     ``journal_id``: what a new one is called, because it mirrors a journal of another node.
     """
-    _make(directory, files)
+    _make_directory(directory, files)
     identity = _identity(directory, files, journal_id)
     open_epoch(directory, create=True, files=files).close()
     return identity
-
-
-def _make(directory: Path, files: Files) -> None:
-    try:
-        files.make_directory(directory)
-    except OSError as error:
-        raise JournalError(
-            f"there can be no journal at {directory}: {error.strerror}.",
-            remedy="Remove what is in its place, or allow writing there.",
-            errno=error.errno,
-        ) from error
 
 
 def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
@@ -116,18 +106,64 @@ def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
 
 
 def _identity(directory: Path, files: Files, wanted: bytes | None = None) -> bytes:
-    if files.exists(directory / "journal.json"):
-        return read_identity(directory, files=files)
+    """Return the id of a journal; the first of those who ask at the same time gives it one.
+
+    The writer and its followers may all be the first: two of them must not each write an id, the second over the first's frames.
+    """
+    for _ in range(round(TAKE_OVER_S / _ATTEMPT_S)):
+        if files.exists(directory / "journal.json"):
+            return read_identity(directory, files=files)
+        try:
+            birth = files.lock(directory / "birth")
+        except BlockingIOError:
+            files.processes.wait(_ATTEMPT_S)
+            continue
+        try:
+            if not files.exists(directory / "journal.json"):
+                _write_identity(directory, files, wanted)
+        finally:
+            birth.close()
+    raise JournalRefused(
+        f"journal {directory.name} is being made by another process, for {TAKE_OVER_S:.0f} s now.",
+        remedy=f"Find it with `fuser {directory / 'birth'}`, or try again.",
+        journal=directory.name,
+    )
+
+
+def _write_identity(directory: Path, files: Files, wanted: bytes | None = None) -> None:
     if any(parse_name(name) for name in files.names(directory)):
         raise JournalMissing(
             f"{directory} holds segments and no journal.json.",
             remedy="Restore journal.json from a copy of the directory.",
         )
-    journal_id = wanted or uuid.uuid4().bytes
-    record = {"journal_id": journal_id.hex(), "format": FORMAT, "name": directory.name}
+    journal_id = uuid.UUID(bytes=wanted) if wanted else uuid.UUID(bytes=files.processes.random(16), version=4)
+    record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
-    files.sync_directory(directory.parent)
-    return journal_id
+
+
+def _make_directory(directory: Path, files: Files) -> None:
+    """Make the directory of a journal, durable in its parent like every directory above it that a home is made of.
+
+    Also when they are there: whoever made them may have died before they were durable.
+    """
+    above = [directory, *list(directory.parents)[:-1]]
+    fresh = [path for path in above if not files.exists(path)]
+    try:
+        files.make_directory(directory)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise JournalError(
+            f"there can be no journal at {directory}: {error.strerror}.",
+            remedy="Remove what is in its place, or allow writing there.",
+            errno=error.errno,
+        ) from error
+    for path in above[: max(len(fresh), HOME_DEPTH)]:
+        try:
+            files.sync_directory(path.parent)
+        except PermissionError:
+            if path in fresh:
+                raise
 
 
 def _write_json(files: Files, path: Path, record: Mapping[str, object]) -> None:
@@ -161,18 +197,16 @@ def _record_epoch(directory: Path, words: Words, epoch: int, files: Files) -> No
 
 
 def _lock(directory: Path, words: Words, files: Files) -> OpenFile:
-    deadline = time.monotonic() + TAKE_OVER_S
-    while True:
+    for _ in range(round(TAKE_OVER_S / _ATTEMPT_S)):
         try:
             return files.lock(directory / "lock")
         except BlockingIOError:
             _fence_living_owner(directory, words, files)
-        if time.monotonic() > deadline:
-            raise JournalFenced(
-                f"journal {directory.name} is still held by another process after {TAKE_OVER_S:.0f} s.",
-                remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
-            )
-        time.sleep(0.01)
+        files.processes.wait(_ATTEMPT_S)
+    raise JournalFenced(
+        f"journal {directory.name} is still held by another process after {TAKE_OVER_S:.0f} s.",
+        remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
+    )
 
 
 def _fence_living_owner(directory: Path, words: Words, files: Files) -> None:
@@ -181,24 +215,13 @@ def _fence_living_owner(directory: Path, words: Words, files: Files) -> None:
         pid, started, epoch = int(owner["pid"]), int(owner["started"]), int(owner["epoch"])
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return  # nobody can say who holds the lock: wait for it
-    if pid == os.getpid():
+    processes = files.processes
+    if pid == processes.pid:
         raise JournalFenced(
             f"journal {directory.name} is already open in this process.",
             remedy="Close the first writer before opening a second.",
         )
-    if process_start(pid) != started:
+    if processes.started(pid) != started:
         return
     words.words[0] = max(int(words.words[0]), epoch) + 1
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def process_start(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot, or 0 when there is none: pid and this name it for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[19])
+    processes.kill(pid)

@@ -22,6 +22,7 @@ from tori.journal import control as words
 from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import read_identity
+from tori.journal.recovery import Tail, recover
 from tori.journal.segment import MappedSegment, SegmentName, list_segments
 
 Visibility = Literal["durable", "written"]
@@ -72,6 +73,8 @@ class JournalReader:
         self._control: words.Words | None = None
         self._epoch = -1
         self._generation = 0
+        self._boot = files.processes.boot
+        self._left: Tail | None = None
         self._segments: list[SegmentName] = []
         self._bases: list[int] = []
         self._mapped: dict[SegmentName, MappedSegment] = {}
@@ -84,22 +87,33 @@ class JournalReader:
         if epoch == self._epoch:
             return
         control = self._open_control(epoch)
-        if control is None and self._control is None:  # what the last epoch promised stands
-            older = sorted(words.control_epochs(self.directory, self._files), reverse=True)
+        if control is None:  # a take-over is under way, or failed: what the last writer promised stands
+            begun = (e for e in words.control_epochs(self.directory, self._files) if self._epoch < e < epoch)
+            older = sorted(begun, reverse=True)
             epoch, control = next(((e, c) for e in older if (c := self._open_control(e)) is not None), (epoch, None))
         if control is None:
-            return  # a take-over is under way; the old positions hold until the new writer has its own
+            return  # there is none, or it is the one at hand
         if self._control is not None:
             self._control.close()
-        self._control, self._epoch = control, epoch
+        self._control, self._epoch, self._left = control, epoch, None
         self._refresh_segments()
+
+    def _is_past(self, table: memoryview) -> bool:
+        """Say whether position words are of an earlier run of the machine: they may have any older value."""
+        return bool(table[words.BOOT]) and table[words.BOOT] != self._boot
+
+    def _what_is_left(self) -> Tail:
+        """Return the end of what the last run of the machine left: all of it is on the disk, or it would not be there."""
+        if self._left is None:
+            self._left = recover(self.directory, self.journal_id, files=self._files)
+        return self._left
 
     def _open_control(self, epoch: int) -> words.Words | None:
         try:
             control = words.open_control(self.directory, epoch, files=self._files)
         except (FileNotFoundError, ValueError):
             return None
-        if control.words[words.DURABLE_OFFSET]:
+        if control.words[words.DURABLE_OFFSET] or self._is_past(control.words):
             return control
         control.close()
         return None
@@ -115,6 +129,8 @@ class JournalReader:
         if self._control is None:
             return 0
         table = self._control.words
+        if self._is_past(table):
+            return self._what_is_left().offset
         limit = int(table[words.DURABLE_OFFSET if visibility == "durable" else words.WRITTEN_OFFSET])
         if (
             table[words.GENERATION] != self._generation
@@ -127,12 +143,14 @@ class JournalReader:
         self.limit()
         if self._control is None:
             return 0
+        if self._is_past(self._control.words):
+            return self._what_is_left().sequence
         which = words.DURABLE_SEQUENCE if visibility == "durable" else words.WRITTEN_SEQUENCE
         return int(self._control.words[which])
 
     def urgent(self, seen: int) -> tuple[int, list[int]]:
         """Return (count of urgent frames so far, offsets of those after ``seen`` that the ring still holds)."""
-        if self._control is None:
+        if self._control is None or self._is_past(self._control.words):
             return seen, []
         table = self._control.words
         count = int(table[words.URGENT_COUNT])

@@ -14,6 +14,8 @@ from tori.journal.files import Files, OpenFile, write_all
 from tori.journal.segment import SegmentName
 
 SPARE_SUFFIX = ".spare"
+FIRST_BYTES = 64 * 1024
+"""Size of an epoch's first segment; each one after it is twice as large, up to the limit: most journals stay small."""
 
 
 class Segment(NamedTuple):
@@ -44,21 +46,24 @@ class Reserve:
         self._directory = directory
         self._files = files
         self._epoch = epoch
-        self._segment_bytes = segment_bytes
+        self._most = segment_bytes
+        self._next_bytes = min(FIRST_BYTES, segment_bytes)
         self._ahead: Spare | None = None
         self._made = 0
 
     def prepare(self) -> None:
         """Make the next segment ahead; raises OSError when there is no room."""
         if self._ahead is None:
-            self._ahead = self._make(self._segment_bytes)
+            self._ahead = self._make(self._next_bytes)
 
     def take(self, least: int) -> Spare:
         """Return a spare of at least ``least`` bytes; raises OSError, and then nothing has changed."""
         if self._ahead is not None and self._ahead.size >= least:
             spare, self._ahead = self._ahead, None
-            return spare
-        return self._make(max(least, self._segment_bytes))
+        else:
+            spare = self._make(max(least, self._next_bytes))
+        self._next_bytes = min(2 * self._next_bytes, self._most)
+        return spare
 
     def _make(self, size: int) -> Spare:
         self._made += 1

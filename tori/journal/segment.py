@@ -13,7 +13,7 @@ made, named and unlinked: never truncated, shrunk or used twice, so a mapped rea
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 from tori.journal.files import SYSTEM_FILES, Files
@@ -40,11 +40,10 @@ class SegmentName(NamedTuple):
 
 def parse_name(file: str) -> SegmentName | None:
     """Return the name in the name of a file, or None when it is not a segment."""
-    path = PurePath(file)
-    if path.suffix != SUFFIX:
+    if not file.endswith(SUFFIX):
         return None
     try:
-        numbers = [int(part, 16) for part in path.stem.split("-")]
+        numbers = [int(part, 16) for part in file[: -len(SUFFIX)].split("-")]
     except ValueError:
         return None
     return SegmentName(*numbers) if len(numbers) in (2, 3) else None
@@ -68,17 +67,19 @@ def split_segments(directory: Path, files: Files = SYSTEM_FILES) -> tuple[list[S
 
 
 class MappedSegment:
-    """A segment mapped read-only."""
+    """A segment mapped read-only; one that somebody emptied has no bytes."""
 
     def __init__(self, directory: Path, name: SegmentName, files: Files = SYSTEM_FILES) -> None:
         self.name = name
-        self._mapping = files.map(name.file(directory))
-        self.view = self._mapping.view
+        path = name.file(directory)
+        self._mapping = files.map(path) if files.size(path) else None
+        self.view = memoryview(b"") if self._mapping is None else self._mapping.view
         self.size = len(self.view)
 
     def find(self, needle: bytes, start: int, end: int) -> int:
         """Return where ``needle`` begins between two places of the file, or -1."""
-        return self._mapping.find(needle, start, end)
+        return -1 if self._mapping is None else self._mapping.find(needle, start, end)
 
     def close(self) -> None:
-        self._mapping.close()
+        if self._mapping is not None:
+            self._mapping.close()

@@ -25,11 +25,11 @@ from tori.errors import JournalError, JournalFenced, JournalRefused, JournalUnsy
 from tori.journal import control as words
 from tori.journal.control import URGENT_COUNT, URGENT_RING, URGENT_SLOTS
 from tori.journal.fallback import FallbackCommit
-from tori.journal.files import SYSTEM_FILES, Files, OpenFile, write_all
+from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, write_all
 from tori.journal.frame import HEADER_BYTES, OPEN, Frame, encode_frame, padded
 from tori.journal.ownership import Ownership
-from tori.journal.recovery import Tail, read_tail
-from tori.journal.reserve import SPARE_SUFFIX, Reserve, Segment
+from tori.journal.recovery import Remains, read_remains
+from tori.journal.reserve import FIRST_BYTES, SPARE_SUFFIX, Reserve, Segment
 from tori.journal.segment import SegmentName, split_segments
 from tori.journal.wake import bell_for
 from tori.journal.warning import Warnings
@@ -40,7 +40,6 @@ UNSYNCED_BYTES = 16 * 1024 * 1024
 REWRITE_ATTEMPTS = 3
 """New files tried in a row before a disk counts as dead."""
 URGENT_LANES = (0, 1)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED_FOR_GOOD = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 
 
@@ -73,8 +72,10 @@ class JournalWriter:
         try:
             self._owner = Ownership.take(directory, files=files)
             try:
-                self.recovered, kept = read_tail(directory, self._owner.journal_id, files)
-                self._begin_epoch(self.recovered, kept)
+                small_bytes = min(FIRST_BYTES, segment_bytes) // 2
+                remains = read_remains(directory, self._owner.journal_id, files, small_bytes=small_bytes)
+                self.recovered = remains.tail
+                self._begin_epoch(remains)
             except BaseException:
                 self._owner.release()
                 raise
@@ -82,8 +83,12 @@ class JournalWriter:
             raise self._refusal("cannot be opened", error) from error
         self._fallback = FallbackCommit(self.commit, fallback_s) if fallback_s is not None else None
 
-    def _begin_epoch(self, tail: Tail, kept: bytes) -> None:
-        """Open the epoch with a segment that holds what the last process left between its durable offset and its end."""
+    def _begin_epoch(self, remains: Remains) -> None:
+        """Open the epoch with a segment that holds what the last process left and nobody knows to be on the disk.
+
+        A small last segment goes into it whole, so that restarts leave no trail of files.
+        """
+        tail = remains.tail
         self.journal_id = self._owner.journal_id
         self.epoch = self._owner.epoch
         self._epoch_words = self._owner.words
@@ -103,12 +108,20 @@ class JournalWriter:
         self._must_cut = False
         """A write failed: the next unit begins in a new generation."""
         self.next_sequence = self.durable_sequence = tail.sequence
+        self._durable = tail.offset  # true as soon as anybody can read the frame that says so
         self._commit_number = tail.commit + 1
-        content = kept + self._encode(Frame(OPEN, b""), tail.sequence, self._commit_number, is_last=True)
-        self._segment = self._rewritten(tail.durable_offset, content)
-        self._written = self._durable = tail.durable_offset + len(content)
+        opening = Frame(OPEN, b"", first_time_ns=tail.last_time_ns, last_time_ns=tail.last_time_ns)
+        content = remains.content + self._encode(opening, tail.sequence, self._commit_number, is_last=True)
+        self._segment = self._rewritten(remains.begin, content)
+        self._written = self._durable = remains.begin + len(content)
         self._prepare_at = self._segment.name.base + self._segment.size // 2
         self._control = words.open_control(self.directory, self.epoch, create=True, files=self._files)
+        self._control.words[words.BOOT] = self._files.processes.boot
+        control = self._files.open(words.control_path(self.directory, self.epoch))
+        try:
+            control.fsync()
+        finally:
+            control.close()
         self._bell = bell_for(self.directory, self._files)
         self._publish_written()
         self._publish_durable(self._written, self.next_sequence)
@@ -199,6 +212,7 @@ class JournalWriter:
             commit=commit,
             durable_sequence=self.durable_sequence,
             is_last=is_last,
+            durable_offset=self._durable,
         )
 
     def _refuse_if_stopped(self) -> None:
@@ -273,7 +287,7 @@ class JournalWriter:
             except OSError as error:
                 self._generation += 1
                 failure = error
-                if error.errno in _NO_ROOM:
+                if error.errno in NO_ROOM:
                     break
         raise failure
 
@@ -354,7 +368,7 @@ class JournalWriter:
         try:
             segment = self._rewritten(self._durable, b"".join(unit for _, unit in self._pending))
         except OSError as again:
-            if again.errno in _NO_ROOM:
+            if again.errno in NO_ROOM:
                 raise JournalUnsynced(
                     f"journal {self.name} cannot be synced ({error.strerror}), and there is no room to write it again.",
                     remedy="Free disk space; what was written is kept in memory and goes to disk with the next commit.",
