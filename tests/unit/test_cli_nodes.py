@@ -26,7 +26,7 @@ class AwayClient(LocalClient):
             row | {"node": "b" * 32, "alive": False, "modules": ["braid"], "problems": {"braid": "nothing came"}},
             row | {"node": "c" * 32, "alive": True, "modules": []},
         ]
-        return found | {"modules": modules, "nodes": nodes}
+        return found | {"modules": modules, "nodes": nodes, "problems": []}
 
 
 def test_a_module_that_is_offline_is_seen_and_is_an_exit_code(
