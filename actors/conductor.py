@@ -57,12 +57,12 @@ class Conductor:
         self,
         lifecycle: Lifecycle,
         config_of: Callable[[str, int], ShellConfig],
-        nodes: Nodes,
         clock: Clock,
         emit: Callable[..., None],
         checkpoint: Callable[[str], None],
         snapshot: Callable[[str], Any],
         past: Past,
+        nodes: Nodes,
     ) -> None:
         self.lifecycle = lifecycle
         self.handles: dict[str, Any] = {}

@@ -72,12 +72,12 @@ class Control:
         self._conductor = Conductor(
             self._lifecycle,
             self._shell_config,
-            self._nodes,
             self._clock,
             self.emit,
             self._checkpoints.save_last,
             self._origin,
             self._past(),
+            self._nodes,
         )
         self._relays = Relays(self._nodes, lambda: self._conductor.handles)
         self._nodes.on_lost, self._nodes.on_returned = self._node_lost, self._node_returned

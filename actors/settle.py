@@ -48,7 +48,7 @@ class Quiesce:
         scan: Callable[[str, str], int],
         wait_healthy: Callable[[float], None],
         say: Callable[[str], None],
-        behind: Callable[[Mapping[str, LoopView]], int],
+        behind: Callable[[Mapping[str, LoopView]], int] = lambda views: 0,
     ) -> None:
         self._handles = handles
         self._scan = scan

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from actors import conductor as shell
 from actors.conductor import Conductor, Past
 from actors.module import ShellConfig
+from actors.nodes import Nodes
 from tests.cluster.fake_ray import FakeActor, FakeRay, Ref
 from tori.clock import SystemClock
 from tori.errors import Unavailable
@@ -62,8 +63,9 @@ class Stage:
             SystemClock(),
             lambda *payloads: self.told.extend(payloads),
             lambda name: None,
-            {},
+            lambda name: None,
             past,
+            cast("Nodes", SimpleNamespace(relays=(), strategy=lambda name: None, suspect=lambda name: None)),
         )
 
     def _create(self, config: ShellConfig, snapshot: Any) -> FakeActor:
