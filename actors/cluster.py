@@ -13,10 +13,12 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -267,7 +269,7 @@ def restart_gcs(info: ClusterInfo) -> ClusterInfo:
             f"The GCS of the cluster at {info.address} cannot be started again: its tables died with it.",
             remedy="Start clusters with RAY_gcs_storage=rocksdb, or run tori up for a new one.",
         )
-    environment = node_environment(Path(info.home), _token_path(info), info.node_ip)
+    environment = node_environment(Path(info.home).resolve(), _token_path(info), info.node_ip)
     pid = spawn(info.gcs_command, environment)
     others = tuple(process for process in info.processes if process.name != _GCS)
     now = msgspec.structs.replace(info, processes=(*others, mark_process(_GCS, pid)))
@@ -363,11 +365,15 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
     quiet_driver()
     # A machine may have several nodes, at least in tests: a home's driver goes to the home's own.
     own = {} if info.is_head else {"_temp_dir": str(session_root(Path(info.home)))}
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning", **own)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         remedy = "Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?"
         raise NotRunning(f"No Ray cluster lets us in at {info.address}: {error}.", remedy=remedy) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has taken SIGTERM over to print a stack of C++ frames; whoever connects decides what it means.
+        signal.signal(signal.SIGTERM, on_terminate or signal.SIG_DFL)
 
 
 def session_root(home: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import socket
@@ -48,7 +49,8 @@ def node_environment(
 ) -> dict[str, str]:
     """Return the environment that a node and, through it, every process of the cluster on it inherits.
 
-    Where a head's home has a directory for them the GCS keeps its tables there, and can be started again.
+    Where a head's home has a directory for them the GCS keeps its tables there, and can be started again. Compiled modules go into
+    the home when the caller does not want them beside the sources and they are not there yet.
     """
     dropped = ("RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
@@ -59,9 +61,10 @@ def node_environment(
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
     # Jobs say `python`, and mean this one.
     environment["PATH"] = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), environment.get("PATH"))))
-    if environment.pop("PYTHONDONTWRITEBYTECODE", None):
+    if environment.get("PYTHONDONTWRITEBYTECODE") and not is_compiled():
         # Without bytecode a worker starts in 3.6 s instead of 0.6, so it is written, but where it is no litter.
-        environment.setdefault("PYTHONPYCACHEPREFIX", str(_cache_dir() / "bytecode"))
+        del environment["PYTHONDONTWRITEBYTECODE"]
+        environment.setdefault("PYTHONPYCACHEPREFIX", str(home / "bytecode"))
     root = str(Path(__file__).resolve().parents[1])
     paths = environment.get("PYTHONPATH", "")
     if root not in paths.split(os.pathsep):
@@ -69,8 +72,11 @@ def node_environment(
     return environment
 
 
-def _cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tori"
+def is_compiled() -> bool:
+    """Return whether bytecode lies beside the sources of Ray and of this package, as ``make install`` leaves it."""
+    found = (importlib.util.find_spec(name) for name in ("ray", "actors.cluster_environment"))
+    sources = [spec.origin for spec in found if spec is not None and spec.origin]
+    return len(sources) == 2 and all(Path(importlib.util.cache_from_source(source)).exists() for source in sources)
 
 
 def authentication(token_path: Path | None) -> dict[str, str]:

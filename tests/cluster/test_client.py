@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ray.exceptions import RayActorError
 
 from actors import backend as backend_module
 from actors import client as shell
+from actors import cluster
 from actors.backend import RayBackend
 from actors.client import RayClient
 from actors.cluster import ClusterInfo
@@ -122,3 +124,18 @@ def test_the_cluster_ends_also_when_the_stop_was_interrupted(tmp_path: Path, mon
     with pytest.raises(KeyboardInterrupt):
         RayBackend().down(system_settings(tmp_path), None)
     assert stopping.ended == ["driver", "cluster"]
+
+
+def test_connecting_leaves_the_meaning_of_a_termination_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    monkeypatch.setattr(cluster, "_probe", lambda address: None)
+    monkeypatch.setattr(cluster, "adopt", lambda address, token, is_ours: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.getsignal(signal.SIGTERM)
+    cluster.connect(cluster.join("127.0.0.1:1"))
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -7,7 +7,7 @@ import logging
 import multiprocessing
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tests.sim.world import Outcome, World
@@ -50,12 +50,25 @@ def world_seeds(seed: int, worlds: int) -> list[int]:
     return [rng.randrange(1 << 48) for _ in range(worlds)]
 
 
-def simulate(steps: int, seed: int, *, worlds: int = 0, jobs: int = 1) -> Report:
-    """Walk ``steps`` steps in all, in ``worlds`` worlds (0: as many as are usual for that many steps)."""
+def simulate(
+    steps: int,
+    seed: int,
+    *,
+    worlds: int = 0,
+    jobs: int = 1,
+    progress: Callable[[int, int, Outcome], None] = lambda done, count, outcome: None,
+) -> Report:
+    """Walk ``steps`` steps in all, in ``worlds`` worlds (0: as many as are usual for that many steps).
+
+    ``progress`` is told after each world: how many are done, of how many, and what came of it.
+    """
     count = worlds or max(FEWEST_WORLDS, steps // STEPS_A_WORLD)
     shares = [steps // count + (index < steps % count) for index in range(count)]
     work = [(one, share) for one, share in zip(world_seeds(seed, count), shares, strict=True) if share]
-    outcomes = list(_walk_all(work, jobs))
+    outcomes: list[Outcome] = []
+    for outcome in _walk_all(work, jobs):
+        outcomes.append(outcome)
+        progress(len(outcomes), len(work), outcome)
     counts: Counter[str] = Counter()
     digest = hashlib.sha256()
     for outcome in outcomes:

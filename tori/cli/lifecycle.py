@@ -24,6 +24,17 @@ from tori.cli.session import (
 from tori.errors import NotRunning, Unavailable
 
 SHOWN_COUNTS = 4
+HELD = {
+    "clients": ("documents", "replaced"),
+    "reader": ("documents", "concepts", "characters"),
+    "hierarchy": ("documents", "nodes", "scales"),
+    "braid": ("documents", "threads", "braids", "bridges"),
+    "wormhole": ("bridges", "suggestions", "tested"),
+    "alien": ("aliens", "standing", "tested"),
+    "scars": ("gaps", "tested"),
+    "fuzzing": ("checks", "failing"),
+}
+"""What a person wants to know of each module, zero or not; of any other module its first counts that are not zero."""
 
 
 def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
@@ -65,7 +76,7 @@ def print_status(found: dict[str, Any]) -> None:
     """Print the modules, a line for the whole, a line a node when there are several, and what went wrong lately."""
     out.print(status_table(found))
     out.print(
-        f"{found['state']}  ·  {found['events']:,} events, {found['events_per_s']:,.0f}/s  ·  "
+        f"{found['state']}  ·  {found['events']:,} events, {found['events_per_s']:,.0f}/s on average while documents came in  ·  "
         f"{found['refs_routed']:,} refs routed  ·  nodes {len(found['nodes'])}"
     )
     for node in found["nodes"] if len(found["nodes"]) > 1 else ():
@@ -87,17 +98,26 @@ def status_table(found: dict[str, Any]) -> Table:
     """Return the modules as a table."""
     table = Table("module", "state", "restarts", "lag", "events", "what it holds", box=None, pad_edge=False)
     for module in found["modules"]:
-        counts = [f"{v:,} {k}" for k, v in module.get("summary", {}).items() if isinstance(v, int) and v]
-        held = ", ".join(counts[:SHOWN_COUNTS])
         table.add_row(
             module["name"],
             module["state"],
             str(module["restarts"]),
             f"{module['lag']:,}",
             f"{module['events']:,}",
-            held,
+            _held(module),
         )
     return table
+
+
+def _held(module: dict[str, Any]) -> str:
+    """Return what a module holds in a few words; a dash when it does not say."""
+    summary = module.get("summary") or {}
+    counts = {k: v for k, v in summary.items() if isinstance(v, int) and not k.endswith("_bytes")}
+    shown = HELD.get(module["name"]) or [k for k, v in counts.items() if v][:SHOWN_COUNTS]
+    words = [f"{counts[k]:,} {k}" for k in shown if k in counts]
+    if module.get("dead_letters"):
+        words.append(f"[red]{module['dead_letters']:,} dead letters[/]")
+    return ", ".join(words) or "-"
 
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 
 import typer
@@ -48,6 +49,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; errors become a sentence and a documented exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks is shown as \\x.. rather than being the end of the command.
         if isinstance(stream, io.TextIOWrapper):
@@ -69,6 +71,11 @@ def main() -> None:
     if code == EXIT_INTERRUPTED:
         err.print("tori: interrupted; what was acknowledged is kept, run the same command again to go on.")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Treat a termination as Ctrl-C: connections are closed, and what was acknowledged is said to be kept."""
+    raise KeyboardInterrupt
 
 
 def _closed() -> int:

@@ -27,15 +27,22 @@ def ingest(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return only after quiesce: everything read and scanned.")
     ] = False,
+    name: Annotated[
+        str, typer.Option("--as", help="Put NAME/ before every id: for a folder with files named like another's.")
+    ] = "",
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Let files take the place of others with the same id: for files that moved."),
+    ] = False,
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put documents in. The same content counts once, so an interrupted ingest is simply run again."""
-    opened = open_source(source)
+    opened = open_source(source, name=name)
     with connected(home, address) as client:
         with feeding(opened, quiet=as_json) as progress:
-            report = feed(client, opened, progress)
+            report = feed(client, opened, progress, replace=replace)
         settled = client.quiesce() if wait else {}
     for sentence in report.refusals[:20]:
         err.print(f"[yellow]refused[/] {escape(sentence)}")
@@ -105,15 +112,20 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
     if as_json:
         print_json(found)
         return
-    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", "held by", box=None, pad_edge=False)
+    table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
+    held: dict[str, list[str]] = {}
     for task in found["tasks"]:
         table.add_row(
             *(
                 _cell(task.get(k))
-                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state", "held_by")
+                for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")
             )
         )
+        if task.get("held_by"):
+            held.setdefault(task["held_by"], []).append(task["task_id"])
     out.print(table)
+    for reason, tasks in held.items():
+        out.print(f"[yellow]held:[/] {', '.join(tasks)}: {escape(reason)}")
     for run in found["runs"][-10:]:
         took = "" if run["duration_s"] is None else f"{run['duration_s']:.2f} s"
         out.print(f"  {run['run_id']}  {run['task_type']:24} {run['state']:10} {took} {escape(run['error'] or '')}")
