@@ -96,10 +96,10 @@ def adopt(address: str, token_path: Path | None, *, is_ours: bool) -> None:
     changed = any(os.environ.get(name) != value for name, value in wanted.items())
     os.environ.update(wanted)
     if changed and "ray" in sys.modules:
-        _refresh_ray(loopback)
+        refresh_ray(loopback=loopback)
 
 
-def _refresh_ray(loopback: bool) -> None:
+def refresh_ray(*, loopback: bool) -> None:
     """Make a Ray that was imported before the environment changed read it again."""
     import ray._raylet as core
     from ray._private import ray_constants

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.cluster_environment import refresh_ray
 from tori.client import JobView
 from tori.errors import BadInput, NotRunning, Unavailable
 
@@ -22,8 +23,10 @@ class RayJobs:
         if not address.startswith(("http://", "https://")):
             raise BadInput(f"{address!r} is not the address of a dashboard.", remedy="It looks like http://HEAD:8265.")
         self._address = address
+        token = token or os.environ.get("RAY_AUTH_TOKEN", "")
         if token:
             os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+            refresh_ray(loopback=False)
         # Ray would let these win over the address that was given.
         for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             os.environ.pop(name, None)

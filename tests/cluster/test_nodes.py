@@ -294,7 +294,7 @@ def test_from_a_second_shell_that_knows_only_an_address_and_a_token(pair: Pair) 
 
 def test_leaving_is_orderly_and_the_journals_hold_everything_once(pair: Pair) -> None:
     left = pair.worker.run("tori", "down", "--json")
-    assert json.loads(left.stdout) == {"stopped": True}, left.stderr
+    assert json.loads(left.stdout) == {"stopped": True, "problems": []}, left.stderr
     states = pair.states()
     assert set(states.values()) == {"running", "offline"}
     assert pair.head.run("tori", "down", "--json").returncode == 0

@@ -14,6 +14,7 @@ import pytest
 from actors import carrier
 from actors.carrier import Carrier, numbered, open_stream, parcels
 from actors.cluster import ClusterInfo
+from actors.names import NAMESPACE
 from tests.support.journals import Numbers, numbers_in, open_writer
 from tests.support.machines import wait_for
 from tori.bus.stream import Receiver
@@ -65,7 +66,9 @@ class Place:
         self.writer: JournalWriter = open_writer(root / "a" / "journals" / "numbers", 1 << 20)
         self.receiver = Receiver(root / "b", 1 << 20)
         self.receiver.want({"numbers": self.writer.journal_id})
-        self.remote = ray.remote(num_cpus=0, max_concurrency=8, name="source", namespace="tori")(Source)
+        self.name = f"source-{root.name}"
+        options = {"name": self.name, "namespace": NAMESPACE, "lifetime": "detached", "max_concurrency": 8}
+        self.remote = ray.remote(num_cpus=0, **options)(Source)
         self.actor = self.remote.remote(str(root / "a"))
 
     def write(self, units: int, size: int) -> None:
@@ -112,25 +115,28 @@ def test_a_killed_peer_is_noticed_and_the_stream_taken_up_again(place: Place, mo
 
     place.write(3, 100)
     pid = ray.get(place.actor.pid.remote())
-    line = carrier.Line("reader", "source", {"numbers": place.writer.journal_id}, Receiver(place.root / "c", 1 << 20))
+    receiver = Receiver(place.root / "c", 1 << 20)
+    line = carrier.Line("reader", place.name, {"numbers": place.writer.journal_id}, receiver)
     copy = place.root / "c" / "numbers"
-    wait_for(lambda: line.receiver.positions().get("numbers", (0, 0))[1] == 300, 10, "300 numbers are mirrored")
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: "source" in line.problems(), 2, "the death is noticed")
-    place.write(3, 100)
+    try:
+        wait_for(lambda: receiver.positions().get("numbers", (0, 0))[1] == 300, 10, "300 numbers are mirrored")
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: place.name in line.problems(), 2, "the death is noticed")
+        place.write(3, 100)
+        ray.kill(place.actor)
 
-    def start_again() -> bool:
-        try:
-            place.actor = place.remote.remote(str(place.root / "a"))
-        except ValueError:  # the name is not free yet
-            return False
-        return True
+        def start_again() -> bool:
+            try:
+                place.actor = place.remote.remote(str(place.root / "a"))
+            except ValueError:  # the name is not free yet
+                return False
+            return True
 
-    wait_for(start_again, 10, "a new peer of the same name")
-    took = wait_for(lambda: line.receiver.positions()["numbers"][1] == 600, 15, "the rest is mirrored")
-    assert line.problems() == {}
-    assert took < 10
-    line.close()
+        wait_for(start_again, 10, "a new peer of the same name")
+        wait_for(lambda: receiver.positions()["numbers"][1] == 600, 10, "the rest is mirrored")
+        assert line.problems() == {}
+    finally:
+        line.close()
     assert numbers_in(copy) == list(range(600))
 
 
