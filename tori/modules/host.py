@@ -78,6 +78,7 @@ class ModuleHost:
         self.courier = Courier(module.name, self, clock, mark or MemoryMark(), watchdog or NoWatchdog(), policy, rng)
         self._board = board
         self._gate = gate
+        self._is_closed = False
         self.is_torn = False
         """A unit was written and is not wholly applied: state lags behind the journal. Only a restart mends that."""
         self._suffix = source_suffix(module.name, incarnation)
@@ -417,6 +418,10 @@ class ModuleHost:
         return found
 
     def close(self) -> None:
+        """Give the journal and everything beside it up; a second time does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.courier.close()
         for beside in (self._board, self._gate):
             if beside is not None:

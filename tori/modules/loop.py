@@ -100,7 +100,7 @@ class ModuleLoop:
             self._serve(host)
         except BaseException as error:
             self._error = error
-            _log.error("the loop of %s ended: %s", self.name, error, exc_info=error)
+            _log.warning("the loop of %s ended: %s", self.name, error, exc_info=error)
         finally:
             if host is not None:
                 self._close(host)
