@@ -65,7 +65,7 @@ class NodeRelayActor(Carrying):
             configure_from(config.settings)
         self.config = config
         self._stopped = threading.Event()
-        self._watch = Watch(config.name)
+        self._watch = Watch()
         self._watch.guard(self._stopped, self._await_stop)
         self.carrier = Carrier(node_home(), config.name, config.segment_bytes)
         self.carrier.grant(config.supplies)
