@@ -32,6 +32,7 @@ from tori.machine import Emit, Tick
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
+from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.book import Task
@@ -101,11 +102,12 @@ class Runs:
     def remember(self) -> None:
         """Read what ran before, and whether the system was paused."""
         reader = JournalReader(journal_directory(self._home, "orchestrator"))
-        decoder = msgspec.msgpack.Decoder(list[sig.SchedulerRecord])
+        decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
         try:
             for unit in units(reader, reader.first_offset(), reader.limit()):
                 for record in unit.records(decoder):
-                    self.scheduler.apply(record, 0)
+                    if isinstance(record, sig.SchedulerRecord):
+                        self.scheduler.apply(record, 0)
                 for event in unit.events:
                     if isinstance(event.payload, _FACTS):
                         self.scheduler.apply(event.payload, event.time_ns)

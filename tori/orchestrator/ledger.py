@@ -15,8 +15,8 @@ import msgspec
 from tori.events import mind, system
 from tori.events.envelope import Event
 from tori.modules.base import Context, Fact, Module
+from tori.orchestrator.placement import LedgerRecord
 from tori.orchestrator.state import State
-from tori.scheduler.signal import SchedulerRecord
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
@@ -120,7 +120,7 @@ class Ledger(Module):
     """Keeps runs, problems, findings, module states and the last value of every metric, all bounded."""
 
     name = "orchestrator"
-    records = SchedulerRecord
+    records = LedgerRecord
     inputs = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
 
     def __init__(self) -> None:
