@@ -272,10 +272,10 @@ class LocalSystem:
             journal.commit()
         store.save({name: module_snapshot(snapshot) for name, snapshot in self.snapshots().items()})
         store.prune()
-        if isinstance(self._retention, KeepEverythingPolicy):
+        if self.home is None or isinstance(self._retention, KeepEverythingPolicy):
             return []
         needs = [need_of(host) for host in self.hosts.values()]
-        journals = {*self.archive.readers, *self.names}
+        journals = self._files.names(self.home / "journals")
         guards = guards_of(journals, needs, kept_needs(store, journals), self.archive)
         now_ns = self._clock.wall_ns()
         return [
