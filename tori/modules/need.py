@@ -20,7 +20,8 @@ from tori.checkpoint.store import CheckpointStore
 from tori.errors import BadInput, ToriError, Unavailable
 from tori.journal.archive import Archive
 from tori.journal.frame import EVENTS
-from tori.journal.retention import Guards
+from tori.journal.retention import Guards, RetentionPolicy, Trimmed, trim
+from tori.journal.writer import JournalWriter
 from tori.modules.host import ModuleHost
 from tori.modules.host_state import HostSnapshot
 
@@ -50,6 +51,14 @@ def need_of(host: ModuleHost) -> Need:
         events |= {letter.id, letter.payload.event_id}
     events |= {host.event_of(held.entry).id for held in courier.pending}
     return Need(host.module.name, host.offsets(), host.needed(), sorted(events - {b""}))
+
+
+def trim_host(host: ModuleHost, policy: RetentionPolicy, guards: Guards) -> Trimmed:
+    """Remove what nobody needs of the host's own journal: between two batches, by its only writer. Raises OSError."""
+    journal = host.journal
+    if not isinstance(journal, JournalWriter):
+        return Trimmed(journal.name, kept_because="it lies in memory")
+    return trim(journal, policy, guards, host.now_ns())
 
 
 def snapshot_need(snapshot: HostSnapshot) -> dict[str, int]:
