@@ -17,12 +17,12 @@ from tori.journal.reader import JournalReader
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     follow(monkeypatch)
     monkeypatch.setattr("tori.modules.clients.Clients.standing", lambda self: ())
-    place = Home(tmp_path)
+    place = Home(tmp_path, keep=4)
     yield place
     place.mind.close()
 
 
-def work(home: Home, rounds: int = 4) -> int:
+def work(home: Home, rounds: int = 8) -> int:
     """Ingest and checkpoint a few times; return how many bytes went."""
     gone = 0
     for _ in range(rounds):

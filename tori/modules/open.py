@@ -71,7 +71,8 @@ def retention_policy(settings: Mapping[str, Any] | None) -> RetentionPolicy:
     keep_s, keep_bytes = asked.get("keep_s") or None, asked.get("keep_size_bytes") or None
     if keep_s is None and keep_bytes is None:
         return KeepEverythingPolicy()
-    return WindowPolicy(keep_s, keep_bytes, (*asked.get("keep", KEPT_JOURNALS), LEDGER))
+    whole = asked["keep_whole"].split(",") if "keep_whole" in asked else KEPT_JOURNALS
+    return WindowPolicy(keep_s, keep_bytes, (*whole, LEDGER))
 
 
 def open_gate(

@@ -60,7 +60,7 @@ class JournalSettings(Section):
     """Events nobody waits for are synced this much later, ten small fdatasyncs' time: they share one."""
     ack: Literal["disk", "os"] = "disk"
     """``disk`` survives power loss and costs an fdatasync (0.2 ms) a batch; ``os`` survives only the death of processes."""
-    keep: tuple[str, ...] = ("clients", "reader")
+    keep_whole: Annotated[str, unit("names"), Field(pattern=r"^([a-z]+(,[a-z]+)*)?$")] = "clients,reader"
     """Journals of these modules are kept whole: what came in and what was read from it, from which all else follows."""
     keep_size_bytes: Annotated[Bytes, Field(ge=0)] = 0
     """Beyond it the oldest segments of a journal go, as far as nobody needs them; 0 = no such limit: history is kept until asked."""
