@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.forgetful import First, Home, follow
-from tori.errors import JournalTruncated
+from tests.support.system import small_corpus
+from tori.errors import BadInput, JournalTruncated
 from tori.journal.ownership import create_journal
 from tori.journal.reader import JournalReader
+from tori.local import LocalSystem
+from tori.modules.need import kept_needs
 
 
 @pytest.fixture
@@ -88,6 +94,71 @@ def test_what_stands_keeps_all_it_follows_from(home: Home, monkeypatch: pytest.M
     trimmed = {t.journal: t for t in home.checkpoint()}
     assert "the why of" in trimmed["first"].kept_because
     monkeypatch.undo()
+
+
+def test_what_a_follower_has_yet_to_take_keeps_its_causes(home: Home) -> None:
+    for _ in range(10):
+        home.ingest(20)
+        while home.mind.hosts["first"].step():
+            pass
+        home.checkpoint()
+    assert home.mind.hosts["first"].offsets()["clients"] > 50_000
+    home.mind.pump()
+    home.check_why()
+    for event in home.mind.archive.envelopes("first"):
+        home.mind.archive.story(event.event.id)
+    work(home)
+    assert home.first_offsets()["clients"] > 0
+
+
+def test_too_much_to_look_at_waits(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    work(home)
+    monkeypatch.setattr("tori.modules.need.MAX_BEHIND_BYTES", 1000)
+    home.ingest(20)
+    assert "bytes behind" in home.checkpoint()[0].kept_because
+
+
+def test_damaged_checkpoints_count_for_nothing(home: Home) -> None:
+    work(home, 3)
+    for checkpoint_id in home.store.list()[1:]:
+        path = home.store.root / checkpoint_id / "first.snapshot"
+        path.write_bytes(path.read_bytes()[:-1])
+    newest, *others = home.store.list()
+    needs = kept_needs(home.store, ["first"])
+    assert len(needs["first"]) == 1
+    assert others
+    known = {("checkpoint-gone", "first"): {"first": 0}}
+    assert kept_needs(home.store, ["first"], known) == needs
+    assert list(known) == [(newest, "first")]
+
+
+def _ids(value: Any) -> Iterator[bytes]:
+    if isinstance(value, bytes) and len(value) == 16:
+        yield value
+    elif isinstance(value, bytes):
+        try:
+            yield from _ids(msgspec.msgpack.decode(value))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _ids(one)
+    elif isinstance(value, dict):
+        yield from _ids([*value, *value.values()])
+
+
+def test_every_event_that_a_state_names_is_kept() -> None:
+    with LocalSystem() as mind:
+        mind.ingest(small_corpus())
+        mind.quiesce()
+        for name, host in mind.hosts.items():
+            kept = {event.id for one in host.module.standing() for event, _ in mind.archive.story(one)}
+            named = set()
+            for one in set(_ids(host.module.snapshot())):
+                with contextlib.suppress(BadInput):  # sixteen bytes of something else
+                    named.add(mind.archive.read(one).id)
+            assert named <= kept, name
+            assert named or name == "fuzzing", name
 
 
 def test_a_module_that_does_not_run_keeps_everything(home: Home) -> None:
