@@ -20,8 +20,12 @@ $(INSTALLED): pyproject.toml uv.lock scripts/install.py
 run: $(INSTALLED)  ## Build a mind over the library documentation on this machine
 	$(BIN)/tori demo
 
+PURE := tests/architecture tests/unit tests/properties tests/sim tests/crash
+RAY := tests/bad_input tests/contract tests/cluster tests/e2e tests/chaos
+
 test: lint types  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
-	$(BIN)/pytest --cov=tori --cov-report=term --cov-fail-under=90
+	$(BIN)/pytest $(PURE) -n 2 --dist worksteal --cov=tori --cov-report=
+	$(BIN)/pytest $(RAY) --cov=tori --cov-append --cov-report=term --cov-fail-under=90
 
 lint: $(INSTALLED)  ## ruff, import-linter, deptry
 	$(BIN)/ruff check .
@@ -39,6 +43,7 @@ docs: $(INSTALLED)  ## Write the generated pages and dashboards again
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_settings.py
 	$(BIN)/python scripts/generate_dashboards.py
+	$(BIN)/python scripts/generate_bad_input.py
 
 clean:  ## Remove what make and the tools made here, the environment included
 	rm -rf .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist site

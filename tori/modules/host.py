@@ -37,6 +37,7 @@ from tori.modules.host_state import Counters, HostSnapshot, Writable
 __all__ = ["Counters", "HostSnapshot", "ModuleHost", "Writable"]
 
 CACHED_FRAMES = 4
+PROGRESS_UNITS = 64
 
 
 class ModuleHost:
@@ -86,8 +87,11 @@ class ModuleHost:
 
     # -- restart -----------------------------------------------------------------------------------------------
 
-    def recover(self, snapshot: HostSnapshot | None = None) -> None:
-        """Bring the module to the end of its own journal: the snapshot, then every unit after it."""
+    def recover(self, snapshot: HostSnapshot | None = None, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Bring the module to the end of its own journal: the snapshot, then every unit after it.
+
+        ``progress`` is told now and then how many units were replayed so far.
+        """
         cursors: dict[str, Cursor] = {}
         start = self._own.first_offset()
         if snapshot is not None:
@@ -110,6 +114,8 @@ class ModuleHost:
         }
         for unit in units(self._own, start, self.journal.written_offset):
             self._replay(unit)
+            if self.counters.replayed_units % PROGRESS_UNITS == 0:
+                progress(self.counters.replayed_units)
         self.courier.examine(self._cursors())
         self._show_cursors()
 
@@ -351,7 +357,11 @@ class ModuleHost:
     # -- requests ----------------------------------------------------------------------------------------------
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Decide on a request, commit what follows, return the answer."""
+        """Decide on a request, commit what follows, return the answer.
+
+        Raises JournalFenced when the journal has another writer by now: what this one knows is old, also where nothing is to be written.
+        """
+        self.journal.check_owner()
         if name in letter.COMMANDS:
             return letter.command_letters(self, name, arguments)
         if self._gate is not None and name in self.module.doors:
