@@ -38,8 +38,10 @@ class Checkpoints:
         handles: Callable[[], Mapping[str, Any]],
         emit: Callable[..., None],
         hot: dict[str, Any],
+        ledger: Callable[[], ModuleSnapshot] | None = None,
     ) -> None:
-        self._store = CheckpointStore(home / FOLDER, retention=KeepNewestPolicy(keep))
+        self._ledger = ledger
+        self.store = self._store = CheckpointStore(home / FOLDER, retention=KeepNewestPolicy(keep))
         self._handles = handles
         self._emit = emit
         self._hot = hot
@@ -63,7 +65,10 @@ class Checkpoints:
                 raise Unavailable(
                     f"no module could be checkpointed ({named or 'none runs'}).", remedy="See tori status."
                 )
-            manifest = self._store.save({name: snapshot for name, (snapshot, _) in snapshots.items()})
+            parts = {name: snapshot for name, (snapshot, _) in snapshots.items()}
+            if modules is None and self._ledger is not None:
+                parts[ORCHESTRATOR] = self._ledger()
+            manifest = self._store.save(parts)
             self._saved |= {name: mark for name, (_, mark) in snapshots.items()}
             self._store.prune()
         self.on_saved({name: snapshot.sequence for name, (snapshot, _) in snapshots.items()})
@@ -133,7 +138,7 @@ class Checkpoints:
         return {
             "checkpoint_id": manifest.checkpoint_id,
             "created_ns": manifest.created_ns,
-            "modules": sorted(manifest.modules),
+            "modules": sorted(manifest.modules.keys() - {ORCHESTRATOR}),
             "size_bytes": manifest.size_bytes,
             "digest": manifest.digest,
             "path": str(self._store.root / manifest.checkpoint_id),

@@ -15,19 +15,25 @@ from actors.cast import CLIENTS, is_relay
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
 from actors.find import find_event
+from actors.housekeeping import Housekeeping
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
+from actors.names import ORCHESTRATOR
 from actors.nodes import Nodes
 from actors.pressure import PressureWatch
 from actors.relays import Relays
 from actors.runs import Runs
 from actors.settle import Quiesce, check_unpaused
+from actors.snapshot import Origin, find_snapshot
+from tori.checkpoint.codec import ModuleSnapshot
 from tori.clock import SystemClock
 from tori.digest import mind_digest
 from tori.errors import BadInput, NodeAway, ToriError, Unavailable
 from tori.events.system import MetricsCollected
+from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
+from tori.modules.need import module_snapshot
 from tori.modules.open import input_directories, open_host
 from tori.modules.registry import START_ORDER
 from tori.orchestrator import signal as sig
@@ -53,6 +59,7 @@ class Control:
         self._settings = settings
         self._clock = SystemClock()
         self._nodes = Nodes(home, (CLIENTS, *START_ORDER), self._clock)
+        self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
         self._metrics = Metrics(self.status, self.emit)
@@ -66,7 +73,10 @@ class Control:
         )
         self._lifecycle = Lifecycle(self._clock, options)
         self._checkpoints = Checkpoints(
-            home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot
+            home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot, self._ledger_snapshot
+        )
+        self._housekeeping = Housekeeping(
+            home, settings, self._checkpoints.store, self._module_handles, self._ledger, self.emit
         )
         self._checkpoints.on_saved = self._note_reached
         self._conductor = Conductor(
@@ -89,7 +99,7 @@ class Control:
             self._module_handles,
             self._ledger,
             self.record,
-            self._checkpoints.take,
+            self._persist,
             self._metrics.collect,
         )
         self._runs.on_failure = self._fail
@@ -110,19 +120,37 @@ class Control:
             "orchestrator",
             lambda: open_host(
                 home,
-                "orchestrator",
+                ORCHESTRATOR,
                 segment_bytes=segment_bytes,
-                load_snapshot=lambda _: None,
+                load_snapshot=self._find_ledger,
                 mirrored=mirrored,
                 progress=loop.replayed,
             ),
-            input_directories(home, "orchestrator", mirrored),
+            input_directories(home, ORCHESTRATOR, mirrored),
         )
         loop.start()
         loop.wait_ready(self._settings["limits"]["start_timeout_s"])
         if self._nodes.fresh:
             loop.call(lambda host: host.emit(self._nodes.fresh, []))
         return loop
+
+    def _find_ledger(self, name: str) -> HostSnapshot | None:
+        self._ledger_origin = find_snapshot(self.home, name, None)
+        return self._ledger_origin.snapshot
+
+    def _ledger_snapshot(self) -> ModuleSnapshot:
+        """Return the ledger's state: from it a restart goes on, so that it needs no more of the others' journals than they do."""
+
+        def work(host: ModuleHost) -> HostSnapshot:
+            host.journal.commit()
+            return host.snapshot()
+
+        return module_snapshot(self._ledger.call(work))
+
+    def _persist(self) -> None:
+        """What is due with each periodic checkpoint."""
+        self._checkpoints.take()
+        self._housekeeping.run()
 
     def _past(self) -> Past:
         epoch, starts = self._ledger.call(lambda host: (host.journal.epoch, host.module.query("starts", {})))
@@ -188,6 +216,7 @@ class Control:
     def start(self) -> None:
         """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
         self._runs.remember()
+        self.emit(*self._ledger_origin.events)
         self._conductor.start()
         for node in sorted(self._nodes.away):
             self._conductor.tell(sig.NodeLost(node, self._nodes.residents(node), "its node is not there"))

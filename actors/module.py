@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,19 @@ from actors.logging import configure_from, event_logger
 from actors.names import node_home
 from actors.snapshot import Origin, decode_host, find_snapshot
 from actors.watch import Watch
+from tori.clock import SystemClock
 from tori.digest import section_digest
 from tori.journal.archive import Archive
+from tori.journal.retention import Guards, Trimmed
+from tori.journal.scrub import PIECE_BYTES, Damage, Patrol
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import LoopView, ModuleLoop
-from tori.modules.open import archive_of, input_directories, journal_directory, open_host
+from tori.modules.need import Need, need_of, trim_host
+from tori.modules.open import archive_of, input_directories, journal_directory, open_host, retention_policy
 from tori.orchestrator.placement import Berth, check_journal
 
 STATS_TIMEOUT_S = 2.0
+SCRUB_AGAIN_S = 86_400.0
 
 
 class ShellConfig(msgspec.Struct, frozen=True):
@@ -62,6 +68,9 @@ class ModuleActor:
         self.home = Path(config.home) if config.home else node_home()
 
         self._watch = Watch()
+        again_s = (config.settings or {}).get("journal", {}).get("scrub_again_s", SCRUB_AGAIN_S)
+        self._patrol = Patrol(journal_directory(self.home, config.name), again_s, SystemClock())
+        self._patrol_lock = threading.Lock()
         self._origin = Origin(None)
         self._prepared: dict[str, int] = {}
         self._told: ModuleLoop | None = None
@@ -178,6 +187,21 @@ class ModuleActor:
             return host.snapshot()
 
         return msgspec.msgpack.encode(self.loop.call(work))
+
+    def need(self) -> Need:
+        """Return what this module needs of the journals."""
+        return self.loop.call(need_of)
+
+    def trim(self, guards: Guards) -> Trimmed:
+        """Remove what nobody needs of this module's own journal."""
+        policy = retention_policy(self.config.settings)
+        return self.loop.call(lambda host: trim_host(host, policy, guards))
+
+    def scrub(self) -> list[Damage]:
+        """Read a piece of the own journal again; return damage nobody was told of."""
+        journal = (self.config.settings or {}).get("journal", {})
+        with self._patrol_lock:
+            return self._patrol.run(journal.get("scrub_size_bytes", PIECE_BYTES))
 
     def pause(self, *, paused: bool) -> None:
         self.loop.pause(paused=paused)

@@ -94,7 +94,7 @@ class DeadLetters:
         identity = bytes(getattr(reader, "journal_id", b""))
         known = self._db.execute("SELECT id, offset FROM journal WHERE name = ?", (name,)).fetchone()
         if known is not None and known[0] == identity and known[1] <= max(reader.limit(), reader.first_offset()):
-            return int(known[1])
+            return max(int(known[1]), reader.first_offset())
         self._db.execute("DELETE FROM letter WHERE module = ?", (name,))
         first = reader.first_offset()
         self._db.execute("INSERT OR REPLACE INTO journal VALUES (?, ?, ?)", (name, identity, first))

@@ -35,6 +35,7 @@ class _Index:
 
     def extend(self) -> None:
         limit = self.reader.limit("written")
+        self.forget_removed()
         start = self.reader.first_offset() if self._indexed < 0 else self._indexed
         for frame in self.reader.frames(start, limit):
             if frame.header.kind == EVENTS:
@@ -42,6 +43,11 @@ class _Index:
                 self.last_times.append(max(last, self.last_times[-1] if self.last_times else 0))
                 self.offsets.append(frame.offset)
         self._indexed = max(limit, start)
+
+    def forget_removed(self) -> None:
+        """Leave out what retention has removed since it was indexed."""
+        gone = bisect.bisect_left(self.offsets, self.reader.first_offset())
+        del self.offsets[:gone], self.last_times[:gone]
 
     def candidates(self, time_ns: int) -> Iterator[FrameView]:
         """Yield the frames whose time range holds ``time_ns``."""
@@ -90,6 +96,10 @@ class Archive:
 
     def find(self, event_id: bytes) -> tuple[Event, str]:
         """Return (event, journal name); raises BadInput when no journal of this home holds it."""
+        return self.locate(event_id)[:2]
+
+    def locate(self, event_id: bytes) -> tuple[Event, str, int]:
+        """Return (event, journal name, offset of its frame); raises what ``find`` does."""
         if len(event_id) != ID_BYTES:
             raise BadInput(
                 f"an event id has {ID_BYTES} bytes, not {len(event_id)}.", remedy="Copy it whole, 32 hex digits."
@@ -103,8 +113,11 @@ class Archive:
             for frame in self._indexes[name].candidates(id_time_ns(event_id)):
                 event = self._decoded(name, frame).get(event_id)
                 if event is not None:
-                    return event, name
-        raise BadInput(f"no journal here holds the event {event_id.hex()}.", remedy="Check the id with `tori tail`.")
+                    return event, name, frame.offset
+        raise BadInput(
+            f"no journal here holds the event {event_id.hex()}.",
+            remedy="Check the id with `tori tail`; retention may have removed it, when nothing that stands follows from it.",
+        )
 
     def _decoded(self, name: str, frame: FrameView) -> dict[bytes, Event]:
         key = (name, frame.offset)

@@ -236,7 +236,8 @@ class JournalReader:
         )
 
     def first_offset(self) -> int:
-        """Return the offset of the oldest frame kept."""
+        """Return the offset of the oldest frame kept, as far as the writer has told."""
+        self.limit()
         return self._bases[0] if self._bases else 0
 
     def close(self) -> None:

@@ -10,6 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+import msgspec
 
 from tori.errors import BadSettings
 from tori.journal.files import SYSTEM_FILES, Files
@@ -19,6 +22,17 @@ from tori.journal.segment import MappedSegment, SegmentName, list_segments
 KEPT_JOURNALS = ("clients", "reader")
 """What came in and what was read from it: everything else follows from these, so they are kept unless somebody says otherwise."""
 KEPT_SEGMENTS = 2
+
+
+class Removable(Protocol):
+    """The writer of a journal on disk: its owner alone removes."""
+
+    directory: Path
+
+    @property
+    def durable_offset(self) -> int: ...
+    def commit(self, offset: int | None = None) -> None: ...
+    def remove(self, decision: RetentionDecision) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -42,9 +56,13 @@ class Guards:
     """Open finding to the lowest offset that its ``why`` names here."""
     needed_by: frozenset[str] = frozenset()
     """Holders that exist; one of them without an offset has not said what it needs."""
+    unknown: str = ""
+    """Why it cannot be told what is needed: then all of it is."""
 
     def lowest(self) -> tuple[int | None, str]:
         """Return (lowest offset that somebody needs, who); None when nobody needs anything."""
+        if self.unknown:
+            return 0, self.unknown
         for holder in sorted(self.needed_by):
             if holder not in self.offsets:
                 return 0, f"{holder} has not said how far it is"
@@ -146,3 +164,28 @@ def remove(directory: Path, decision: RetentionDecision, files: Files = SYSTEM_F
             files.sync_directory(directory)
             removed += 1
     return removed
+
+
+class Trimmed(msgspec.Struct, frozen=True):
+    """What one journal gave up, and why the next segment stays."""
+
+    journal: str
+    segments: int = 0
+    size_bytes: int = 0
+    first_offset: int = 0
+    """Where the journal begins now; meant only when segments went."""
+    kept_because: str = ""
+
+
+def trim(
+    writer: Removable, policy: RetentionPolicy, guards: Guards, now_ns: int, files: Files = SYSTEM_FILES
+) -> Trimmed:
+    """Remove what the policy lets go of the journal of ``writer``, which is the only one to do so. Raises OSError."""
+    writer.commit()
+    segments = survey(writer.directory, files)
+    decision = policy.decide(writer.directory.name, segments, guards, now_ns)
+    if not decision.removable:
+        return Trimmed(writer.directory.name, kept_because=decision.kept_because)
+    gone = segments[: len(decision.removable)]
+    count = writer.remove(decision)
+    return Trimmed(writer.directory.name, count, sum(s.size_bytes for s in gone), gone[-1].end, decision.kept_because)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from tori.clock import SECOND_NS, Clock
 from tori.journal.files import SYSTEM_FILES, Files, replace
 from tori.journal.frame import HEADER_BYTES, MAGIC, Header, decode_header
 from tori.journal.reader import JournalReader
@@ -146,6 +147,41 @@ class Scrub:
 
     def close(self) -> None:
         self._reader.close()
+
+
+class Patrol:
+    """Scrubs one journal piece by piece, tells each damage once, and rests when all of it was read. Not thread-safe."""
+
+    def __init__(self, directory: Path, again_s: float, clock: Clock, *, files: Files = SYSTEM_FILES) -> None:
+        self._directory = directory
+        self._again_ns = round(again_s * SECOND_NS)
+        self._clock = clock
+        self._files = files
+        self._scrub: Scrub | None = None
+        self._rests_until_ns: int | None = None
+        self._told: set[tuple[str, int]] = set()
+
+    def run(self, max_bytes: int = PIECE_BYTES) -> list[Damage]:
+        """Check the next piece; return damage that was not told before, and leave a note of it."""
+        now_ns = self._clock.monotonic_ns()
+        if max_bytes <= 0 or (self._rests_until_ns is not None and now_ns < self._rests_until_ns):
+            return []
+        if self._scrub is None:
+            self._scrub = Scrub(self._directory, files=self._files)
+        found = [one for one in self._scrub.run(max_bytes) if (one.segment, one.offset) not in self._told]
+        self._told |= {(one.segment, one.offset) for one in found[:MAX_DAMAGES]}
+        if self._scrub.passes:
+            self.close()
+            self._rests_until_ns = now_ns + self._again_ns
+        if found:
+            write_note(self._directory, found, self._clock.wall_ns(), self._files)
+        return found
+
+    def close(self) -> None:
+        """Let go of the segments; the next call begins a new pass."""
+        if self._scrub is not None:
+            self._scrub.close()
+            self._scrub = None
 
 
 def write_note(directory: Path, damages: Sequence[Damage], found_ns: int, files: Files = SYSTEM_FILES) -> Path:

@@ -30,6 +30,7 @@ from tori.journal.frame import HEADER_BYTES, OPEN, Frame, encode_frame, padded
 from tori.journal.ownership import Ownership
 from tori.journal.recovery import Remains, read_remains
 from tori.journal.reserve import FIRST_BYTES, SPARE_SUFFIX, Reserve, Segment
+from tori.journal.retention import RetentionDecision, remove
 from tori.journal.segment import SegmentName, split_segments
 from tori.journal.wake import bell_for
 from tori.journal.warning import Warnings
@@ -298,6 +299,16 @@ class JournalWriter:
                 if error.errno in NO_ROOM:
                     break
         raise failure
+
+    def remove(self, decision: RetentionDecision) -> int:
+        """Unlink old segments and tell readers, which let go of what is gone; return how many went. Raises OSError, JournalFenced."""
+        self._check_epoch()
+        try:
+            return remove(self.directory, decision, self._files)
+        finally:
+            with self._append_lock:
+                self._generation += 1
+                self._control.words[words.GENERATION] = self._generation
 
     # -- positions ---------------------------------------------------------------------------------------------
 

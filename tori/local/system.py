@@ -26,6 +26,7 @@ from tori.bus.policy import DeliveryPolicy
 from tori.bus.producer import PublishReceipt, opened
 from tori.bus.projection import DeadLetters
 from tori.bus.transport import CHUNK_BYTES, chunks
+from tori.checkpoint.store import CheckpointStore
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
 from tori.errors import Backpressure, BadInput, ToriError
@@ -36,10 +37,12 @@ from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.follower import Readable
 from tori.journal.memory import MemoryJournal
 from tori.journal.reader import JournalReader
+from tori.journal.retention import KeepEverythingPolicy, RetentionPolicy, Trimmed, trim
 from tori.journal.view import browse_rows
 from tori.journal.writer import JournalWriter
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
+from tori.modules.need import guards_of, kept_needs, module_snapshot, need_of
 from tori.modules.open import projection_path
 from tori.modules.registry import FOLLOWS, FULL_PASS, START_ORDER, create_module
 
@@ -65,6 +68,7 @@ class LocalSystem:
         rng: random.Random | None = None,
         wait: Callable[[float], None] = time.sleep,
         credit: CreditPolicy | None = None,
+        retention: RetentionPolicy | None = None,
     ) -> None:
         is_real = files is SYSTEM_FILES
         self.home = open_home(home) if home is not None and is_real else home
@@ -77,6 +81,7 @@ class LocalSystem:
         self._rng = rng
         self._credit = credit
         self._wait = wait
+        self._retention = retention or KeepEverythingPolicy()
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
@@ -260,6 +265,24 @@ class LocalSystem:
     def snapshots(self) -> dict[str, HostSnapshot]:
         """Return every module's state as of now."""
         return {name: host.snapshot() for name, host in self.hosts.items()}
+
+    def checkpoint(self, store: CheckpointStore) -> list[Trimmed]:
+        """Save every module's state, prune old checkpoints, then the journals as far as nobody needs them; say what went."""
+        for journal in self._journals.values():
+            journal.commit()
+        store.save({name: module_snapshot(snapshot) for name, snapshot in self.snapshots().items()})
+        store.prune()
+        if self.home is None or isinstance(self._retention, KeepEverythingPolicy):
+            return []
+        needs = [need_of(host) for host in self.hosts.values()]
+        journals = self._files.names(self.home / "journals")
+        guards = guards_of(journals, needs, kept_needs(store, journals), self.archive)
+        now_ns = self._clock.wall_ns()
+        return [
+            trim(journal, self._retention, guards[name], now_ns, self._files)
+            for name, journal in self._journals.items()
+            if isinstance(journal, JournalWriter)
+        ]
 
     def _abandon(self) -> None:
         """Give up what was opened before the start failed; a journal that fails again has said why already."""

@@ -17,7 +17,7 @@ the result into facts, as if it were one more input. A scan's result is a functi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -107,6 +107,13 @@ class Module(ABC):
     @abstractmethod
     def restore(self, data: bytes) -> None:
         """Replace the whole state by what ``snapshot`` returned (same ``state_version``)."""
+
+    def standing(self) -> Iterable[bytes]:
+        """Return the ids of all events its state names: what stands, and what it may read or name as a cause later.
+
+        Retention keeps them and everything they follow from, so that each ``why`` ends in documents. More is safe, less is not.
+        """
+        return ()
 
     def section(self) -> Any:
         """Return its part of the digest as plain JSON values: sorted, content-derived, no ids of events, no times of day."""

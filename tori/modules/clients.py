@@ -6,7 +6,7 @@ duplicate and changes nothing, so an ingest that was interrupted is simply run a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -157,6 +157,9 @@ class Clients(Module):
         context.origin, context.origin_seq = origin, seq
         record = Published(origin, incarnation, seq, digest, tuple(e.id for e in events))
         return [record, *events], receipt_of(origin, record)
+
+    def standing(self) -> Iterator[bytes]:
+        yield from (known.event_id for known in self._known.values())
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(_State(sorted(self._known.items()), self._replaced, self._producers.lines()))

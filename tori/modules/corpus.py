@@ -6,6 +6,7 @@ it holds its own copy and applies the same events; the views are sorted by id, s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -89,6 +90,11 @@ class Corpus:
         else:
             return False
         return True
+
+    def event_ids(self) -> Iterator[bytes]:
+        """Yield the events that documents and concepts are known by."""
+        yield from (d.event_id for d in self.documents.values())
+        yield from (c.event_id for c in self.concepts.values())
 
     def snapshot(self) -> bytes:
         """Return the state as msgpack, sorted by id."""

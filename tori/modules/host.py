@@ -202,7 +202,7 @@ class ModuleHost:
 
         What raises is tried again, and set aside in the end (``Courier``); the journal's own errors are raised.
         """
-        due = [Taken(h.entry, self._event_of(h.entry)) for h in self.courier.due()]
+        due = [Taken(h.entry, self.event_of(h.entry)) for h in self.courier.due()]
         fresh = [] if self.courier.is_full else self._take(max_events - len(due), max_bytes)
         # What was passed over is named by the next unit, or passed over again after a restart.
         handled = self.courier.run(due, fresh, self._cursors()) if due or fresh else 0
@@ -245,7 +245,8 @@ class ModuleHost:
                 size += sum(f.header.body_bytes for f in frames)
         return taken
 
-    def _event_of(self, entry: Entry) -> Event:
+    def event_of(self, entry: Entry) -> Event:
+        """Return the event of a held delivery."""
         return self._event_at(entry.journal, entry.offset, entry.sequence)
 
     def _context(self, depths: dict[bytes, int] | None = None) -> Context:
@@ -419,9 +420,13 @@ class ModuleHost:
         """Return the lag a journal."""
         return {name: follower.lag for name, follower in self._followers.items()}
 
+    def offsets(self) -> dict[str, int]:
+        """Return by journal where its cursor stands."""
+        return {name: follower.cursor.offset for name, follower in self._followers.items()}
+
     def needed(self) -> dict[str, int]:
         """Return by journal the lowest offset that a restart or a redrive still reads: what retention must keep."""
-        found = {name: follower.cursor.offset for name, follower in self._followers.items()}
+        found = self.offsets()
         for lowest in (self.courier.pending.lowest(), self.courier.book.lowest()):
             for name, offset in lowest.items():
                 found[name] = min(offset, found.get(name, offset))

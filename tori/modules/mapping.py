@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from tori.events.envelope import Event
@@ -38,6 +40,10 @@ class TopicMap:
                 payload.concept_id, payload.label, event.id, payload.parent_id, payload.scale, payload.sources
             )
         return True
+
+    def event_ids(self) -> Iterator[bytes]:
+        """Yield the events that the nodes are known by."""
+        yield from (n.event_id for n in self.nodes.values())
 
     def snapshot(self) -> list[MapNode]:
         """Return the nodes sorted by id."""

@@ -21,6 +21,7 @@ from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.mirror import create_mirror
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
+from tori.journal.retention import KEPT_JOURNALS, KeepEverythingPolicy, RetentionPolicy, WindowPolicy
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.registry import FOLLOWS, create_module
@@ -28,6 +29,8 @@ from tori.modules.registry import FOLLOWS, create_module
 LATE_S = 20.0
 LATE_POLL_S = 0.005
 HANDLER_TIMEOUT_S = 30.0
+LEDGER = "orchestrator"
+"""Its journal is where the scheduler reads what ran, from the first frame on: it never goes."""
 
 
 def journal_directory(home: Path, name: str) -> Path:
@@ -113,6 +116,16 @@ def credit_policy(limits: Mapping[str, Any]) -> CreditPolicy:
     return CreditPolicy(
         credit=limits.get("credit_events", default.credit), alarm=limits.get("lag_alarm_events", default.alarm)
     )
+
+
+def retention_policy(settings: Mapping[str, Any] | None) -> RetentionPolicy:
+    """Return the policy that the section ``journal`` of the settings asks for; the record of runs is always kept."""
+    asked = (settings or {}).get("journal", {})
+    keep_s, keep_bytes = asked.get("keep_s") or None, asked.get("keep_size_bytes") or None
+    if keep_s is None and keep_bytes is None:
+        return KeepEverythingPolicy()
+    whole = asked["keep_whole"].split(",") if "keep_whole" in asked else KEPT_JOURNALS
+    return WindowPolicy(keep_s, keep_bytes, (*whole, LEDGER))
 
 
 def open_gate(

@@ -259,6 +259,8 @@ def _describe(payload: Any) -> tuple[str, str]:
         return payload.subscriber, f"{payload.event_type} {payload.key}: {payload.error_type}: {payload.error}"
     if isinstance(payload, system.SubscriptionLagged):
         return payload.subscriber, f"{payload.state}, {payload.lag} events behind {payload.journal}"
+    if isinstance(payload, system.StateCorrupted):
+        return ", ".join(payload.modules), f"{payload.digest or 'damaged'} ({payload.path or payload.checkpoint_id})"
     subject = getattr(payload, "module", None) or getattr(payload, "resource", None) or getattr(payload, "metric", "")
     message = getattr(payload, "message", None)
     if message is None:

@@ -66,6 +66,16 @@ class JournalSettings(Section):
     """Events nobody waits for are synced this much later, ten small fdatasyncs' time: they share one."""
     ack: Literal["disk", "os"] = "disk"
     """``disk`` survives power loss and costs an fdatasync (0.2 ms) a batch; ``os`` survives only the death of processes."""
+    keep_whole: Annotated[str, unit("names"), Field(pattern=r"^([a-z]+(,[a-z]+)*)?$")] = "clients,reader"
+    """Journals of these modules are kept whole: what came in and what was read from it, from which all else follows."""
+    keep_size_bytes: Annotated[Bytes, Field(ge=0)] = 0
+    """Beyond it the oldest segments of a journal go, as far as nobody needs them; 0 = no such limit: history is kept until asked."""
+    keep_s: Annotated[float, unit("s"), Field(ge=0)] = 0.0
+    """Older segments go, as far as nobody needs them; 0 = no such limit: history is kept until somebody asks for less."""
+    scrub_size_bytes: Annotated[Bytes, Field(ge=0)] = 64 * MIB
+    """What each module re-reads of its journal after a checkpoint, 0.1 s of work; damage is found before it is needed. 0 = nothing."""
+    scrub_again_s: Seconds = 86_400.0
+    """A journal that was read to its end rests this long: disks rot slowly, and an idle system should stay idle."""
 
 
 class TaskSettings(Section):

@@ -6,7 +6,7 @@ subjects (one false discovery rate), so no single event can justify one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -84,6 +84,12 @@ class Alien(Module):
                 self._quotations[fact.payload.alien_id] = fact.payload.evidence
         elif not self._map.apply(fact):
             self._corpus.apply(fact)
+
+    def standing(self) -> Iterator[bytes]:
+        yield from self._corpus.event_ids()
+        yield from self._map.event_ids()
+        yield from self._events.values()
+        yield from (e for s in self._standing.values() for e in s.quoted)
 
     def snapshot(self) -> bytes:
         state = _State(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -151,6 +151,11 @@ class Braid(Module):
             payload.metadata.get("last", ""),
             isinstance(payload, ThreadClosed),
         )
+
+    def standing(self) -> Iterator[bytes]:
+        yield from self.corpus.event_ids()
+        yield from (t.event_id for t in self.threads.values())
+        yield from (c.event_id for c in self.crossings.values())
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(

@@ -6,7 +6,7 @@ Its state is made of its own events alone. It is no part of the digest: what was
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -73,6 +73,9 @@ class Fuzzing(Module):
             del self._latest[next(iter(self._latest))]
         if outcome.result.startswith("failed"):
             self._failures = [*self._failures, outcome][-FAILURES_MAXIMUM:]
+
+    def standing(self) -> Iterator[bytes]:
+        yield from (o.event_id for o in (*self._latest.values(), *self._failures))
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(_State(list(self._latest.values()), self._failures, self._checks))

@@ -7,7 +7,7 @@ another node; ConceptModified speaks of the same members under a new name or par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -169,6 +169,10 @@ class Hierarchy(Module):
             self.synonyms.add(pair)
 
     # ------------------------------------------------------------------ state
+
+    def standing(self) -> Iterator[bytes]:
+        yield from self.corpus.event_ids()
+        yield from (n.event_id for n in self.nodes.values())
 
     def snapshot(self) -> bytes:
         nodes = [self.nodes[k] for k in sorted(self.nodes)]

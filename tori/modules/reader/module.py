@@ -10,7 +10,7 @@ Interim selections show concepts while documents stream in; the scan's result de
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -197,6 +197,11 @@ class Reader(Module):
             self._links.pop(a, None)
 
     # state
+
+    def standing(self) -> Iterator[bytes]:
+        yield from (d.event_id for d in self._documents.values())
+        yield from (c.event_id for c in self._concepts.values())
+        yield from (cause for c in self._concepts.values() for cause in c.causes)
 
     def snapshot(self) -> bytes:
         links = [link for a in sorted(self._links) for b, link in sorted(self._links[a].items()) if a < b]

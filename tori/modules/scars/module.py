@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -81,6 +81,10 @@ class Scars(Module):
         """Return the gap as the last scan saw it; the record of a scan is applied before its events."""
         gaps = self._scan.gaps if self._scan is not None else []
         return next((g for g in gaps if g.id == scar_id), None)
+
+    def standing(self) -> Iterator[bytes]:
+        yield from self.corpus.event_ids()
+        yield from (s.event_id for s in self._standing.values())
 
     def snapshot(self) -> bytes:
         standing = [self._standing[k] for k in sorted(self._standing)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -117,6 +117,12 @@ class Wormhole(Module):
                 self._standing[pair.id] = msgspec.structs.replace(
                     standing, strength=pair.strength, p_value=pair.p_value, distance=pair.distance
                 )
+
+    def standing(self) -> Iterator[bytes]:
+        yield from self.corpus.event_ids()
+        yield from self.map.event_ids()
+        yield from (s.event_id for s in self._standing.values())
+        yield from (alarm for _, alarm in self._asked)
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(
