@@ -77,7 +77,12 @@ class AdmissionPolicy(ABC):
 
     @abstractmethod
     def decide(
-        self, candidates: Sequence[Candidate], active: int, pressure: Pressure, usage: Usage | None = None, now_ns: int = 0
+        self,
+        candidates: Sequence[Candidate],
+        active: int,
+        pressure: Pressure,
+        usage: Usage | None = None,
+        now_ns: int = 0,
     ) -> list[AdmitDecision | HoldDecision]:
         """Return one decision a candidate; ``active`` is how many runs are under way, ``usage`` what they use."""
 
@@ -109,7 +114,12 @@ class SlotPolicy(AdmissionPolicy):
             raise BadSettings(f"ageing_s: {self.ageing_s} is not a number of seconds.")
 
     def decide(
-        self, candidates: Sequence[Candidate], active: int, pressure: Pressure, usage: Usage | None = None, now_ns: int = 0
+        self,
+        candidates: Sequence[Candidate],
+        active: int,
+        pressure: Pressure,
+        usage: Usage | None = None,
+        now_ns: int = 0,
     ) -> list[AdmitDecision | HoldDecision]:
         bar = {Pressure.NONE: Priority.BACKGROUND, Pressure.HIGH: Priority.NORMAL, Pressure.SEVERE: Priority.CRITICAL}[
             pressure

@@ -13,7 +13,7 @@ from tori.events import system as events
 from tori.scheduler.signal import RunQueued, RunResulted, RunRetrying, TaskPaused, TaskTriggered, Version
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import ACTIVE, ENDED, WAITING, RunState
-from tori.scheduler.trigger import AfterTrigger, dependents
+from tori.scheduler.trigger import AfterTrigger, Unscheduled, dependents
 
 KEPT_RUNS = 500
 """Ended runs that are remembered; the oldest is forgotten first."""
@@ -105,8 +105,11 @@ class Task(msgspec.Struct):
     triggers: list[str] = []
     """What made it due since its last run was made: ids of events or runs; the last ``MAX_TRIGGERS``."""
 
-    def count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
+    backlog: int = 0
+    """Due times of an earlier life that its first run makes up for (``missed = all``)."""
+
+    def count(self, what: str, number: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + number
 
 
 class BookSnapshot(msgspec.Struct, array_like=True):
@@ -177,7 +180,8 @@ class Book:
             self._apply_started(fact, time_ns)
         elif isinstance(fact, events.SystemStarted):
             for task in self.tasks.values():
-                task.last_wall_ns = task.last_wall_ns or time_ns
+                if not isinstance(self.specs[task.task_id].trigger, Unscheduled):
+                    task.last_wall_ns = task.last_wall_ns or time_ns
         elif isinstance(fact, events.TaskCompleted):
             self._apply_end(fact, RunState.SUCCEEDED, time_ns)
         elif isinstance(fact, events.TaskCancelled):

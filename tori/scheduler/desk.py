@@ -229,14 +229,12 @@ class Desk:
         return bool(run.variant)
 
     def _retry(self, run: Run, after_s: float) -> None:
-        spec = self.spec(run)
         self.change(run, RunState.RETRYING, f"{run.error}; again in {after_s:.3g} s")
         run.duration_s = self._duration_s(run)
         self._close_attempt(run)
         run.due_ns = run.since_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
         self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant)))
         self.emit(events.TaskFailed, run, run.error)
-        del spec
         self.await_turn(run)
         self.reconsider(run.task_id)
 
@@ -287,7 +285,11 @@ class Desk:
         for run in active:
             self.calendar.set("deadline", run.run_id, run.deadline_ns)
             self.calendar.set("expiry", run.run_id, run.expires_ns)
+        holds = {run.run_id: run.hold for run in self.book.runs.values()}
         self.reconsider_all()
+        for run in self.book.runs.values():
+            if self.is_in_line(run):
+                run.hold = holds[run.run_id]  # what admission said last
 
     def check(self) -> None:
         """Raise AssertionError when what is derived from the book is not what it says."""

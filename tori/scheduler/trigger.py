@@ -14,7 +14,6 @@ from tori.clock import SECOND_NS
 from tori.errors import BadInput, BadSettings
 from tori.events.topic import Matcher, Topic
 
-
 MOST_MISSED = 1000
 """Missed times are counted so far: nobody catches up with more."""
 
@@ -144,7 +143,7 @@ class CronTrigger(Trigger):
         return count
 
 
-class _Unscheduled(Trigger):
+class Unscheduled(Trigger):
     """Time alone never makes it due."""
 
     def first(self, now: Moment, last_wall_ns: int | None) -> int | None:
@@ -155,12 +154,12 @@ class _Unscheduled(Trigger):
 
 
 @dataclass(frozen=True)
-class DemandTrigger(_Unscheduled):
+class DemandTrigger(Unscheduled):
     """Never due by itself: it runs when it is asked for."""
 
 
 @dataclass(frozen=True)
-class EventTrigger(_Unscheduled):
+class EventTrigger(Unscheduled):
     """Due when an event of one of these topics (``source:type:key``) was seen, at most once in ``min_gap_s``.
 
     Raises BadSettings for a pattern that fits nothing.
@@ -185,7 +184,7 @@ class EventTrigger(_Unscheduled):
 
 
 @dataclass(frozen=True)
-class AfterTrigger(_Unscheduled):
+class AfterTrigger(Unscheduled):
     """Due when a run of one of these tasks has ended: only when it succeeded, or however it ended."""
 
     task_ids: tuple[str, ...]
@@ -219,7 +218,9 @@ def _refuse_circle(after: Mapping[str, Iterable[str]]) -> None:
     def visit(task_id: str, path: tuple[str, ...]) -> None:
         if task_id in path:
             circle = " -> ".join((*path[path.index(task_id) :], task_id))
-            raise BadSettings(f"tasks follow one another in a circle: {circle}.", remedy="Break it: it would never end.")
+            raise BadSettings(
+                f"tasks follow one another in a circle: {circle}.", remedy="Break it: it would never end."
+            )
         if task_id not in done:
             for other in after.get(task_id, ()):
                 visit(other, (*path, task_id))
