@@ -18,9 +18,9 @@ from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.retry import RetryPolicy
-from tori.scheduler.spec import Priority, TaskSpec
+from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, TaskSpec
 from tori.scheduler.transition import ENDED, RUN_TABLE, RunState
-from tori.scheduler.trigger import IntervalTrigger
+from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
 
 RETRY = RetryPolicy(retries=1, first_backoff_s=1, max_backoff_s=4)
 SPECS = (
@@ -35,8 +35,42 @@ SPECS = (
     ),
     TaskSpec(task_id="tick", task_type="tick", trigger=IntervalTrigger(10), priority=Priority.CRITICAL, retry=RETRY),
     TaskSpec(task_id="asked", task_type="asked", priority=Priority.LOW, retry=RETRY),
+    TaskSpec(
+        task_id="queue",
+        task_type="queue",
+        trigger=IntervalTrigger(7),
+        overlap=Overlap.QUEUE,
+        missed=Missed.ALL,
+        max_queued=3,
+        deadline_s=40,
+        retry=RETRY,
+        group="g",
+    ),
+    TaskSpec(
+        task_id="replace",
+        task_type="replace",
+        trigger=EventTrigger(("*",), min_gap_s=5),
+        overlap=Overlap.REPLACE,
+        retry=RETRY,
+        fallback=Fallback(resources=Resources(num_cpus=0.5), timeout_s=20, after_hold_s=15),
+        resources=Resources(num_cpus=2),
+    ),
+    TaskSpec(
+        task_id="allow",
+        task_type="allow",
+        trigger=CronTrigger("* * * * *"),
+        overlap=Overlap.ALLOW,
+        max_at_once=2,
+        jitter_s=3,
+        retry=RETRY,
+        group="g",
+    ),
+    TaskSpec(task_id="after", task_type="after", trigger=AfterTrigger(("tick", "queue"), "ended"), retry=RETRY),
 )
-SLOTS = 2
+BY_ID = {spec.task_id: spec for spec in SPECS}
+SLOTS = 3
+GROUP = 2
+BUDGET = 3.0
 task_ids = st.sampled_from([spec.task_id for spec in SPECS])
 
 
@@ -48,7 +82,7 @@ class World(RuleBasedStateMachine):
         self.clock = VirtualClock()
         self.facts: list[tuple[Any, int]] = []
         self.executing: dict[str, tuple[str, int]] = {}
-        """By task: the attempt that really runs."""
+        """By run: the attempt that really runs."""
         self.cancelling: set[tuple[str, int]] = set()
         self.asked: set[str] = set()
         self.done: dict[str, str] = {}
@@ -61,7 +95,7 @@ class World(RuleBasedStateMachine):
         return Scheduler(
             SPECS,
             self.clock,
-            admission=SlotPolicy(SLOTS),
+            admission=SlotPolicy(SLOTS, groups={"g": GROUP}, budget={"CPU": BUDGET}, ageing_s=30),
             ids=IdSource(source_suffix("scheduler", b"t"), self.clock.wall_ns),
         )
 
@@ -91,8 +125,10 @@ class World(RuleBasedStateMachine):
     def execute(self, act: Any) -> None:
         match act:
             case sig.StartRun(run_id, attempt, spec):
-                assert spec.task_id not in self.executing, f"{spec.task_id} runs twice at once"
-                self.executing[spec.task_id] = (run_id, attempt)
+                assert run_id not in self.executing, f"{run_id} runs twice at once"
+                self.executing[run_id] = (run_id, attempt)
+                same = [i for i in self.executing if self.machine.run(i).task_id == spec.task_id]
+                assert len(same) <= spec.max_at_once, f"{len(same)} runs of {spec.task_id} at once"
             case sig.CancelRun(run_id, attempt):
                 if (run_id, attempt) in self.executing.values():
                     self.cancelling.add((run_id, attempt))
@@ -102,15 +138,16 @@ class World(RuleBasedStateMachine):
     def hear(self, fact: Any) -> None:
         match fact:
             case events.TaskCompleted() | events.TaskCancelled() | events.TaskFailed():
-                retried = isinstance(fact, events.TaskFailed) and (
-                    sig.RunRetrying(fact.run_id, fact.attempt) in [f for f, _ in self.facts]
+                retried = isinstance(fact, events.TaskFailed) and any(
+                    isinstance(f, sig.RunRetrying) and (f.run_id, f.attempt) == (fact.run_id, fact.attempt)
+                    for f, _ in self.facts
                 )
                 if not retried:
                     assert fact.run_id not in self.done, "a run ends once"
                     self.done[fact.run_id] = type(fact).__name__
             case events.TaskStarted():
                 assert fact.run_id not in self.done, "nothing begins after its end"
-                assert fact.attempt <= 1 + RETRY.retries
+                assert fact.attempt <= 1 + RETRY.retries + (BY_ID[fact.task_id].fallback is not None)
 
     def restart(self) -> None:
         """The shell was killed: everything but the facts, and what still executes, is gone."""
@@ -120,8 +157,7 @@ class World(RuleBasedStateMachine):
         self.give(sig.Recovered())
 
     def end(self, data: st.DataObject) -> tuple[str, int]:
-        task_id = data.draw(st.sampled_from(sorted(self.executing)))
-        found = self.executing.pop(task_id)
+        found = self.executing.pop(data.draw(st.sampled_from(sorted(self.executing))))
         self.cancelling.discard(found)
         return found
 
@@ -148,10 +184,9 @@ class World(RuleBasedStateMachine):
     def is_cancelled(self, data: st.DataObject) -> None:
         found = data.draw(st.sampled_from(sorted(self.cancelling)))
         self.cancelling.discard(found)
-        for task_id, present in list(self.executing.items()):
-            if present == found:
-                del self.executing[task_id]
-                self.give(sig.RunCancelled(*found))
+        if self.executing.get(found[0]) == found:
+            del self.executing[found[0]]
+            self.give(sig.RunCancelled(*found))
 
     @rule(kind=st.sampled_from([sig.RunStarted, sig.RunFinished, sig.RunLost, sig.RunCancelled]), data=st.data())
     def late_report(self, kind: Any, data: st.DataObject) -> None:
@@ -186,6 +221,21 @@ class World(RuleBasedStateMachine):
     )
     def pause(self, task_id: str, kind: Any) -> None:
         self.give(kind(task_id))
+
+    @rule(number=st.integers(0, 1000))
+    def an_event_comes(self, number: int) -> None:
+        self.give(sig.Triggered("replace", f"event-{number}"))
+
+    @rule(seconds=st.sampled_from([-3600.0, -60.0, 60.0, 3600.0]))
+    def the_wall_clock_jumps(self, seconds: float) -> None:
+        self.clock.jump_wall(seconds)
+        self.give(Tick())
+
+    @precondition(lambda self: self.executing)
+    @rule(data=st.data(), done=st.floats(0, 10))
+    def makes_progress(self, data: st.DataObject, done: float) -> None:
+        run_id, attempt = self.executing[data.draw(st.sampled_from(sorted(self.executing)))]
+        self.give(sig.RunProgressed(run_id, attempt, done, 10.0))
 
     @rule(incarnation=st.integers(1, 2), version=st.integers(0, 3))
     def version_moves(self, incarnation: int, version: int) -> None:
@@ -228,7 +278,10 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_kept(self) -> None:
-        assert sum(run.is_active for run in self.machine.runs()) <= SLOTS
+        active = [run for run in self.machine.runs() if run.is_active]
+        assert len(active) <= SLOTS
+        assert sum(BY_ID[run.task_id].group == "g" for run in active) <= GROUP
+        assert sum(BY_ID[run.task_id].resources_of(run.variant).num_cpus for run in active) <= BUDGET
 
     @invariant()
     def what_runs_is_known(self) -> None:
@@ -240,6 +293,10 @@ class World(RuleBasedStateMachine):
         known = {run.run_id: run for run in self.machine.runs()}
         for run_id in self.asked:
             assert known[run_id].is_ended == (run_id in self.done)
+        triggered = [t for t in map(self.machine.task, BY_ID) if t.triggers]
+        for task in triggered:
+            blocked = task.run_ids or task.is_paused or self.machine.wake_ns is None
+            assert blocked or task.next_due_ns is not None, f"nobody will make a run of what triggered {task}"
         assert all(reason for _, reason in self.machine.holds()), "nobody says what holds them"
 
     @invariant()

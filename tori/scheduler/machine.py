@@ -20,6 +20,7 @@ from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmissionPolicy, SlotPolicy
 from tori.scheduler.book import Book, BookSnapshot, Run, Task
+from tori.scheduler.calendar import Entry
 from tori.scheduler.desk import IN_LINE, Desk
 from tori.scheduler.signal import SchedulerInstruction, SchedulerStimulus, Version
 from tori.scheduler.spec import Missed, Overlap, TaskSpec
@@ -247,21 +248,25 @@ class Scheduler:
 
     def _on_tick(self, _: Tick) -> None:
         now_ns = self._clock.monotonic_ns()
-        for entry in self._desk.calendar.take(now_ns):
-            if entry.purpose in ("due", "look"):
-                self._come_up(self._book.tasks[entry.subject])
-                continue
-            run = self._book.runs.get(entry.subject)
-            if run is None:
-                continue
-            if entry.purpose == "deadline":
-                self._desk.overrun(run)
-            elif entry.purpose == "expiry":
-                self._desk.expire(run)
-            elif entry.purpose == "fallback":
-                self._desk.use_fallback(run)
-            else:
-                self._desk.await_turn(run)
+        while entries := self._desk.calendar.take(now_ns):
+            for entry in entries:
+                self._on_entry(entry)
+
+    def _on_entry(self, entry: Entry) -> None:
+        if entry.purpose in ("due", "look"):
+            self._come_up(self._book.tasks[entry.subject])
+            return
+        run = self._book.runs.get(entry.subject)
+        if run is None:
+            return
+        if entry.purpose == "deadline":
+            self._desk.overrun(run)
+        elif entry.purpose == "expiry":
+            self._desk.expire(run)
+        elif entry.purpose == "fallback":
+            self._desk.use_fallback(run)
+        else:
+            self._desk.await_turn(run)
 
     def _come_up(self, task: Task) -> None:
         """A task is due, or looks whether the wall clock has jumped."""

@@ -83,7 +83,7 @@ class IntervalTrigger(Trigger):
 class CronTrigger(Trigger):
     """Due at times of day, by a cron expression of five fields (six: with seconds first) in a time zone.
 
-    Times that a change to summer time skips come an hour later, times it repeats come once, as Debian's cron does it
+    Times that a change to summer time skips come when the clock jumps, times it repeats come once, as Debian's cron does it
     (https://manpages.debian.org/cron). Raises BadSettings for an expression that is wrong or never fires.
     """
 
