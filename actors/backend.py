@@ -15,6 +15,7 @@ from actors.options import orchestrator_options, remote_class
 from actors.orchestrator import OrchestratorActor, OrchestratorConfig
 from tori.client import Place, home_of
 from tori.errors import NotRunning
+from tori.home import open_home
 
 STOP_S = 60.0
 
@@ -23,8 +24,7 @@ class RayBackend:
     """Starts TORI on a Ray cluster of its own, or on one that runs already."""
 
     def up(self, settings: Any, address: str | None) -> Place:
-        home = home_of(settings)
-        home.mkdir(parents=True, exist_ok=True)
+        home = open_home(home_of(settings))
         info = self._info(settings, address, start=True)
         assert info is not None
         cluster.connect(info)

@@ -9,8 +9,10 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RaySystemError, RayTaskError
 
+from actors.cast import CLIENTS
 from actors.names import NAMESPACE, ORCHESTRATOR
-from tori.errors import NotRunning, TemporaryError, ToriError, Unavailable
+from tori.bus.producer import PublishReceipt, opened
+from tori.errors import Backpressure, NotRunning, TemporaryError, ToriError, Unavailable
 from tori.events.document import Receipt
 
 PATIENCE_S = 60.0
@@ -34,7 +36,10 @@ class RayClient:
         return self._handle
 
     def _insist(self, call: Callable[[Any], Any]) -> Any:
-        """Make a call until it comes back: an actor that died is waited for, a temporary error is tried again."""
+        """Make a call until it comes back: an actor that died is waited for, a temporary error is tried again.
+
+        Back-pressure is the caller's to wait out: only it knows whom to tell.
+        """
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
@@ -43,7 +48,11 @@ class RayClient:
                 cause = error.cause
                 if not isinstance(cause, ToriError):
                     raise
-                if not isinstance(cause, TemporaryError) or time.monotonic() > deadline:
+                if (
+                    isinstance(cause, Backpressure)
+                    or not isinstance(cause, TemporaryError)
+                    or time.monotonic() > deadline
+                ):
                     raise cause from None
             except _GONE as error:
                 self._handle = None
@@ -68,6 +77,15 @@ class RayClient:
             return found
 
         receipt: Receipt = self._insist(publish)
+        return receipt
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        return opened(self.command(CLIENTS, "open_producer", {"origin": origin}))
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        """Safe to repeat, so a call whose outcome is unknown is made again by ``_insist``."""
+        arguments = {"origin": origin, "incarnation": incarnation, "seq": seq, "payloads": payloads}
+        receipt: PublishReceipt = self.command(CLIENTS, "publish", arguments)
         return receipt
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -102,6 +120,14 @@ class RayClient:
 
     def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
         found: dict[str, Any] = self._call("relay", "since", dict(offsets), count, types)
+        return found
+
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("relay", "events", text, limit)
+        return found
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("relay", "dead_letters", text, limit)
         return found
 
     def tasks(self) -> dict[str, Any]:

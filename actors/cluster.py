@@ -22,10 +22,18 @@ from pathlib import Path
 
 import msgspec
 
-from actors.cluster_environment import LOOPBACK, adopt, dashboard_port, head_environment, quiet_driver
+from actors.cluster_environment import (
+    LOOPBACK,
+    adopt,
+    dashboard_port,
+    gcs_storage,
+    head_environment,
+    keeps_gcs,
+    quiet_driver,
+)
 from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
 from actors.names import NAMESPACE
-from tori.errors import NotRunning, PermanentError, Unavailable
+from tori.errors import BadInput, NotRunning, PermanentError, Unavailable
 from tori.resources.process import ProcessMark, descendants, end, is_alive, strays
 
 _RECORD = "cluster.json"
@@ -33,6 +41,10 @@ _TOKEN = "ray_token"
 _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
+_PROBE_S = 5.0
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""The client's preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
+_HTTP2_SETTINGS = b"\4"
 
 
 class ClusterOptions(msgspec.Struct, frozen=True):
@@ -62,6 +74,8 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     processes: tuple[ProcessMark, ...] = ()
     token_path: str = ""
     stop_timeout_s: float = 3.0
+    gcs_command: tuple[str, ...] = ()
+    """How to start its GCS again; see ``actors.cluster_gcs``."""
 
     @property
     def head_pids(self) -> tuple[int, ...]:
@@ -90,6 +104,9 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
         temp_dir = session_root(home)
         _end_all(strays("ray", temp_dir), options.stop_timeout_s)
         _prune_sessions(temp_dir)
+        shutil.rmtree(gcs_storage(home), ignore_errors=True)
+        if keeps_gcs():
+            gcs_storage(home).mkdir(mode=0o700)
         token_path = _ensure_token(home) if options.auth else None
         port = dashboard_port() if options.dashboard else 0
         request = HeadRequest(str(temp_dir), options.cpus or os.cpu_count() or 1, options.object_store_bytes, port)
@@ -108,8 +125,9 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
             processes=report.processes,
             token_path=str(token_path or ""),
             stop_timeout_s=options.stop_timeout_s,
+            gcs_command=report.gcs_command,
         )
-        _record(home, info)
+        record(home, info)
         return info
 
 
@@ -132,15 +150,15 @@ def add_dashboard(info: ClusterInfo) -> ClusterInfo:
             ports=info.ports | report.ports,
             processes=(*(p for p in info.processes if p.name != "dashboard.py"), *report.processes),
         )
-        _record(home, now)
+        record(home, now)
         return now
 
 
 def find(home: Path) -> ClusterInfo | None:
     """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed."""
-    record = home / _RECORD
+    path = home / _RECORD
     try:
-        info = msgspec.json.decode(record.read_bytes(), type=ClusterInfo)
+        info = msgspec.json.decode(path.read_bytes(), type=ClusterInfo)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError:
@@ -149,7 +167,7 @@ def find(home: Path) -> ClusterInfo | None:
         return info
     if info is not None:
         stop(info)
-    record.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return None
 
 
@@ -181,16 +199,17 @@ def _end_all(processes: Sequence[ProcessMark], patience_s: float) -> list[Proces
     return end([*processes, *below], patience_s=0.0)
 
 
-def _record(home: Path, info: ClusterInfo) -> None:
+def record(home: Path, info: ClusterInfo) -> None:
+    """Note ``info`` as the cluster of ``home``."""
     _write(home / _RECORD, msgspec.json.format(msgspec.json.encode(info)))
 
 
 def _forget(info: ClusterInfo) -> None:
     """Remove the record of ``info``, unless another cluster has been recorded since."""
-    record = Path(info.home) / _RECORD
+    path = Path(info.home) / _RECORD
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-        if msgspec.json.decode(record.read_bytes(), type=ClusterInfo).processes == info.processes:
-            record.unlink(missing_ok=True)
+        if msgspec.json.decode(path.read_bytes(), type=ClusterInfo).processes == info.processes:
+            path.unlink(missing_ok=True)
 
 
 def join(address: str) -> ClusterInfo:
@@ -250,7 +269,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=head_environment(token_path),
+                env=head_environment(token_path, gcs_storage(home)),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,
@@ -263,13 +282,25 @@ def _launch(
 
 
 def _probe(address: str) -> None:
+    """Raise unless something that speaks HTTP/2, as every gRPC server does, answers: Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise BadInput(f"{address!r} is no address.", remedy="Write it as host:port, like 127.0.0.1:6379.")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-    except (OSError, ValueError) as error:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            connection.settimeout(_PROBE_S)
+            connection.sendall(_HTTP2_HELLO)
+            answer = connection.recv(9)
+    except OSError as error:
         raise NotRunning(
             f"No Ray cluster answers at {address}: {error}.", remedy="Start one with `tori up`."
         ) from error
+    if answer[3:4] != _HTTP2_SETTINGS:
+        raise NotRunning(
+            f"What answers at {address} is no Ray cluster.", remedy="Give the port of the head's GCS (ray start: 6379)."
+        )
 
 
 def _ensure_token(home: Path) -> Path:

@@ -21,11 +21,26 @@ _TUNING = {
 }
 
 
-def head_environment(token_path: Path | None) -> dict[str, str]:
-    """Return the environment that the head and, through it, every process of the cluster inherits."""
+def gcs_storage(home: Path) -> Path:
+    """Return where a GCS that shall survive its death keeps its tables; of one cluster only, so a start removes it."""
+    return home.resolve() / "gcs"
+
+
+def keeps_gcs() -> bool:
+    """Return whether the environment asks for a GCS that keeps its tables on disk."""
+    return os.environ.get("RAY_gcs_storage") == "rocksdb"
+
+
+def head_environment(token_path: Path | None, storage: Path | None = None) -> dict[str, str]:
+    """Return the environment that the head and, through it, every process of the cluster inherits.
+
+    ``RAY_gcs_storage=rocksdb`` in the caller's makes the GCS keep its tables in ``storage``: then it can be started again.
+    """
     dropped = ("RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     environment = _TUNING | environment | _LOOPBACK_ONLY | authentication(token_path)
+    if storage is not None and keeps_gcs():
+        environment["RAY_gcs_storage_path"] = str(storage)
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
     if environment.pop("PYTHONDONTWRITEBYTECODE", None):
         # Without bytecode a worker starts in 3.6 s instead of 0.6, so it is written, but where it is no litter.

@@ -46,6 +46,8 @@ class HeadReport(msgspec.Struct, frozen=True):
     session_dir: str
     ports: dict[str, int]
     processes: tuple[ProcessMark, ...]
+    gcs_command: tuple[str, ...] = ()
+    """How to start the same GCS again, on the same port."""
 
 
 def start_head(request: HeadRequest) -> HeadReport:
@@ -81,7 +83,17 @@ def start_head(request: HeadRequest) -> HeadReport:
     }
     if request.dashboard_port:
         ports |= start_dashboard(DashboardRequest(node.address, session_dir, request.dashboard_port)).ports
-    return HeadReport(node.address, session_dir, ports, tuple(children()))
+    started = tuple(children())
+    return HeadReport(node.address, session_dir, ports, started, _gcs_command(started, ports["gcs"]))
+
+
+def _gcs_command(started: tuple[ProcessMark, ...], port: int) -> tuple[str, ...]:
+    """Return the command line of the GCS with the port it found in place of "any"."""
+    import psutil
+
+    pid = next(process.pid for process in started if process.name == "gcs_server")
+    asked = "--gcs_server_port="
+    return tuple(f"{asked}{port}" if word.startswith(asked) else word for word in psutil.Process(pid).cmdline())
 
 
 def start_dashboard(request: DashboardRequest) -> HeadReport:

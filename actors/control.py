@@ -21,7 +21,7 @@ from actors.runs import Runs
 from actors.settle import Quiesce
 from tori.clock import SystemClock
 from tori.digest import mind_digest
-from tori.errors import BadInput, Unavailable
+from tori.errors import BadInput, IllegalTransition, Unavailable
 from tori.events.system import MetricsCollected
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
@@ -200,10 +200,12 @@ class Control:
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
         if module == "orchestrator":
-            return self._ledger.call(lambda host: host.module.query(name, arguments))
+            return self._ledger.call(lambda host: host.query(name, arguments))
         return self._ask(module, "query", name, arguments)
 
     def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        if module == "orchestrator":
+            return self._ledger.call(lambda host: host.command(name, arguments))
         return self._ask(module, "command", name, arguments)
 
     def relay(self, method: str, *arguments: Any) -> Any:
@@ -310,7 +312,7 @@ class Control:
         self._doing = step
 
     def _wait_healthy(self, timeout_s: float) -> None:
-        """Return when every module runs; raises Unavailable when one stays down."""
+        """Return when every module runs; raises Unavailable when one stays down, IllegalTransition when one is paused."""
         deadline = time.monotonic() + timeout_s
         while True:
             states = self._lifecycle.states()
@@ -319,6 +321,11 @@ class Control:
             ]
             if not down:
                 return
+            paused = [n for n in down if states[n] == State.PAUSED]
+            if paused:
+                raise IllegalTransition(
+                    f"the mind cannot settle: {', '.join(paused)} paused.", remedy="tori resume, then again."
+                )
             degraded = [n for n in down if states[n] == State.DEGRADED]
             if degraded or time.monotonic() > deadline:
                 raise Unavailable(

@@ -75,6 +75,7 @@ class ModuleActor:
                 segment_bytes=config.segment_bytes,
                 load_snapshot=load,
                 settings=config.settings,
+                watched=True,
             ),
             input_directories(self.home, config.name),
         )
@@ -119,7 +120,7 @@ class ModuleActor:
         return self.loop.call(lambda host: self.loop.view)
 
     def query(self, name: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> Any:
-        return self.loop.call(lambda host: host.module.query(name, arguments), timeout_s)
+        return self.loop.call(lambda host: host.query(name, arguments), timeout_s)
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
         return self.loop.call(lambda host: host.command(name, arguments))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from actors.module import ModuleActor, ShellConfig
+from tori.bus.projection import DeadLetters
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.events.document import Receipt
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
 from tori.journal.archive import Archive
 from tori.journal.reader import JournalReader
-from tori.journal.view import event_rows, newest_rows, story_rows
-from tori.modules.open import journal_directory
+from tori.journal.view import browse_rows, event_rows, newest_rows, story_rows
+from tori.modules.open import journal_directory, projection_path
 
 
 class RelayActor(ModuleActor):
@@ -24,6 +26,7 @@ class RelayActor(ModuleActor):
         super().__init__(config, snapshot)
         self._archive: Archive = self.archive()
         self._archive_lock = threading.Lock()
+        self._dead_letters = DeadLetters(projection_path(self.home))
 
     def ingest(self, documents: bytes) -> Receipt:
         """Append a batch (msgpack of list[Document]); the receipt means it is on disk."""
@@ -44,6 +47,17 @@ class RelayActor(ModuleActor):
         """Return events after ``offsets`` (journal to offset; a missing journal begins at its end) and the offsets reached."""
         with self._archive_lock:
             return event_rows(self._archive, offsets, count, types)
+
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest events that fit a filter."""
+        with self._archive_lock:
+            return browse_rows(self._archive, text, limit, time.time_ns())
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest dead letters of this node's modules that fit a filter, from the projection brought up to now."""
+        with self._archive_lock:
+            self._dead_letters.refresh(self._archive.readers)
+            return self._dead_letters.list(text, limit, now_ns=time.time_ns())
 
     def sample(self, documents: int, others: int) -> list[Event]:
         """Return the newest documents and the newest events of the reader and the hierarchy, in order of time."""

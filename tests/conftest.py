@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-_ORDER = ("architecture", "unit", "properties", "contract", "cluster", "e2e")
-_PURE = ("unit", "properties", "architecture")
+_ORDER = ("architecture", "unit", "properties", "sim", "crash", "contract", "cluster", "e2e")
+_PURE = ("unit", "properties", "architecture", "sim", "crash")
 _OURS = ("tori", "actors", "tests", "scripts", "test_")
 _real_sleep = time.sleep
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tori.bus.producer import PublishReceipt
 from tori.errors import NotRunning
 from tori.events.document import Receipt
 
@@ -35,6 +36,12 @@ class SystemClient(Protocol):
 
     def ingest(self, documents: bytes) -> Receipt:
         """Put a batch in (msgpack of list[Document]); the receipt means it is on disk."""
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        """Begin an incarnation of an idempotent producer; return it and the next number. Use ``tori.bus.producer.Producer``."""
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        """Put events in under a producer's number (``encode_payloads``); again with the same number: the same receipt."""
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
         """Ask a module; plain JSON values."""
@@ -62,6 +69,12 @@ class SystemClient(Protocol):
 
     def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...]) -> dict[str, Any]:
         """Return events after ``offsets`` and the offsets reached."""
+
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest ``events`` that fit a filter (``tori.events.filter``), ``browsed`` and ``is_complete``."""
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        """Return the newest dead ``letters`` of all modules that fit a filter, how many ``matched``, and their ``states``."""
 
     def tasks(self) -> dict[str, Any]:
         """Return ``tasks`` (the specs and when they are due) and ``runs`` (the latest)."""

@@ -41,6 +41,10 @@ class TemporaryError(ToriError):
     exit_code = 75
 
 
+class Backpressure(TemporaryError):
+    """A door has no credit: a follower is too far behind. Fields: module, lag, limit, retry_s."""
+
+
 class PermanentError(ToriError):
     """Trying again with the same input fails the same way."""
 
@@ -87,6 +91,14 @@ class JournalMissing(JournalError):
 
 class JournalFenced(JournalError):
     """A newer epoch owns the journal; this writer may neither publish nor ack."""
+
+
+class JournalRefused(TemporaryError):
+    """The disk refused a commit unit: nothing of it was accepted, everything before it stands, and trying again may succeed."""
+
+
+class JournalUnsynced(TemporaryError):
+    """What was written is not on the disk yet, and not lost: commit again, do not append again."""
 
 
 class IllegalTransition(PermanentError):

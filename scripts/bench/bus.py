@@ -5,7 +5,8 @@
 Events are made in the timed loop with key, causes and correlation; the trace context is set once a frame. Every follower decodes
 every event, calls one Python handler an event and folds all payload fields into a checksum that must equal the producer's.
 ``disk``: at most 8 frames are not on disk when the producer goes on. Latency counts from when an event was due.
-Figures are medians over the repeats; the fdatasync of the same run stands beside them.
+Events/s count from before the first event is made until the slower follower has handled the last one. Figures are medians over the
+repeats; the fdatasync of the same run stands beside them. The bus alone is measured: no module, no cursor record.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             ray.shutdown()
             cluster.stop(info)
-    report = {"machine": machine(), "results": results}
+    report = {"machine": machine(options.directory or tempfile.gettempdir()), "results": results}
     print(json.dumps(report) if options.json else table(results))
     return 0 if all(r["complete"] for r in results) else 1
 
@@ -63,8 +64,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
+def machine(directory: str) -> dict[str, Any]:
+    """Return what the figures depend on; ``disk`` on a tmpfs says nothing about a disk."""
     import ray
 
     return {
@@ -73,7 +74,14 @@ def machine() -> dict[str, Any]:
         "ray": ray.__version__,
         "system": platform.platform(),
         "load_1m": round(os.getloadavg()[0], 2),
+        "file_system": file_system(Path(directory)),
     }
+
+
+def file_system(directory: Path) -> str:
+    """Return the type of the file system a directory lies on."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    return max(((len(at), kind) for at, kind in mounts if directory.resolve().is_relative_to(at)), default=(0, "?"))[1]
 
 
 def tori_results(home: Path, seconds: float, repeats: int) -> list[dict[str, Any]]:
@@ -96,7 +104,7 @@ def _latency(directory: Path, seconds: float) -> dict[str, Any]:
         return producer.pace.remote(length, RATE)
 
     row = _run(directory, "disk", seconds, pace, is_paced=True)
-    return row | {"frame": None, "rate": RATE}
+    return row | {"rate": RATE}
 
 
 def _run(
@@ -128,13 +136,14 @@ def _run(
 
 
 def _row(mode: str, offered: Any, taken: list[Any], sync: list[float]) -> dict[str, Any]:
-    slowest = max(offered.seconds, *((t.last_ns - t.first_ns) / 1e9 for t in taken))
+    seconds = max(offered.seconds, *((t.last_ns - offered.begun_ns) / 1e9 for t in taken))
     latencies = sorted(n for t in taken for n in t.latencies_ns)
     return {
         "system": "tori",
         "mode": mode,
         "handler": "event",
-        "events_per_s": round(offered.count / slowest),
+        "frame": round(offered.count / max(1, offered.frames), 2),
+        "events_per_s": round(offered.count / seconds),
         "p50_ms": percentile(latencies, 0.5),
         "p99_ms": percentile(latencies, 0.99),
         "fresh": True,
@@ -153,7 +162,7 @@ def percentile(sorted_ns: Sequence[int], share: float) -> float | None:
 def _median(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one row with the median of every figure; complete only when every repeat was."""
     found = dict(rows[0])
-    for name in ("events_per_s", "p50_ms", "p99_ms", "bytes_per_event", "fdatasync_p50_ms"):
+    for name in ("frame", "events_per_s", "p50_ms", "p99_ms", "bytes_per_event", "fdatasync_p50_ms"):
         if rows[0][name] is not None:
             found[name] = statistics.median(r[name] for r in rows)
     found["complete"] = all(r["complete"] for r in rows)

@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tori.bus.bench import Checksum, Producer
+from tori.bus.bench import TRACE, Checksum, Producer
 from tori.events.codec import decode_body, encode_body
 from tori.events.envelope import FrameContext
 
 STREAM = b"bench"
 WINDOW = 8
+WARM_UP_S = 1.0
 
 
 class Connection:
@@ -111,32 +112,40 @@ def _run(directory: Path, port: int, seconds: float, frame: int, rate: float | N
         queue.get()
     producer = Producer(directory / "journal", "os")  # only its events are used, nothing is appended
     connection = Connection(port)
-    start = time.perf_counter()
-    count = _pace(connection, producer, seconds, rate) if rate else _flood(connection, producer, seconds, frame)
-    offered_s = time.perf_counter() - start
+    warm, _ = _offer(connection, producer, WARM_UP_S, frame, rate)
+    begun_ns = time.monotonic_ns()
+    count, frames = _offer(connection, producer, seconds, frame, rate)
+    offered_s = (time.monotonic_ns() - begun_ns) / 1e9
     done.set()
     taken = [queue.get() for _ in followers]
     for process in followers:
         process.join()
     checksum = producer.checksum.value
     producer.close()
-    latencies = sorted(n for t in taken for n in t["latencies"])
+    latencies = sorted(n for t in taken for n in t["latencies"][warm:])
     return {
         "system": "redis-streams",
         "mode": "disk",
         "handler": "event",
-        "frame": None if rate else frame,
+        "frame": round(count / max(1, frames), 2) if rate else frame,
         "rate": rate,
-        "events_per_s": round(count / max(offered_s, *(t["seconds"] for t in taken))),
+        "events_per_s": round(count / max(offered_s, *((t["last_ns"] - begun_ns) / 1e9 for t in taken))),
         "p50_ms": round(latencies[len(latencies) // 2] / 1e6, 3) if latencies else None,
         "p99_ms": round(latencies[int(len(latencies) * 0.99)] / 1e6, 3) if latencies else None,
         "fresh": True,
-        "complete": all((t["count"], t["checksum"]) == (count, checksum) for t in taken),
+        "complete": all((t["count"], t["checksum"]) == (warm + count, checksum) for t in taken),
     }
 
 
-def _flood(connection: Connection, producer: Producer, seconds: float, frame: int) -> int:
-    context = FrameContext("bench")
+def _offer(
+    connection: Connection, producer: Producer, seconds: float, frame: int, rate: float | None
+) -> tuple[int, int]:
+    """Publish for a while; return how many events in how many frames."""
+    return _pace(connection, producer, seconds, rate) if rate else _flood(connection, producer, seconds, frame)
+
+
+def _flood(connection: Connection, producer: Producer, seconds: float, frame: int) -> tuple[int, int]:
+    context = FrameContext("bench", traceparent=TRACE)
     start, count, waiting = time.perf_counter(), 0, 0
     while time.perf_counter() - start < seconds:
         connection.send(b"XADD", STREAM, b"*", b"f", encode_body(context, producer.make(frame)))
@@ -147,31 +156,33 @@ def _flood(connection: Connection, producer: Producer, seconds: float, frame: in
             waiting = 0
     for _ in range(waiting):
         connection.receive()
-    return count
+    return count, count // frame
 
 
-def _pace(connection: Connection, producer: Producer, seconds: float, rate: float) -> int:
-    context = FrameContext("bench")
-    begun, made, step_ns = time.monotonic_ns(), 0, 1e9 / rate
+def _pace(connection: Connection, producer: Producer, seconds: float, rate: float) -> tuple[int, int]:
+    context = FrameContext("bench", traceparent=TRACE)
+    begun, made, frames, step_ns = time.monotonic_ns(), 0, 0, 1e9 / rate
+    first = producer.made
 
     def due(index: int) -> int:
-        return int(begun + index * step_ns)
+        return int(begun + (index - first) * step_ns)
 
     while (now := time.monotonic_ns()) - begun < seconds * 1e9:
         count = int((now - begun) / step_ns) + 1 - made
         if count <= 0:
-            time.sleep(max(0.0, (due(made) - now) / 1e9))
+            time.sleep(max(0.0, (due(first + made) - now) / 1e9))
             continue
         connection.call(b"XADD", STREAM, b"*", b"f", encode_body(context, producer.make(min(count, 1000), due)))
         made += min(count, 1000)
-    return made
+        frames += 1
+    return made, frames
 
 
 def _follow(port: int, queue: Any, done: Any, is_paced: bool) -> None:
     connection = Connection(port)
     queue.put("ready")
     last, count, checksum, latencies = b"0", 0, Checksum(), []
-    first_ns = last_ns = 0
+    last_ns = 0
     while True:
         was_done = done.is_set()
         found = connection.call(b"XREAD", b"COUNT", b"64", b"BLOCK", b"100", b"STREAMS", STREAM, last)
@@ -179,7 +190,6 @@ def _follow(port: int, queue: Any, done: Any, is_paced: bool) -> None:
             if was_done:
                 break
             continue
-        first_ns = first_ns or time.monotonic_ns()
         for entry_id, fields in found[0][1]:
             last = entry_id
             for event in decode_body(fields[1]).events:
@@ -189,5 +199,4 @@ def _follow(port: int, queue: Any, done: Any, is_paced: bool) -> None:
                 if is_paced:
                     latencies.append(time.monotonic_ns() - payload.attempt)
         last_ns = time.monotonic_ns()
-    seconds = (last_ns - first_ns) / 1e9
-    queue.put({"count": count, "checksum": checksum.value, "seconds": seconds, "latencies": latencies})
+    queue.put({"count": count, "checksum": checksum.value, "last_ns": last_ns, "latencies": latencies})

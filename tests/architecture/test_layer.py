@@ -43,7 +43,7 @@ def test_the_lower_layers_know_no_module(importer: str) -> None:
     assert offences(importer, ("tori.modules",)) == []
 
 
-@pytest.mark.parametrize("folder", ["unit", "properties", "architecture", "support"])
+@pytest.mark.parametrize("folder", ["unit", "properties", "architecture", "sim", "support"])
 def test_pure_tests_do_not_import_ray(folder: str) -> None:
     files = python_files(f"tests/{folder}")
     assert [place(p, line) for p in files for name, line in imports(p) if is_inside(name, "ray")] == []

@@ -1,17 +1,20 @@
-"""The journal against a list: append, commit, crash, tear, take over, follow, in every order Hypothesis can think of."""
+"""The journal against a list: append, commit, fail, crash, tear, take over, follow, in every order Hypothesis can think of."""
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.journals import Numbers, number_of, numbers_in, open_writer
+from tests.support.failing_files import FailingFiles
+from tests.support.journals import Numbers, abandon, number_of, numbers_in, open_writer
+from tori.errors import JournalError, JournalRefused, JournalUnsynced
 from tori.journal.follower import Cursor, Follower, Run
 from tori.journal.frame import EVENTS
 from tori.journal.reader import JournalReader
@@ -31,10 +34,12 @@ class JournalMachine(RuleBasedStateMachine):
         self.written: list[list[int]] = []
         self.seen: list[int] = []
         self.runs: list[Run] = []
+        self.refused = 0
 
     @initialize()
     def begin(self) -> None:
-        self.writer: JournalWriter = open_writer(self.directory)
+        self.files = FailingFiles()
+        self.writer: JournalWriter = open_writer(self.directory, files=self.files)
         self.durable_bytes = self.writer.durable_offset
         self.follower = Follower(JournalReader(self.directory))
 
@@ -66,6 +71,80 @@ class JournalMachine(RuleBasedStateMachine):
         self.written = []
         self.durable_bytes = self.writer.durable_offset
 
+    # -- a disk that fails -------------------------------------------------------------------------------------------
+
+    @rule(times=st.integers(1, 3))
+    def commit_with_failing_syncs(self, times: int) -> None:
+        """Up to three syncs in a row fail: everything written is written again, and promised."""
+        waiting = self.writer.durable_offset < self.writer.written_offset
+        self.writer.warnings.take()
+        self.files.refusal = _failing("fdatasync", errno.EIO, times)
+        self.writer.commit()
+        self.files.refusal = _never
+        self._promise()
+        warned = [w.kind for w in self.writer.warnings.take() if w.kind == "sync_failed"]
+        assert bool(warned) == waiting
+
+    @precondition(lambda self: self.written)
+    @rule()
+    def commit_on_a_disk_without_room_to_write_again(self) -> None:
+        """Nothing is promised, nothing is lost, and the next commit brings all of it to the disk."""
+        self.files.refusal = lambda operation: {"fdatasync": errno.EIO, "create": errno.ENOSPC}.get(operation, 0)
+        durable = self.writer.durable_offset
+        spare = self.writer._reserve._ahead
+        try:
+            self.writer.commit()
+        except JournalUnsynced:
+            assert self.writer.durable_offset == durable
+            self._try_append_while_suspect()
+        except JournalError:
+            assert spare is not None, "the disk is full, so only the segment made ahead could be tried"
+            self._restart_on_a_sound_disk()
+            return
+        self.files.refusal = _never
+        self.writer.commit()
+        self._promise()
+
+    def _try_append_while_suspect(self) -> None:
+        try:
+            self.writer.append(self.numbers.frames(1))
+        except JournalRefused:
+            return
+        raise AssertionError("a unit was accepted into a file that may be lost")
+
+    @rule()
+    def commit_on_a_dead_disk_and_restart(self) -> None:
+        """More syncs fail than the writer tries: it stops; the next one finds what the cache has and makes it durable."""
+        if self.writer.durable_offset == self.writer.written_offset:
+            return
+        self.files.refusal = _failing("fdatasync", errno.EIO, 99)
+        try:
+            self.writer.commit()
+        except JournalError:
+            self._restart_on_a_sound_disk()
+            return
+        raise AssertionError("a dead disk was acknowledged")
+
+    def _restart_on_a_sound_disk(self) -> None:
+        self.files.refusal = _never
+        self.die_and_take_over()
+
+    @rule(
+        operation=st.sampled_from(["pwrite", "create", "rename", "sync_directory"]), short=st.sampled_from([None, 90])
+    )
+    def append_is_refused(self, operation: str, short: int | None) -> None:
+        """The disk refuses in the middle of an append: none of the unit is seen by anybody, now or later."""
+        self.files.short = short
+        self.files.refusal = _failing(operation, errno.ENOSPC, 99, after=2 if short else 0)
+        first = self.numbers.next
+        try:
+            self.writer.append(self.numbers.frames(6))
+        except JournalRefused:
+            self.refused += 1
+        else:
+            self.written.append(list(range(first, first + 6)))
+        self.files.short, self.files.refusal = None, _never
+
     @rule(limit=st.integers(1, 12))
     def follow(self, limit: int) -> None:
         for frame in self.follower.take(self.runs, max_events=limit):
@@ -81,8 +160,8 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def die_and_take_over(self) -> None:
         """The process dies: what was written is in the page cache and survives."""
-        self._abandon()
-        self.writer = open_writer(self.directory)
+        abandon(self.writer)
+        self.writer = open_writer(self.directory, files=self.files)
         self._promise()
 
     @precondition(lambda self: self.written)
@@ -90,13 +169,13 @@ class JournalMachine(RuleBasedStateMachine):
     def lose_power_and_take_over(self, share: float) -> None:
         """Power fails: of what was not committed any prefix of bytes is left, here cut inside the last segment."""
         end = self.writer.written_offset
-        self._abandon()
+        abandon(self.writer)
         last = list_segments(self.directory)[-1]
         keep = max(self.durable_bytes, last.base) + int((end - max(self.durable_bytes, last.base)) * share)
         path = last.file(self.directory)
         data = path.read_bytes()
         path.write_bytes(data[: keep - last.base] + bytes(len(data) - (keep - last.base)))
-        self.writer = open_writer(self.directory)
+        self.writer = open_writer(self.directory, files=self.files)
         left = numbers_in(self.directory)
         assert left[: len(self.promised)] == self.promised
         units = iter(self.written)
@@ -108,12 +187,6 @@ class JournalMachine(RuleBasedStateMachine):
         self.written = []
         self.promised = left
         self.durable_bytes = self.writer.durable_offset
-
-    def _abandon(self) -> None:
-        self.writer._bell.close()
-        self.writer._owner.release()
-        for fd in (*self.writer._unsynced, self.writer._fd):
-            os.close(fd)
 
     @invariant()
     def promised_is_readable(self) -> None:
@@ -159,6 +232,26 @@ class JournalMachine(RuleBasedStateMachine):
                     replayed += [number_of(e) for e in frame.events]
         assert replayed == self.seen
         again.reader.close()
+
+
+def _never(operation: str) -> int:
+    return 0
+
+
+def _failing(kind: str, number: int, times: int, after: int = 0) -> Callable[[str], int]:
+    """Return a refusal of one kind of operation: ``times`` in a row, once ``after`` have gone well."""
+    left = [after, times]
+
+    def refusal(operation: str) -> int:
+        if operation != kind:
+            return 0
+        if left[0]:
+            left[0] -= 1
+            return 0
+        left[1] -= 1
+        return number if left[1] >= 0 else 0
+
+    return refusal
 
 
 TestJournalMachine = JournalMachine.TestCase

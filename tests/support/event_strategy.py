@@ -51,7 +51,13 @@ def values_of(node: inspect.Type) -> st.SearchStrategy[Any]:
 PAYLOADS = st.sampled_from([entry.payload for entry in ENTRIES]).flatmap(lambda t: values_of(inspect.type_info(t)))
 
 EVENTS = st.builds(
-    Event, IDS, PAYLOADS, key=TEXT, correlation_id=st.just(b"") | IDS, causes=st.lists(IDS, max_size=3).map(tuple)
+    Event,
+    IDS,
+    PAYLOADS,
+    key=TEXT,
+    correlation_id=st.just(b"") | IDS,
+    causes=st.lists(IDS, max_size=3).map(tuple),
+    depth=st.integers(0, 20),
 )
 
 ENVELOPES = st.builds(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tori.bus.producer import PublishReceipt
 from tori.client import Place, home_of
 from tori.digest import mind_digest
 from tori.errors import BadInput, NotRunning
@@ -24,6 +25,12 @@ class LocalClient:
         receipt = self.mind.submit(documents)
         self.mind.pump()
         return receipt
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        return self.mind.open_producer(origin)
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        return self.mind.publish(origin, incarnation, seq, payloads)
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
         return self.mind.query(module, name, arguments)
@@ -76,6 +83,12 @@ class LocalClient:
 
     def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
         return event_rows(self.mind.archive, offsets or dict.fromkeys(self.mind.hosts, 0), count, types)
+
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        return self.mind.events(text, limit)
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        return self.mind.dead_letters(text, limit)
 
     def tasks(self) -> dict[str, Any]:
         run = {"run_id": "r-1", "task_type": "alien_audit", "state": "succeeded", "duration_s": 0.5, "error": None}

@@ -19,7 +19,7 @@ from tori.modules.alien.audit import ELEVATED, FDR, audit
 from tori.modules.alien.period import cell_name, choose_grain, month_number
 from tori.modules.alien.record import AuditInput, AuditResult, Subject
 
-TWINS = 60
+TWINS = 200
 READ = 4000
 """Characters of each PEP that the tests read, for speed."""
 
@@ -37,9 +37,9 @@ def test_a_planted_burst_is_found() -> None:
 
 
 def test_null_twins_stay_within_the_stated_rate() -> None:
-    """Promise: with dates dealt at random, at most FDR of the audits raise any alarm. Tolerance: 99.9 % binomial."""
+    """Promise: with dates dealt at random, at most FDR of the audits raise any alarm. Tolerance: 95 % binomial, seeds fixed."""
     twins = [permuted(world(seed, burst=0.6), seed) for seed in range(TWINS)]
-    assert share_with_alarms(twins) <= binom.ppf(0.999, TWINS, FDR)
+    assert share_with_alarms(twins) <= binom.ppf(0.95, TWINS, FDR)
 
 
 def test_every_subject_is_tested_in_every_period_with_a_past() -> None:

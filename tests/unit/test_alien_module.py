@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 import pytest
 
 from tests.support.modules import Bench, ingested
+from tests.support.planted_years import BURST, PER_YEAR
+from tests.support.planted_years import burst as corpus
 from tori.clock import VirtualClock
 from tori.errors import BadInput
 from tori.events.document import Document
@@ -16,24 +16,6 @@ from tori.events.mind import AlienDetected, AlienResolved, ConceptAdded, Concept
 from tori.ids import IdSource, source_suffix
 from tori.modules.alien import Alien
 from tori.modules.alien.record import Audited
-
-YEARS = range(2001, 2013)
-BURST = 2009
-PER_YEAR = 12
-TEXT = "An opening line.\n\nThe {0} came up again. We settle the {1}s here, as agreed."
-
-
-def corpus(last: int = YEARS[-1], *, dated: bool = True) -> list[Document]:
-    """Twelve documents a year that rotate through six terms; in 2009 ten of them speak of the steering council."""
-    documents = []
-    for year in range(YEARS[0], last + 1):
-        for i in range(PER_YEAR):
-            term = f"topic {'abcdef'[i % 6]}"
-            other = "steering council" if year == BURST and i < 10 else f"topic {'abcdef'[(i + year) % 6]}"
-            time_ns = int(datetime(year, i + 1, 3, tzinfo=UTC).timestamp()) * 10**9
-            name = f"note-{year}-{i:02d}"
-            documents.append(Document(name, name, TEXT.format(term, other), time_ns if dated else None))
-    return documents
 
 
 def concept_events(documents: list[Document], *, node: bool = True) -> list[Event]:

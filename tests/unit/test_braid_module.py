@@ -210,6 +210,16 @@ def test_an_answer_quotes_its_document() -> None:
     assert best["score"] > 0
 
 
+@pytest.mark.parametrize("question", ["zebra quantum", "what is the best xylophone?", "qwertz asdf"])
+def test_what_nobody_speaks_about_has_no_answer(question: str) -> None:
+    assert ask(bench(), question) == []
+
+
+def test_other_words_for_the_same_are_an_answer() -> None:
+    """ "Planting season" shares no word with any text; the garden, spring and summer are what it means."""
+    assert {a["id"] for a in ask(bench(), "planting season")[:3]} == {"garden", "spring", "summer"}
+
+
 def test_title_and_section_are_found() -> None:
     text = "It depends on many things.\n\nNobody could agree on any of it for years and years and years and years."
     half = text.index("Nobody")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.journals import Numbers, number_of, numbers_in, open_writer, segment_files
-from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalTruncated
+from tests.support.failing_files import FailingFiles
+from tests.support.journals import Numbers, abandon, number_of, numbers_in, open_writer, segment_files
+from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalRefused, JournalTruncated
 from tori.journal.follower import Cursor, Follower, Run
 from tori.journal.frame import EVENTS, HEADER_BYTES, Frame, decode_header, encode_frame
 from tori.journal.ownership import create_journal
 from tori.journal.reader import JournalReader
 from tori.journal.segment import list_segments
-from tori.journal.writer import JournalWriter
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_written_unit_survives_the_death_of_the_process(directory: Path) -> No
     numbers = Numbers()
     writer = open_writer(directory)
     writer.append(numbers.frames(5))
-    _abandon(writer)
+    abandon(writer)
     again = open_writer(directory)
     assert numbers_in(directory) == [0, 1, 2, 3, 4]
     again.close()
@@ -124,7 +124,7 @@ def test_a_torn_tail_is_cut_at_every_offset(directory: Path) -> None:
     kept = writer.written_offset
     writer.append(numbers.frames(3))
     end = writer.written_offset
-    _abandon(writer)
+    abandon(writer)
     (segment,) = segment_files(directory)
     whole = segment.read_bytes()
     for torn in range(kept, end, 37):
@@ -182,7 +182,7 @@ def test_a_fenced_writer_neither_publishes_nor_acks(directory: Path) -> None:
         writer.append(numbers.frames(1))
     with pytest.raises(JournalFenced):
         writer.commit()
-    _abandon(writer)
+    abandon(writer)
 
 
 def test_a_second_writer_in_one_process_is_refused(directory: Path) -> None:
@@ -194,24 +194,18 @@ def test_a_second_writer_in_one_process_is_refused(directory: Path) -> None:
 
 def test_a_failed_sync_stops_the_writer_and_acks_nothing(directory: Path) -> None:
     numbers = Numbers()
-    failing = {"on": False}
-
-    def sync(fd: int) -> None:
-        if failing["on"]:
-            raise OSError(errno.EIO, "Input/output error")
-        os.fdatasync(fd)
-
-    writer = open_writer(directory, fdatasync=sync)
+    files = FailingFiles()
+    writer = open_writer(directory, files=files)
     writer.append(numbers.frames(1))
-    failing["on"] = True
+    files.refusal = lambda operation: errno.EIO if operation == "fdatasync" else 0
     durable = writer.durable_offset
     with pytest.raises(JournalError, match="cannot be synced"):
         writer.commit()
     assert writer.durable_offset == durable
-    failing["on"] = False
+    files.refusal = lambda operation: 0
     with pytest.raises(JournalError, match="stopped after a failed sync"):
         writer.append(numbers.frames(1))
-    _abandon(writer)
+    abandon(writer)
 
 
 def test_no_room_for_a_segment_is_a_clear_error_and_loses_nothing(
@@ -223,11 +217,11 @@ def test_no_room_for_a_segment_is_a_clear_error_and_loses_nothing(
     writer.commit()
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", _no_space)
-        with pytest.raises(JournalError, match="no room"):
-            writer.append(numbers.frames(100))
-    writer.append(numbers.frames(100))
+        with pytest.raises(JournalRefused, match="no room"):
+            writer.append(numbers.frames(150))
+    writer.append(numbers.frames(150))
     writer.commit()
-    assert numbers_in(directory) == [0, 1, *range(102, 202)]
+    assert numbers_in(directory) == [0, 1, *range(152, 302)]
     writer.close()
 
 
@@ -338,13 +332,6 @@ def test_a_header_round_trips_and_every_flipped_bit_is_found() -> None:
             assert decode_header(bytes(broken)) is None
 
 
-def _abandon(writer: JournalWriter) -> None:
-    """Let a writer's lock go without the goodbye of ``close``: as if its process had died."""
-    writer._bell.close()
-    writer._owner.release()
-    os.close(writer._fd)
-
-
 def _remove_later_epochs(directory: Path, epoch: int) -> None:
     """Take the directory back to what it was before anybody recovered it."""
     for name in list_segments(directory):
@@ -352,4 +339,7 @@ def _remove_later_epochs(directory: Path, epoch: int) -> None:
             name.file(directory).unlink()
     for path in directory.glob("*.seg"):
         if int(path.stem.partition("-")[2], 16) > epoch:
+            path.unlink()
+    for path in directory.glob("control-*"):
+        if int(path.name.partition("-")[2]) > epoch:
             path.unlink()

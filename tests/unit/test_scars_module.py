@@ -93,8 +93,8 @@ def test_a_line_has_no_hole() -> None:
 def test_the_promise_on_null_twins() -> None:
     """P(any gap) <= level on corpora whose documents and concepts keep their sums but share at random.
 
-    Twenty twins of a circle and twenty of an uneven corpus: the number with any gap must not exceed the 99.9 %
-    quantile of Binomial(40, level).
+    Twenty twins of a circle and twenty of an uneven corpus: the number with any gap must not exceed the 95 %
+    quantile of Binomial(40, level). The seeds are fixed, so chance cannot fail it on some days.
     """
     false = 0
     ringed, ring_table = circle(24, 5)
@@ -102,7 +102,7 @@ def test_the_promise_on_null_twins() -> None:
     for seed in range(20):
         false += bool(scanned(ringed, rewired_table(ring_table, seed)).gaps)
         false += bool(scanned(uneven, rewired_table(uneven_table, seed)).gaps)
-    assert false <= binom.ppf(0.999, 40, 0.05), f"{false} of 40 null twins had a gap"
+    assert false <= binom.ppf(0.95, 40, 0.05), f"{false} of 40 null twins had a gap"
 
 
 def test_the_result_does_not_depend_on_the_order_of_arrival() -> None:

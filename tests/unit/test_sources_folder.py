@@ -110,14 +110,14 @@ def test_two_files_with_one_stem_keep_two_ids(tmp_path: Path) -> None:
 
 def test_unreadable_files_and_folders_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Folder(folder)
-    real = Path.read_bytes
+    real = os.open
 
-    def fails(path: Path) -> bytes:
-        if path.name == "notes.rst":
+    def fails(path: Path, flags: int) -> int:
+        if Path(path).name == "notes.rst":
             raise PermissionError(13, "Permission denied")
-        return real(path)
+        return real(path, flags)
 
-    monkeypatch.setattr(Path, "read_bytes", fails)
+    monkeypatch.setattr(os, "open", fails)
     documents, refusals = split(source)
     assert set(documents) == {"guide/install", "guide/start"}
     assert "Permission denied" in refusals["notes.rst"].reason

@@ -79,18 +79,21 @@ def test_benjamini_hochberg_is_the_step_up_rule(p_values: list[float], untested:
 
 
 def test_p_values_of_a_rewired_matrix_are_calibrated() -> None:
-    """Pooled over twelve null twins the share of eligible pairs below p is at most p, within five standard errors."""
+    """Pooled over 48 null twins the share of eligible pairs below p is at most p, within four standard errors.
+
+    At p = .001 that catches a test which is 1.4 times too bold; the plain scaled-Poisson tail is 1.6 times too bold.
+    """
     below: dict[float, int] = {0.001: 0, 0.0001: 0}
     tested = 0
     eligible = ~np.eye(80, dtype=bool)
-    for seed in range(12):
+    for seed in range(48):
         twin = Rewiring(random_matrix(7, 80, 150), np.random.default_rng(seed)).draw()
         result = pair_significance(twin, eligible, 40, content_rng("calibration", str(seed)))
         tested += result.tested
         for p in below:
             below[p] += int((result.p_values <= p).sum())
     for p, count in below.items():
-        assert count <= p * tested + 5 * np.sqrt(p * tested) + 1, (p, count, tested)
+        assert count <= p * tested + 4 * np.sqrt(p * tested), (p, count, tested)
     assert below[0.001] >= 0.4 * 0.001 * tested, "far too careful: the test would find nothing"
 
 

@@ -50,7 +50,7 @@ def test_the_promise_on_null_twins() -> None:
     """P(any significant pair) <= fdr when nothing is there, similar enough to be a bridge or not.
 
     Forty twins whose documents and concepts keep their sums but share at random: the number of twins with any
-    finding must not exceed the 99.9 % quantile of Binomial(40, fdr).
+    finding must not exceed the 95 % quantile of Binomial(40, fdr). The seeds are fixed, so chance cannot fail it on some days.
     """
     documents, table = random_table(11, 48, 120)
     false = 0
@@ -60,7 +60,7 @@ def test_the_promise_on_null_twins() -> None:
         result = scanned([*events.documents(documents, embedded=False), *events.concepts(twin)])
         assert result.tested == 48 * 47 // 2
         false += result.significant > 0
-    assert false <= binom.ppf(0.999, 40, 0.05), f"{false} of 40 null twins had a significant pair"
+    assert false <= binom.ppf(0.95, 40, 0.05), f"{false} of 40 null twins had a significant pair"
 
 
 def test_a_null_twin_says_why_it_is_empty() -> None:
@@ -156,6 +156,9 @@ def test_every_empty_answer_has_its_reason() -> None:
     documents, members = two_worlds(0)
     assert scanned(corpus_events(documents[:5])).reason == "fewer than 8 documents"
     assert scanned(Events().documents(documents)).reason == "no concept stands in two documents"
+    everywhere = {"cache layer": {d.id: 1.0 for d in documents}}
+    common = scanned([*Events().documents(documents), *Events().concepts(everywhere)])
+    assert common.reason.startswith("all 1 concepts that documents share stand in more than 25% of them")
     one = {"all": [d.id for d in documents], "none": []}
     everything = scanned(corpus_events(documents, one))
     assert everything.reason == "every pair of documents is linked, in one community or in one series"

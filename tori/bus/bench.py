@@ -62,6 +62,9 @@ class Offered(msgspec.Struct, frozen=True):
     checksum: tuple[int, int, float]
     seconds: float
     bytes_per_event: float
+    begun_ns: int = 0
+    """Monotonic: when the first event was about to be made."""
+    frames: int = 0
 
 
 class Taken(msgspec.Struct):
@@ -88,6 +91,11 @@ class Producer:
         self._made = 0
         self.checksum = Checksum()
 
+    @property
+    def made(self) -> int:
+        """How many events were made so far."""
+        return self._made
+
     def make(self, count: int, due_ns: Callable[[int], int] | None = None) -> list[Event]:
         """Return ``count`` new events; ``attempt`` carries the event's number, or its due time when events are paced."""
         new_id, correlation, fold = self._ids.next, self._correlation, self.checksum.fold
@@ -105,7 +113,7 @@ class Producer:
 
     def flood(self, seconds: float, frame: int) -> Offered:
         """Publish frames of ``frame`` events as fast as they become durable (``disk``) or written (``os``)."""
-        start = time.perf_counter()
+        start, begun_ns = time.perf_counter(), time.monotonic_ns()
         begun, made = self.writer.written_offset, self._made
         frames = 0
         while time.perf_counter() - start < seconds:
@@ -114,13 +122,13 @@ class Producer:
             if self.mode == "disk" and frames % WINDOW_FRAMES == 0:
                 self.writer.commit(ticket.end)
         self.writer.commit()
-        return self._offered(start, begun, made)
+        return self._offered(start, begun, made, begun_ns, frames)
 
     def pace(self, seconds: float, rate: float) -> Offered:
         """Publish at ``rate`` events/s on a fixed schedule: whatever is due goes as one frame; late counts as latency."""
         start = time.perf_counter()
         start_ns = time.monotonic_ns() - int(self._made / rate * 1e9)
-        begun, made = self.writer.written_offset, self._made
+        begun, made, frames, begun_ns = self.writer.written_offset, self._made, 0, time.monotonic_ns()
         step_ns = 1e9 / rate
 
         def due(index: int) -> int:
@@ -133,14 +141,16 @@ class Producer:
                 time.sleep(max(0.0, (due(self._made) - now) / 1e9))
                 continue
             ticket = self.writer.append([events_frame(self._context, self.make(min(count, 1000), due), LANE)])
+            frames += 1
             if self.mode == "disk":
                 self.writer.commit(ticket.end)
-        return self._offered(start, begun, made)
+        return self._offered(start, begun, made, begun_ns, frames)
 
-    def _offered(self, start: float, begun: int, made: int) -> Offered:
+    def _offered(self, start: float, begun: int, made: int, begun_ns: int, frames: int) -> Offered:
         count = self._made - made
         seconds = time.perf_counter() - start
-        return Offered(count, self.checksum.value, seconds, (self.writer.written_offset - begun) / max(1, count))
+        size = (self.writer.written_offset - begun) / max(1, count)
+        return Offered(count, self.checksum.value, seconds, size, begun_ns, frames)
 
     def close(self) -> None:
         self.writer.close()

@@ -64,6 +64,7 @@ def frame_bytes(frame: FrameView) -> bytes:
         commit=header.commit,
         durable_sequence=header.durable_sequence,
         is_last=header.is_last_of_unit,
+        durable_offset=header.durable_offset,
     )
     if len(data) < HEADER_BYTES or len(data) != header.size:
         raise AssertionError(f"a frame of {header.size} bytes was rebuilt with {len(data)}")

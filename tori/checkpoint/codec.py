@@ -8,6 +8,7 @@ Decoding believes nothing: lengths must add up to the size of the file, and the 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
@@ -18,10 +19,16 @@ _LENGTH_BYTES = 4
 _DIGEST_BYTES = 32
 
 
+_OLDER = "An older checkpoint and the journal hold the same state: restore one that `tori checkpoint --list` shows."
+
+
 class SnapshotDamaged(PermanentError):
     """A file of a checkpoint is not what was written."""
 
     exit_code = 74
+
+    def __init__(self, message: str, *, remedy: str = _OLDER, **fields: Any) -> None:
+        super().__init__(message, remedy=remedy, **fields)
 
 
 class ModuleSnapshot(msgspec.Struct, frozen=True):

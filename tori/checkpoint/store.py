@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from errno import ENOENT
 from pathlib import Path
 
@@ -58,11 +58,13 @@ class CheckpointStore:
         clock: Clock | None = None,
         disk: Disk | None = None,
         retention: RetentionPolicy | None = None,
+        random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.root = root
         self._clock = clock or SystemClock()
         self._disk: Disk = disk or LocalDisk()
         self._retention = retention or KeepNewestPolicy()
+        self._random = random
 
     # -- save ----------------------------------------------------------------------------------------------------
 
@@ -73,7 +75,7 @@ class CheckpointStore:
         """
         contents = {name: _encode(name, snapshot) for name, snapshot in sorted(modules.items())}
         if not contents:
-            raise BadInput("a checkpoint of no module was asked for.")
+            raise BadInput("a checkpoint of no module was asked for.", remedy="Name at least one.")
         checkpoint_id = self._next_id()
         manifest = Manifest(
             checkpoint_id,
@@ -111,7 +113,7 @@ class CheckpointStore:
         newest = next(iter(self.list()), "")
         match = _ID.fullmatch(newest)
         last_ns = int(match[1], 16) if match else 0
-        return f"checkpoint-{max(self._clock.wall_ns(), last_ns + 1):016x}-{os.urandom(4).hex()}"
+        return f"checkpoint-{max(self._clock.wall_ns(), last_ns + 1):016x}-{self._random(4).hex()}"
 
     # -- look ----------------------------------------------------------------------------------------------------
 
@@ -273,7 +275,7 @@ def _encode(name: str, snapshot: ModuleSnapshot) -> bytes:
     try:
         check_name(f"{name}.snapshot")
     except SnapshotDamaged as error:
-        raise BadInput(f"module {name!r} cannot name a file.") from error
+        raise BadInput(f"module {name!r} cannot name a file.", remedy="Use small letters, digits, - _ and .") from error
     return encode_snapshot(snapshot)
 
 

@@ -31,7 +31,7 @@ def check(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"valid": True, "home": str(settings.home)})
     else:
-        out.print(f"The settings of {settings.home} are valid.")
+        out.print(f"The settings of {escape(str(settings.home))} are valid.")
 
 
 def register(app: typer.Typer) -> None:

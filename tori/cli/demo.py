@@ -54,7 +54,7 @@ def demo(
     if as_json:
         print_json(summary)
         return
-    _closing(summary, str(settings.home), keep=keep)
+    _closing(summary, escape(str(settings.home)), keep=keep)
 
 
 def _home_for(source: str, home: Path | None) -> Path | None:
@@ -118,7 +118,9 @@ def _opening(fed: FeedReport, found: dict[str, Any]) -> None:
 
 def _closing(summary: dict[str, Any], home: str, *, keep: bool) -> None:
     out.print()
-    out.print(f"Everything is stored in [bold]{summary['state_dir']}[/] (journals, checkpoints, settings, logs).")
+    out.print(
+        f"Everything is stored in [bold]{escape(summary['state_dir'])}[/] (journals, checkpoints, settings, logs)."
+    )
     out.print(f"Digest {summary['digest']}  ·  {summary['seconds']:.0f} s in all.")
     if keep:
         out.print(f"Still running: tori ask QUESTION --home {home}; stop it with tori down --home {home}.")

@@ -15,6 +15,7 @@ from tori.client import home_of
 
 SLOW_SYNC_MS = 20.0
 LITTLE_DISK_BYTES = 2 << 30
+FUTURE_S = 60.0
 
 
 def examine(settings: Any) -> list[dict[str, str]]:
@@ -26,6 +27,7 @@ def examine(settings: Any) -> list[dict[str, str]]:
         _home(home),
         _disk(home),
         _sync(home),
+        _clock(home),
         _niceness(),
         _bytecode(),
         _shared_memory(),
@@ -49,7 +51,7 @@ def _packages() -> list[dict[str, str]]:
         try:
             found.append(_finding("ok", name, version(name)))
         except PackageNotFoundError:
-            found.append(_finding("error", name, "not installed: run `make setup` or pip install tori-orchestrator."))
+            found.append(_finding("error", name, "not installed: run `make install` or pip install tori-orchestrator."))
     return found
 
 
@@ -84,6 +86,20 @@ def _sync(home: Path) -> dict[str, str]:
     median = sorted(taken)[len(taken) // 2]
     level = "warning" if median > SLOW_SYNC_MS else "ok"
     return _finding(level, "fdatasync", f"{median:.2f} ms (median of 20); every `disk` acknowledgement waits for one")
+
+
+def _clock(home: Path) -> dict[str, str]:
+    """Compare the clock with the journals' files: they cannot have been written in the future."""
+    newest = max((path.stat().st_mtime for path in (home / "journals").glob("*/*")), default=0.0)
+    ahead_s = newest - time.time()
+    if ahead_s <= FUTURE_S:
+        return _finding("ok", "clock", "not behind the journals")
+    return _finding(
+        "warning",
+        "clock",
+        f"the clock was set back: journals were written {ahead_s / 3600:.1f} hours from now; set it right. Nothing is lost "
+        "meanwhile: events go on after the last one's time.",
+    )
 
 
 def _niceness() -> dict[str, str]:

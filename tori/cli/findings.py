@@ -131,7 +131,7 @@ def _feedback(name: str, identifier: str, comment: str, home: Any, address: Any,
     if as_json:
         print_json({"id": identifier, "state": f"{name}ed", "answer": answer})
     else:
-        out.print(f"{identifier} {name}ed.")
+        out.print(f"{escape(identifier)} {name}ed.")
 
 
 def register(app: typer.Typer) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tori.cli.doctor import examine
@@ -21,7 +22,7 @@ def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOpti
     if as_json:
         print_json(msgspec.to_builtins(place))
         return
-    out.print(f"TORI runs at [bold]{place.address}[/], state in [bold]{place.state_dir}[/].")
+    out.print(f"TORI runs at [bold]{place.address}[/], state in [bold]{escape(place.state_dir)}[/].")
     if place.dashboard_url:
         out.print(f"Ray dashboard: {place.dashboard_url}")
     out.print("Next: tori ingest PATH, tori ask QUESTION, tori status, tori down.")
@@ -49,7 +50,7 @@ def status(home: HomeOption = None, address: AddressOption = None, as_json: Json
         f"{found['refs_routed']:,} refs routed  ·  nodes {len(found['nodes'])}"
     )
     for problem in found.get("problems", [])[-3:]:
-        out.print(f"[yellow]{problem['type']}[/] {problem['subject']}: {problem['message']}")
+        out.print(f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])}")
 
 
 def status_table(found: dict[str, Any]) -> Table:
@@ -79,7 +80,7 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
         colours = {"ok": "green", "warning": "yellow", "error": "red"}
         for finding in findings:
             out.print(
-                f"[{colours[finding['level']]}]{finding['level']:8}[/] {finding['subject']}: {finding['message']}"
+                f"[{colours[finding['level']]}]{finding['level']:8}[/] {finding['subject']}: {escape(finding['message'])}"
             )
     if not is_well:
         raise typer.Exit(NotRunning.exit_code)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import sys
 
 import typer
+from rich.markup import escape
 
 from tori import __version__
-from tori.cli import ask, config, demo, findings, lifecycle, work
+from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, work
 from tori.cli.session import err, report_error
-from tori.errors import ToriError
+from tori.errors import JournalError, PermanentError, ToriError
 
 EXIT_INTERRUPTED = 130
 EXIT_INTERNAL = 70
+EXIT_CLOSED = 141
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 
 app = typer.Typer(
     name="tori",
@@ -26,8 +33,10 @@ lifecycle.register(app)
 demo.register(app)
 ask.register(app)
 findings.register(app)
+browse.register(app)
 work.register(app)
 config.register(app)
+journal.register(app)
 
 
 @app.command()
@@ -38,14 +47,22 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; errors become a sentence and a documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding lacks is shown as \\x.. rather than being the end of the command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
+    except BrokenPipeError:
+        code = _closed()
     except ToriError as error:
         code = report_error(error, as_json="--json" in sys.argv)
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
     except typer.Exit as error:
         code = error.exit_code
+    except OSError as error:
+        code = _machine(error)
     except Exception as error:
         code = _usage_or_internal(error)
     if code == EXIT_INTERRUPTED:
@@ -53,9 +70,28 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _closed() -> int:
+    """Return the exit code for a reader that closed the pipe (``tori tail | head``); nothing more can be said to it."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_CLOSED
+
+
+def _machine(error: OSError) -> int:
+    """Say what the machine refused; anything else that reaches this far is a defect."""
+    if error.errno not in _DISK:
+        return _usage_or_internal(error)
+    place = f"{error.filename}: " if error.filename else ""
+    reason = PermanentError(
+        f"{place}{error.strerror}.", remedy="Free space, or allow reading and writing there; nothing was half done."
+    )
+    report_error(reason, as_json="--json" in sys.argv)
+    return JournalError.exit_code
+
+
 def _usage_or_internal(error: Exception) -> int:
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        err.print(f"tori: {error.format_message()}")
+        err.print(f"tori: {escape(error.format_message())}")
         err.print("Try `tori --help`.")
         return int(error.exit_code)
     err.print_exception()

@@ -35,6 +35,7 @@ def feeding(source: Source, *, quiet: bool) -> Iterator[Callable[[FeedReport], N
             done = (
                 f"{report.documents:,} documents, {report.characters / 1e6:.1f} MB, {report.documents / seconds:,.0f}/s"
             )
-            bar.update(task, completed=source.position, done=done)
+            waits = f", waiting: {report.waiting}" if report.waiting else ""
+            bar.update(task, completed=source.position, done=done + waits)
 
         yield update

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from tori.client import Backend, SystemClient, load_backend
 from tori.errors import BadInput, ToriError
+from tori.home import expanded
 from tori.settings import Settings, load_settings
 
 out = Console(highlight=False, soft_wrap=True)
@@ -33,14 +35,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:  # a terminal that is not UTF-8, or a file name that is no text: JSON can say it in ASCII
+        text = json.dumps(value, default=str)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def settings_of(home: Path | None) -> Settings:
     """Return the settings of a home: file, environment, then the command line."""
-    chosen = home or Path(os.environ.get("TORI_HOME", "~/.tori"))
-    return load_settings(chosen.expanduser())
+    return load_settings(expanded(home or os.environ.get("TORI_HOME") or "~/.tori"))
 
 
 @contextmanager
@@ -69,6 +75,6 @@ def positive(name: str, value: int) -> int:
 def report_error(error: ToriError, *, as_json: bool) -> int:
     """Say an error the way the caller wants it; return the exit code."""
     if as_json:
-        sys.stdout.write(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False) + "\n")
-    err.print(f"[bold red]tori:[/] {error}", markup=True)
+        print_json({"error": type(error).__name__, "message": str(error)})
+    err.print(f"[bold red]tori:[/] {escape(str(error))}", markup=True)
     return error.exit_code

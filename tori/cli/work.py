@@ -12,14 +12,17 @@ from tori.cli.progress import feeding
 from tori.cli.session import AddressOption, HomeOption, JsonOption, connected, err, out, print_json
 from tori.errors import BadInput
 from tori.feed import feed
-from tori.sources import open_source
+from tori.sources import KINDS, open_source
 
 task_app = typer.Typer(help="List, run and cancel background tasks.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def ingest(
     source: Annotated[
-        str, typer.Argument(help="A folder, a .jsonl or .jsonl.gz file, or python:NAME,... for documentation.")
+        str,
+        typer.Argument(
+            help="A folder, a .jsonl or .jsonl.gz file, git:PATH for a history, or python:NAME,... for documentation."
+        ),
     ],
     wait: Annotated[
         bool, typer.Option("--wait", help="Return only after quiesce: everything read and scanned.")
@@ -38,7 +41,12 @@ def ingest(
         err.print(f"[yellow]refused[/] {escape(sentence)}")
     if report.refused > 20:
         err.print(f"[yellow]and {report.refused - 20} more refused[/]")
-    if not report.documents and report.refused:
+    if not report.documents and not report.refused:
+        raise BadInput(
+            f"there is nothing to read in {source}.",
+            remedy=f"A folder needs files ending in {', '.join(KINDS)}; a .jsonl file one document a line.",
+        )
+    if not report.documents:
         raise BadInput(
             f"none of the {report.refused} inputs of {source} could be taken.", remedy="The reasons are above."
         )
@@ -54,6 +62,7 @@ def ingest(
                 "refused": report.refused,
                 "refusals": report.refusals,
                 "seconds": round(report.seconds, 3),
+                "waited_s": round(report.waited_s, 3),
                 **settled,
             }
         )
@@ -129,7 +138,7 @@ def task_run(
     if as_json:
         print_json(found)
     else:
-        out.print(f"{task}: run {found['run_id']}")
+        out.print(f"{escape(task)}: run {found['run_id']}")
 
 
 @task_app.command("cancel")
@@ -145,7 +154,7 @@ def task_cancel(
     if as_json:
         print_json(found)
     else:
-        out.print(f"{run_id}: {found['state']}")
+        out.print(f"{escape(run_id)}: {found['state']}")
 
 
 ModuleArgument = Annotated[str | None, typer.Argument(help="A module; all of them when left out.", show_default=False)]
@@ -171,7 +180,7 @@ def _set_paused(module: str | None, paused: bool, home: Any, address: Any, as_js
     if as_json:
         print_json(found)
     else:
-        out.print(f"{'Paused' if paused else 'Running'}: {', '.join(found['modules'])}")
+        out.print(f"{'Paused' if paused else 'Running'}: {escape(', '.join(found['modules']))}")
 
 
 def checkpoint(

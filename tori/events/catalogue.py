@@ -63,6 +63,8 @@ class _Family(NamedTuple):
 
 
 _CORPUS_READERS = "hierarchy braid wormhole alien scars"
+_FOLLOWERS = f"reader {_CORPUS_READERS} orchestrator"
+"""Whoever follows a journal writes its own dead letters."""
 _SHOWN = "orchestrator clients"
 """The orchestrator keeps the record that status and report read; people see the event live."""
 
@@ -82,7 +84,13 @@ _FAMILIES = (
     _Family("memory", Lane.NORMAL, "braid", _SHOWN, (m.BraidFormed, m.BraidDissolved)),
     _Family("wormhole", Lane.NORMAL, "wormhole", _SHOWN, (m.WormholeSuggested,)),
     _Family("wormhole", Lane.NORMAL, "wormhole", f"braid {_SHOWN}", (m.WormholeCreated, m.WormholeRemoved)),
-    _Family("wormhole", Lane.NORMAL, "clients", "wormhole orchestrator", (m.SuggestionAccepted, m.SuggestionRejected)),
+    _Family(
+        "wormhole",
+        Lane.NORMAL,
+        "clients wormhole",
+        "wormhole orchestrator",
+        (m.SuggestionAccepted, m.SuggestionRejected),
+    ),
     _Family("alien", Lane.NORMAL, "alien", f"hierarchy wormhole {_SHOWN}", (m.AlienDetected,)),
     _Family("alien", Lane.NORMAL, "alien", f"hierarchy {_SHOWN}", (m.AlienResolved,)),
     _Family("scar", Lane.NORMAL, "scars", _SHOWN, (m.ScarDetected, m.ScarHealed)),
@@ -136,7 +144,8 @@ _FAMILIES = (
         _SHOWN,
         (s.CheckpointCreated, s.CheckpointLoaded, s.StateRecovered),
     ),
-    _Family("bus", Lane.HIGH, "orchestrator", _SHOWN, (s.SubscriptionLagged, s.DeliveryDeadLettered)),
+    _Family("bus", Lane.HIGH, "clients", _SHOWN, (s.SubscriptionLagged,)),
+    _Family("bus", Lane.HIGH, _FOLLOWERS, _SHOWN, (s.DeliveryDeadLettered,)),
     _Family("custom", Lane.NORMAL, "clients", _SHOWN, (s.CustomEvent,)),
 )
 

@@ -13,6 +13,7 @@
 | ``origin``, ``originseq`` | the idempotent producer and its number |
 | ``schemaversion``, ``priority`` | the frame's schema; lane 0 to 4 |
 | ``position`` | ``journal:epoch:sequence`` |
+| ``depth`` | reactions between it and a door or scan, left out when 0 |
 
 Strings of the context may not hold control characters or noncharacters (specification, "Type System"); those are
 percent-encoded, and so is the percent sign. Unknown extension attributes are ignored, as the specification asks.
@@ -38,6 +39,7 @@ from tori.ids import ID_BYTES, id_time_ns
 from tori.journal.position import Position
 
 TYPE_PREFIX = "tori."
+MAX_DEPTH = 2**31 - 1
 MAX_JSON_BYTES = 8 * MAX_PAYLOAD_BYTES
 """JSON text over this is refused unread; a payload within its own limit is at most six times larger as JSON."""
 
@@ -45,6 +47,7 @@ _NONCHARACTERS = "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane
 _ESCAPED = re.compile(f"[%\x00-\x1f\x7f-\x9f\ufdd0-\ufdef{_NONCHARACTERS}]")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)")
 _MISSING: Any = object()
+_NEEDED = "A CloudEvent needs specversion, id, source, type; TORI also position."
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -67,7 +70,7 @@ def to_cloudevent(envelope: Envelope) -> dict[str, Any]:
     """Return one event as a CloudEvent; raises BadInput when a value has no place in JSON (NaN, a wrong type)."""
     event, context, lane, position = envelope
     if not context.source:
-        raise BadInput("source: an event without a source cannot leave as a CloudEvent.")
+        raise BadInput("source: an event without a source cannot leave as a CloudEvent.", remedy="Name its producer.")
     entry = entry_of(event.type)
     message: dict[str, Any] = {
         "specversion": "1.0",
@@ -87,6 +90,8 @@ def to_cloudevent(envelope: Envelope) -> dict[str, Any]:
     for name, text in (("subject", event.key), ("traceparent", context.traceparent), ("origin", context.origin)):
         if text:
             message[name] = _escape(text)
+    if event.depth:
+        message["depth"] = event.depth
     if context.origin_seq:
         message["originseq"] = str(context.origin_seq)
     message["data"] = to_plain(event.payload)
@@ -112,6 +117,7 @@ def from_cloudevent(message: Any) -> Envelope:
         _text(message, "subject", ""),
         _id(message, "correlationid", b""),
         tuple(read_id(part, "causes") for part in _text(message, "causes", "").split()),
+        _number(message, "depth", 0, (0, MAX_DEPTH)),
     )
     context = FrameContext(
         _text(message, "source"),
@@ -138,7 +144,7 @@ def parse_time(text: str, path: str = "time") -> int:
     try:
         seconds = int(datetime.fromisoformat(f"{found[1]}+00:00").timestamp())
     except ValueError as error:
-        raise BadInput(f"{path}: {text!r} is no time: {error}.") from error
+        raise BadInput(f"{path}: {text!r} is no time: {error}.", remedy="Correct the day or the hour.") from error
     return seconds * 1_000_000_000 + int((found[2] or "").ljust(9, "0"))
 
 
@@ -146,7 +152,9 @@ def read_id(text: Any, path: str) -> bytes:
     """Return the 16 bytes of an event id in hex; raises BadInput naming ``path``."""
     found = read_hex(text, path)
     if len(found) != ID_BYTES:
-        raise BadInput(f"{path}: an event id has {2 * ID_BYTES} hex digits, not {2 * len(found)}.")
+        raise BadInput(
+            f"{path}: an event id has {2 * ID_BYTES} hex digits, not {2 * len(found)}.", remedy="Copy it whole."
+        )
     return found
 
 
@@ -164,17 +172,16 @@ def _check_frame(message: Mapping[str, Any]) -> None:
 def _check_time(message: Mapping[str, Any], event_id: bytes) -> None:
     text = _text(message, "time", "")
     if text and parse_time(text) != id_time_ns(event_id):
-        raise BadInput(f"time: {text} differs from the time inside the id, {format_time(id_time_ns(event_id))}.")
+        inside = format_time(id_time_ns(event_id))
+        raise BadInput(f"time: {text} differs from the time inside the id, {inside}.", remedy="Leave time out.")
 
 
 def _text(message: Mapping[str, Any], name: str, default: str = _MISSING) -> str:
     value = message.get(name, default)
     if value is _MISSING:
-        raise BadInput(
-            f"{name}: missing.", remedy="A CloudEvent needs specversion, id, source, type; TORI also position."
-        )
+        raise BadInput(f"{name}: missing.", remedy=_NEEDED)
     if not isinstance(value, str) or (not value and name in message):
-        raise BadInput(f"{name}: expected a string that is not empty, not {value!r}.")
+        raise BadInput(f"{name}: expected a string that is not empty, not {value!r}.", remedy=_NEEDED)
     return _unescape(value, name)
 
 
@@ -186,14 +193,17 @@ def _id(message: Mapping[str, Any], name: str, default: bytes = _MISSING) -> byt
 
 def _natural(text: str, path: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise BadInput(f"{path}: expected digits, not {text!r}.")
+        raise BadInput(f"{path}: expected digits, not {text!r}.", remedy="Send it as it was received.")
     return int(text)
 
 
 def _number(message: Mapping[str, Any], name: str, default: int, limits: tuple[int, int]) -> int:
     value = message.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not limits[0] <= value <= limits[1]:
-        raise BadInput(f"{name}: expected an integer from {limits[0]:d} to {limits[1]}, not {value!r}.")
+        raise BadInput(
+            f"{name}: expected an integer from {limits[0]:d} to {limits[1]:d}, not {value!r}.",
+            remedy="Or leave it out.",
+        )
     return value
 
 
@@ -201,7 +211,7 @@ def _position(message: Mapping[str, Any]) -> Position:
     text = _text(message, "position")
     journal, *numbers = text.rsplit(":", 2)
     if len(numbers) != 2:
-        raise BadInput(f"position: {text!r} is not journal:epoch:sequence.")
+        raise BadInput(f"position: {text!r} is not journal:epoch:sequence.", remedy="Copy it whole.")
     return Position(journal, _natural(numbers[0], "position epoch"), _natural(numbers[1], "position sequence"))
 
 
@@ -213,4 +223,4 @@ def _unescape(text: str, path: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: percent-encoded bytes that are not UTF-8.") from error
+        raise BadInput(f"{path}: percent-encoded bytes that are not UTF-8.", remedy="Encode it as UTF-8.") from error

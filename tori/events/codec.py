@@ -31,6 +31,7 @@ class _LazyEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: str = ""
     correlation_id: bytes = b""
     causes: tuple[bytes, ...] = ()
+    depth: int = 0
 
 
 class LazyBody(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -30,6 +30,9 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Id of the event that began the story this one belongs to; empty = itself."""
     causes: tuple[bytes, ...] = ()
     """Ids of the events this one follows from."""
+    depth: int = 0
+    """How many reactions lie between it and what came through a door or a scan: one more than the deepest input, of those
+    handled together, that it names as a cause. The history of what it speaks about does not count."""
 
     @property
     def type(self) -> str:

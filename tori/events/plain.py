@@ -62,7 +62,8 @@ def _string(_: inspect.Type, value: Any, path: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise BadInput(f"{path}: character {error.start} is half a surrogate pair, not text.") from error
+            flaw = f"{path}: character {error.start} is half a surrogate pair, not text."
+            raise BadInput(flaw, remedy="Decode it as UTF-8 first.") from error
     return value
 
 
@@ -70,7 +71,7 @@ def _integer(_: inspect.Type, value: Any, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         _refuse(path, "an integer", value)
     if not _INT_RANGE[0] <= value <= _INT_RANGE[1]:
-        raise BadInput(f"{path}: {value} does not fit 64 bits.")
+        raise BadInput(f"{path}: {value} does not fit 64 bits.", remedy="Send it as a string.")
     return value
 
 
@@ -78,14 +79,15 @@ def _number(_: inspect.Type, value: Any, path: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         _refuse(path, "a number", value)
     if not math.isfinite(value):
-        raise BadInput(f"{path}: {value} is not a finite number; JSON has no word for it.")
+        flaw = f"{path}: {value} is not a finite number; JSON has no word for it."
+        raise BadInput(flaw, remedy="Leave it out, or send null.")
     return float(value)
 
 
 def _free(_: inspect.Type, value: Any, path: str, depth: int = 0) -> Any:
     """Check any JSON value."""
     if depth > MAX_DEPTH:
-        raise BadInput(f"{path}: nested more than {MAX_DEPTH} deep.")
+        raise BadInput(f"{path}: nested more than {MAX_DEPTH} deep.", remedy="Flatten it.")
     match value:
         case None | bool():
             return value
@@ -185,7 +187,7 @@ def read_hex(value: Any, path: str) -> bytes:
     try:
         found = bytes.fromhex(value)
     except ValueError as error:
-        raise BadInput(f"{path}: not hex: {error}.") from error
+        raise BadInput(f"{path}: not hex: {error}.", remedy="Copy it whole, hex digits only.") from error
     if len(found) * 2 != len(value):
-        raise BadInput(f"{path}: white space in a hex string.")
+        raise BadInput(f"{path}: white space in a hex string.", remedy="Copy it whole, hex digits only.")
     return found

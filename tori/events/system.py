@@ -216,11 +216,15 @@ class StateRecovered(_State, frozen=True, array_like=True, gc=False, tag=97):
 
 
 class SubscriptionLagged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=98):
-    """A follower is further behind than its limit."""
+    """A follower is further behind than its limit, or is back after it was."""
 
     subscriber: str
     journal: str
     lag: int
+    threshold: int = 0
+    """The limit in force, in events."""
+    state: str = "lagging"
+    """``lagging``, or ``recovered`` once it is back under half of the limit."""
 
 
 class DeliveryDeadLettered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=99):
@@ -231,6 +235,18 @@ class DeliveryDeadLettered(msgspec.Struct, frozen=True, array_like=True, gc=Fals
     sequence: int
     attempts: int
     error: str
+    """What the last attempt said, one line."""
+    error_type: str = ""
+    """Class of the error; ``HandlerDied`` and ``HandlerTimeout`` when the process went down with it."""
+    event_id: bytes = b""
+    """The event that could not be delivered; it stays where it is, in ``journal``."""
+    event_type: str = ""
+    offset: int = 0
+    """Where its frame begins in ``journal``: what a redrive reads."""
+    lane: int = 2
+    key: str = ""
+    story: str = ""
+    """The attempts, one a line."""
 
 
 class CustomEvent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=100):

@@ -40,7 +40,10 @@ class Topic:
             if not part:
                 raise BadInput(f"{name}: an empty pattern fits nothing.", remedy="Use * for anything.")
             if len(part) > MAX_LENGTH:
-                raise BadInput(f"{name}: a pattern has at most {MAX_LENGTH} characters, not {len(part)}.")
+                raise BadInput(
+                    f"{name}: a pattern has at most {MAX_LENGTH} characters, not {len(part)}.",
+                    remedy="Shorten it with *.",
+                )
         _ = self.types
 
     @classmethod
@@ -65,7 +68,8 @@ class Matcher:
     def __init__(self, topics: Iterable[Topic]) -> None:
         topics = tuple(topics)
         if not 0 < len(topics) <= MAX_PATTERNS:
-            raise BadInput(f"a subscription has 1 to {MAX_PATTERNS} topic patterns, not {len(topics)}.")
+            flaw = f"a subscription has 1 to {MAX_PATTERNS} topic patterns, not {len(topics)}."
+            raise BadInput(flaw, remedy="Join them: a type part may hold alternatives, A|B.")
         self._tests = tuple((_bits(topic.types), _glob(topic.source), _glob(topic.key)) for topic in topics)
         self.type_set = 0
         """Bits of the type numbers any pattern can fit."""

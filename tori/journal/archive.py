@@ -14,6 +14,7 @@ from pathlib import Path
 from tori.errors import BadInput
 from tori.events.envelope import Envelope, Event
 from tori.ids import ID_BYTES, id_time_ns, source_suffix
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.follower import Readable
 from tori.journal.frame import EVENTS
 from tori.journal.position import Position
@@ -58,8 +59,9 @@ class _Index:
 class Archive:
     """The journals of one node's home. Not thread-safe: one archive a thread."""
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, files: Files = SYSTEM_FILES) -> None:
         self._directory = directory
+        self._files = files
         self._indexes: dict[str, _Index] = {}
         self._by_hash: dict[bytes, str] = {}
         self._frames: OrderedDict[tuple[str, int], dict[bytes, Event]] = OrderedDict()
@@ -71,11 +73,13 @@ class Archive:
 
     def refresh(self) -> None:
         """Find journals that were made since."""
-        if self._directory is None or not self._directory.is_dir():
+        if self._directory is None:
             return
-        for path in sorted(self._directory.iterdir()):
-            if path.name not in self._indexes and (path / "journal.json").exists() and (path / "epoch").exists():
-                self.add(JournalReader(path))
+        files = self._files
+        for name in files.names(self._directory):
+            path = self._directory / name
+            if name not in self._indexes and files.exists(path / "journal.json") and files.exists(path / "epoch"):
+                self.add(JournalReader(path, files=files))
 
     @property
     def readers(self) -> dict[str, Readable]:
@@ -147,6 +151,16 @@ class Archive:
             if len(found) >= count:
                 break
         return found[-count:]
+
+    def backwards(self, name: str) -> Iterator[FrameView]:
+        """Yield the event frames of one journal, newest first; what is written and not yet on disk is left out."""
+        self.refresh()
+        index = self._indexes[name]
+        index.extend()
+        limit = index.reader.limit()
+        for offset in reversed(index.offsets):
+            if offset < limit:
+                yield index.reader.frame(offset)
 
     def close(self) -> None:
         for index in self._indexes.values():

@@ -2,16 +2,18 @@
 
 ``epoch`` holds one 8-byte word, the number of the newest epoch; only a take-over changes it. Each epoch has its own
 ``control-N``, written by that epoch's writer alone, so a zombie can store only into a file that nobody reads any more.
-Every word is stored by one native 8-byte write; recovery trusts none of them.
+Every word is stored by one native 8-byte write; recovery trusts none of them. They live in memory: after a loss of power they say
+anything that they ever said, so the word ``BOOT``, the only one that is synced, tells readers in which run of the machine they hold.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 from pathlib import Path
 
-WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT = 0, 1, 2, 3, 4
+from tori.errors import JournalError
+from tori.journal.files import SYSTEM_FILES, Files
+
+WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT, GENERATION, BOOT = 0, 1, 2, 3, 4, 5, 6
 URGENT_RING, URGENT_SLOTS = 8, 64
 _CONTROL_WORDS = URGENT_RING + URGENT_SLOTS
 WAITER_COUNT, FIRST_WAITER, MAX_WAITERS = 0, 2, 63
@@ -19,28 +21,35 @@ _WAITER_WORDS = FIRST_WAITER + 2 * MAX_WAITERS
 
 
 class Words:
-    """A file of 8-byte words, mapped."""
+    """A file of ``count`` 8-byte words, mapped; raises ValueError when it has fewer (its maker is at it, or died there)."""
 
-    def __init__(self, path: Path, count: int, *, create: bool = False, writable: bool = True) -> None:
-        flags = os.O_RDWR if writable else os.O_RDONLY
-        fd = os.open(path, flags | (os.O_CREAT if create else 0), 0o600)
-        try:
-            if create and os.fstat(fd).st_size < count * 8:
-                os.posix_fallocate(fd, 0, count * 8)
-            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            self._map = mmap.mmap(fd, count * 8, access=access)
-        finally:
-            os.close(fd)
-        self.words = memoryview(self._map).cast("Q")
+    def __init__(
+        self, path: Path, count: int, *, create: bool = False, writable: bool = True, files: Files = SYSTEM_FILES
+    ) -> None:
+        if create:
+            files.reserve(path, count * 8)
+        self._mapping = files.map(path, writable=writable)
+        if len(self._mapping.view) < count * 8:
+            size = len(self._mapping.view)
+            self._mapping.close()
+            raise ValueError(f"{path} has {size} bytes, not {count * 8}")
+        self._bytes = self._mapping.view[: count * 8]
+        self.words = self._bytes.cast("Q")
 
     def close(self) -> None:
         self.words.release()
-        self._map.close()
+        self._bytes.release()
+        self._mapping.close()
 
 
-def open_epoch(directory: Path, *, create: bool = False, writable: bool = False) -> Words:
-    """Map the fencing word of a journal."""
-    return Words(directory / "epoch", 1, create=create, writable=writable or create)
+def open_epoch(directory: Path, *, create: bool = False, writable: bool = False, files: Files = SYSTEM_FILES) -> Words:
+    """Map the fencing word of a journal; raises JournalError when the file is too short to hold it."""
+    try:
+        return Words(directory / "epoch", 1, create=create, writable=writable or create, files=files)
+    except ValueError as error:
+        raise JournalError(
+            f"{directory / 'epoch'} is cut: {error}.", remedy="Start the system: the journal's writer makes it whole."
+        ) from error
 
 
 def control_path(directory: Path, epoch: int) -> Path:
@@ -48,9 +57,20 @@ def control_path(directory: Path, epoch: int) -> Path:
     return directory / f"control-{epoch}"
 
 
-def open_control(directory: Path, epoch: int, *, create: bool = False) -> Words:
+def newest_control(directory: Path, files: Files = SYSTEM_FILES) -> int:
+    """Return the newest epoch that has a control file, or 0."""
+    return max(control_epochs(directory, files), default=0)
+
+
+def control_epochs(directory: Path, files: Files = SYSTEM_FILES) -> list[int]:
+    """Return the epochs that have control files."""
+    parts = (name.split("-") for name in files.names(directory) if name.startswith("control-"))
+    return [int(number) for _, number in (p for p in parts if len(p) == 2) if number.isdigit()]
+
+
+def open_control(directory: Path, epoch: int, *, create: bool = False, files: Files = SYSTEM_FILES) -> Words:
     """Map the position words of one epoch."""
-    return Words(control_path(directory, epoch), _CONTROL_WORDS, create=create, writable=create)
+    return Words(control_path(directory, epoch), _CONTROL_WORDS, create=create, writable=create, files=files)
 
 
 def open_waiters(directory: Path) -> Words:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from tori.errors import JournalError
+from tori.errors import JournalError, JournalUnsynced
+
+RETRY_S = 0.25
+"""A full disk is asked again this often: nobody waits, and space comes back in seconds if at all."""
 
 
 class FallbackCommit:
     """Calls ``commit`` at most ``delay_s`` after the first poke; asleep when nothing is written.
 
-    The thread starts with the first poke. A commit that fails leaves its error with the writer, which refuses from then on.
+    The thread starts with the first poke. A commit that fails for good leaves its error with the writer, which refuses from
+    then on; one that may succeed later is tried again.
     """
 
     def __init__(self, commit: Callable[[], None], delay_s: float) -> None:
@@ -38,6 +42,9 @@ class FallbackCommit:
             self._poked.clear()
             try:
                 self._commit()
+            except JournalUnsynced:
+                self._stop.wait(RETRY_S)
+                self._poked.set()
             except JournalError:
                 return
 

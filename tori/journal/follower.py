@@ -41,6 +41,10 @@ class Run(msgspec.Struct, array_like=True, gc=False):
     journal: str
     start: int
     end: int
+    held: tuple[int, ...] = ()
+    """Sequences of the wanted events inside that this unit does not apply: a later one delivers or dead-letters them."""
+    only: tuple[int, ...] = ()
+    """When not empty: the frame at ``start`` was passed before, and exactly these held events are applied now."""
 
 
 class Cursor(msgspec.Struct, array_like=True):
@@ -71,18 +75,29 @@ class Follower:
         self._type_bits = type_bits
         self._visibility: Visibility = visibility
         self._urgent_seen = 0
+        self._epoch = -1
         self.urgent_missed = 0
         """Urgent frames that the ring had lost when this follower looked; they came in order."""
-        if self.cursor.offset > reader.limit(visibility) and reader.limit(visibility):
-            raise JournalTruncated(
-                f"the cursor of journal {reader.name} is at offset {self.cursor.offset}, past its end at "
-                f"{reader.limit(visibility)}.",
-                remedy="The journal lost data or was replaced: restore it, or restore this module from a checkpoint.",
-            )
+        self._limit()
+
+    def _limit(self) -> int:
+        """Return how far may be read; raises JournalTruncated when a new epoch begins before the cursor."""
+        limit = self.reader.limit(self._visibility)
+        if self.reader.epoch != self._epoch:
+            if limit and self.cursor.offset > limit:
+                raise JournalTruncated(
+                    f"the cursor of journal {self.reader.name} is at offset {self.cursor.offset}, past its end at {limit}.",
+                    remedy="The journal lost data or was replaced: restore it, or restore this module from a checkpoint.",
+                    journal=self.reader.name,
+                    offset=self.cursor.offset,
+                    limit=limit,
+                )
+            self._epoch = self.reader.epoch
+        return limit
 
     @property
     def has_work(self) -> bool:
-        return self.reader.limit(self._visibility) > self.cursor.offset
+        return self._limit() > self.cursor.offset
 
     @property
     def lag(self) -> int:
@@ -95,7 +110,7 @@ class Follower:
         Whole frames only; stops after ``max_events`` events or ``max_bytes`` of bodies.
         """
         taken: list[FrameView] = []
-        limit = self.reader.limit(self._visibility)
+        limit = self._limit()
         events = size = 0
         while self.cursor.offset < limit and events < max_events and size < max_bytes:
             frame = self._next_urgent(limit) or self._next_in_order()

@@ -8,7 +8,7 @@
         16   16 journal id
         32    4 epoch of the writer
         36    1 lane (0 critical .. 4 background)
-        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll)
+        37    1 kind (1 events, 2 private records, 3 cursor, 4 open, 5 roll: no longer written, 6 delivery)
         38    1 flags (1 = last frame of its commit unit)
         39    1 format version (1)
         40    8 first sequence
@@ -18,7 +18,7 @@
         64    8 durable sequence known when written (first sequence not known durable)
         72   16 first and last event time, nanoseconds
         88   32 type set, one bit a type number
-       120    8 reserved, zero
+       120    8 durable offset known when written (0 in frames of before it was told): units of count 0 move no sequence
 
 Numbers are little-endian. Frames begin at multiples of 8 bytes; sequences number the entries of a journal from 0.
 """
@@ -30,13 +30,15 @@ import zlib
 
 import msgspec
 
+from tori.errors import JournalError
+
 MAGIC = b"TRF1"
 VERSION = 1
 HEADER = struct.Struct("<4sIII16sIBBBBQIIQQQQ32sQ")
 HEADER_BYTES = 128
 _AFTER_CRC = struct.Struct("<II16sIBBBBQIIQQQQ32sQ")
 
-EVENTS, RECORDS, CURSOR, OPEN, ROLL = 1, 2, 3, 4, 5
+EVENTS, RECORDS, CURSOR, OPEN, ROLL, DELIVERY = 1, 2, 3, 4, 5, 6
 LAST_OF_UNIT = 1
 
 assert HEADER.size == HEADER_BYTES and _AFTER_CRC.size == HEADER_BYTES - 8
@@ -72,6 +74,7 @@ class Header(msgspec.Struct, frozen=True, gc=False):
     first_time_ns: int
     last_time_ns: int
     type_set: bytes
+    durable_offset: int = 0
 
     @property
     def size(self) -> int:
@@ -97,6 +100,7 @@ def encode_frame(
     commit: int,
     durable_sequence: int,
     is_last: bool,
+    durable_offset: int = 0,
 ) -> bytes:
     """Return header, body and padding."""
     body = frame.body
@@ -117,14 +121,14 @@ def encode_frame(
         frame.first_time_ns,
         frame.last_time_ns,
         frame.type_set,
-        0,
+        durable_offset,
     )
     head = MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
     return b"".join((head, body, bytes(-len(body) & 7)))
 
 
 def decode_header(data: bytes | memoryview, offset: int = 0) -> Header | None:
-    """Return the header at ``offset``, or None when there is no valid one."""
+    """Return the header at ``offset``, or None when there is no valid one; raises JournalError for one of a later format."""
     if len(data) - offset < HEADER_BYTES or data[offset : offset + 4] != MAGIC:
         return None
     crc = int.from_bytes(data[offset + 4 : offset + 8], "little")
@@ -132,7 +136,12 @@ def decode_header(data: bytes | memoryview, offset: int = 0) -> Header | None:
     if zlib.crc32(rest) != crc:
         return None
     fields = _AFTER_CRC.unpack(rest)
-    return Header(*fields[:10], *fields[11:16])
+    if fields[6] > VERSION:
+        raise JournalError(
+            f"a frame of format {fields[6]} stands in the journal; this version reads {VERSION}.",
+            remedy="Use the version of tori-orchestrator that wrote it, or a newer one.",
+        )
+    return Header(*fields[:10], *fields[11:17])
 
 
 def type_set_of(tags: frozenset[int] | set[int]) -> bytes:

@@ -56,6 +56,7 @@ class MemoryJournal:
             commit=self._commit_number,
             durable_sequence=self.durable_sequence,
             is_last=is_last,
+            durable_offset=self.durable_offset,
         )
         header = decode_header(data)
         if header is None:

@@ -2,166 +2,223 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import signal
-import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from tori.errors import JournalError, JournalFenced, JournalMissing
-from tori.journal.control import Words, open_epoch
-from tori.journal.segment import sync_directory
+from tori.errors import JournalError, JournalFenced, JournalMissing, JournalRefused
+from tori.journal.control import Words, newest_control, open_epoch
+from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, replace
+from tori.journal.segment import parse_name
 
 FORMAT = 1
+ID_BYTES = 16
+LARGEST_EPOCH = 2**32 - 2
 TAKE_OVER_S = 10.0
+_ATTEMPT_S = 0.01
+HOME_DEPTH = 3
+"""Levels from the directory that holds a home down to a journal: home, journals, journal."""
 
 
 class Ownership:
     """The right to write one journal, until released or taken over."""
 
-    def __init__(self, directory: Path, journal_id: bytes, words: Words, epoch: int, lock_fd: int) -> None:
+    def __init__(
+        self, directory: Path, journal_id: bytes, words: Words, epoch: int, lock: OpenFile, files: Files
+    ) -> None:
         self.directory = directory
         self.journal_id = journal_id
         self.words = words
         self.epoch = epoch
-        self._lock_fd = lock_fd
+        self._lock = lock
+        self._files = files
 
     @classmethod
-    def take(cls, directory: Path) -> Ownership:
+    def take(cls, directory: Path, *, files: Files = SYSTEM_FILES) -> Ownership:
         """Make the journal if it is new, fence off the last writer, and hold the lock.
 
         A living last writer (a stopped zombie, say) is killed, so that its process can no longer ack anybody.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        identity = _identity(directory)
-        lock_fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        _make_directory(directory, files)
+        identity = _identity(directory, files)
+        words = open_epoch(directory, create=True, files=files)
         try:
-            words = open_epoch(directory, create=True)
-            _lock(directory, lock_fd, words)
-            epoch = max(int(words.words[0]), _newest_epoch(directory)) + 1
-            _record_epoch(directory, words, epoch)
+            lock = _lock(directory, words, files)
         except BaseException:
-            os.close(lock_fd)
+            words.close()
             raise
-        return cls(directory, identity, words, epoch, lock_fd)
+        try:
+            epoch = _next_epoch(directory, words, files)
+            _record_epoch(directory, words, epoch, files)
+        except BaseException:
+            words.close()
+            lock.close()
+            raise
+        return cls(directory, identity, words, epoch, lock, files)
 
     def announce(self) -> None:
         """Record this process as the writer, for the one that may have to take over."""
-        record = {"pid": os.getpid(), "started": process_start(os.getpid()), "epoch": self.epoch}
-        _write_json(self.directory / "owner.json", record)
+        processes = self._files.processes
+        record = {"pid": processes.pid, "started": processes.started(processes.pid), "epoch": self.epoch}
+        _write_json(self._files, self.directory / "owner.json", record)
 
     def release(self) -> None:
         self.words.close()
-        os.close(self._lock_fd)
+        self._lock.close()
 
 
-def create_journal(directory: Path) -> bytes:
+def create_journal(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
-    directory.mkdir(parents=True, exist_ok=True)
-    identity = _identity(directory)
-    open_epoch(directory, create=True).close()
+    _make_directory(directory, files)
+    identity = _identity(directory, files)
+    open_epoch(directory, create=True, files=files).close()
     return identity
 
 
-def read_identity(directory: Path) -> bytes:
+def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     """Return the id of an existing journal; raises JournalMissing or JournalError."""
     path = directory / "journal.json"
     try:
-        identity = json.loads(path.read_text())
+        identity = json.loads(files.read(path))
+        stated = identity.get("format")
     except FileNotFoundError as error:
         raise JournalMissing(f"there is no journal at {directory}.", remedy="Check the home directory.") from error
-    except ValueError as error:
-        raise JournalError(f"{path} is not JSON: {error}.", remedy="Restore it from a copy.") from error
-    if identity.get("format") != FORMAT:
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror}.", remedy="Restore it from a copy.") from error
+    except (ValueError, AttributeError) as error:
+        raise JournalError(f"{path} is not JSON of a journal: {error}.", remedy="Restore it from a copy.") from error
+    if stated != FORMAT:
         raise JournalError(
-            f"{directory} has journal format {identity.get('format')}, this version reads {FORMAT}.",
+            f"{directory} has journal format {stated}, this version reads {FORMAT}.",
             remedy="Use the version of tori-orchestrator that wrote it, or a newer one.",
         )
-    return bytes.fromhex(identity["journal_id"])
+    try:
+        journal_id = bytes.fromhex(identity["journal_id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(f"{path} names no journal id.", remedy="Restore it from a copy.") from error
+    if len(journal_id) != ID_BYTES:
+        raise JournalError(f"{path} names a journal id of {len(journal_id)} bytes.", remedy="Restore it from a copy.")
+    return journal_id
 
 
-def _identity(directory: Path) -> bytes:
-    if (directory / "journal.json").exists():
-        return read_identity(directory)
-    if any(directory.glob("*.seg")):
+def _identity(directory: Path, files: Files) -> bytes:
+    """Return the id of a journal; the first of those who ask at the same time gives it one.
+
+    The writer and its followers may all be the first: two of them must not each write an id, the second over the first's frames.
+    """
+    for _ in range(round(TAKE_OVER_S / _ATTEMPT_S)):
+        if files.exists(directory / "journal.json"):
+            return read_identity(directory, files=files)
+        try:
+            birth = files.lock(directory / "birth")
+        except BlockingIOError:
+            files.processes.wait(_ATTEMPT_S)
+            continue
+        try:
+            if not files.exists(directory / "journal.json"):
+                _write_identity(directory, files)
+        finally:
+            birth.close()
+    raise JournalRefused(
+        f"journal {directory.name} is being made by another process, for {TAKE_OVER_S:.0f} s now.",
+        remedy=f"Find it with `fuser {directory / 'birth'}`, or try again.",
+        journal=directory.name,
+    )
+
+
+def _write_identity(directory: Path, files: Files) -> None:
+    if any(parse_name(name) for name in files.names(directory)):
         raise JournalMissing(
             f"{directory} holds segments and no journal.json.",
             remedy="Restore journal.json from a copy of the directory.",
         )
-    journal_id = uuid.uuid4()
-    _write_json(directory / "journal.json", {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name})
-    sync_directory(directory.parent)
-    return journal_id.bytes
+    journal_id = uuid.UUID(bytes=files.processes.random(16), version=4)
+    record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
+    _write_json(files, directory / "journal.json", record)
 
 
-def _write_json(path: Path, record: Mapping[str, object]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        json.dump(record, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_directory(path.parent)
+def _make_directory(directory: Path, files: Files) -> None:
+    """Make the directory of a journal, durable in its parent like every directory above it that a home is made of.
+
+    Also when they are there: whoever made them may have died before they were durable.
+    """
+    above = [directory, *list(directory.parents)[:-1]]
+    fresh = [path for path in above if not files.exists(path)]
+    try:
+        files.make_directory(directory)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise JournalError(
+            f"there can be no journal at {directory}: {error.strerror}.",
+            remedy="Remove what is in its place, or allow writing there.",
+            errno=error.errno,
+        ) from error
+    for path in above[: max(len(fresh), HOME_DEPTH)]:
+        try:
+            files.sync_directory(path.parent)
+        except PermissionError:
+            if path in fresh:
+                raise
 
 
-def _newest_epoch(directory: Path) -> int:
-    return max((int(p.name.split("-")[1]) for p in directory.glob("control-*")), default=0)
+def _write_json(files: Files, path: Path, record: Mapping[str, object]) -> None:
+    replace(files, path, json.dumps(record).encode())
 
 
-def _record_epoch(directory: Path, words: Words, epoch: int) -> None:
+def _newest_epoch(directory: Path, files: Files) -> int:
+    """Return the newest epoch that any file of the journal speaks of."""
+    segments = (s.epoch for s in map(parse_name, files.names(directory)) if s is not None)
+    return max((newest_control(directory, files), *segments))
+
+
+def _next_epoch(directory: Path, words: Words, files: Files) -> int:
+    epoch = max(int(words.words[0]), _newest_epoch(directory, files)) + 1
+    if epoch > LARGEST_EPOCH:
+        raise JournalError(
+            f"{directory / 'epoch'} names epoch {epoch - 1}, which nobody has written.",
+            remedy="Remove that file: the names of the control files hold the number too.",
+        )
+    return epoch
+
+
+def _record_epoch(directory: Path, words: Words, epoch: int, files: Files) -> None:
     """Store the fencing word durably; the control file's name is its second copy."""
     words.words[0] = epoch
-    fd = os.open(directory / "epoch", os.O_RDWR)
+    file = files.open(directory / "epoch")
     try:
-        os.fsync(fd)
+        file.fsync()
     finally:
-        os.close(fd)
+        file.close()
 
 
-def _lock(directory: Path, fd: int, words: Words) -> None:
-    deadline = time.monotonic() + TAKE_OVER_S
-    while True:
+def _lock(directory: Path, words: Words, files: Files) -> OpenFile:
+    for _ in range(round(TAKE_OVER_S / _ATTEMPT_S)):
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            return files.lock(directory / "lock")
         except BlockingIOError:
-            _fence_living_owner(directory, words)
-        if time.monotonic() > deadline:
-            raise JournalFenced(
-                f"journal {directory.name} is still held by another process after {TAKE_OVER_S:.0f} s.",
-                remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
-            )
-        time.sleep(0.01)
+            _fence_living_owner(directory, words, files)
+        files.processes.wait(_ATTEMPT_S)
+    raise JournalFenced(
+        f"journal {directory.name} is still held by another process after {TAKE_OVER_S:.0f} s.",
+        remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
+    )
 
 
-def _fence_living_owner(directory: Path, words: Words) -> None:
+def _fence_living_owner(directory: Path, words: Words, files: Files) -> None:
     try:
-        owner = json.loads((directory / "owner.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return
-    pid = int(owner["pid"])
-    if pid == os.getpid():
+        owner = json.loads(files.read(directory / "owner.json"))
+        pid, started, epoch = int(owner["pid"]), int(owner["started"]), int(owner["epoch"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return  # nobody can say who holds the lock: wait for it
+    processes = files.processes
+    if pid == processes.pid:
         raise JournalFenced(
             f"journal {directory.name} is already open in this process.",
             remedy="Close the first writer before opening a second.",
         )
-    if process_start(pid) != owner["started"]:
+    if processes.started(pid) != started:
         return
-    words.words[0] = max(int(words.words[0]), int(owner["epoch"])) + 1
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def process_start(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot, or 0 when there is none: pid and this name it for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[19])
+    words.words[0] = max(int(words.words[0]), epoch) + 1
+    processes.kill(pid)

@@ -19,8 +19,10 @@ from tori.errors import JournalDamaged, JournalTruncated
 from tori.events.codec import EventBody, LazyBody, decode_body, decode_lazily
 from tori.events.envelope import Event
 from tori.journal import control as words
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import read_identity
+from tori.journal.recovery import Tail, recover
 from tori.journal.segment import MappedSegment, SegmentName, list_segments
 
 Visibility = Literal["durable", "written"]
@@ -62,13 +64,17 @@ class FrameView:
 class JournalReader:
     """A read-only view of one journal on this node. Not thread-safe: one reader a thread."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, files: Files = SYSTEM_FILES) -> None:
         self.directory = directory
+        self._files = files
         self.name = directory.name
-        self.journal_id = read_identity(directory)
-        self._epoch_words = words.open_epoch(directory)
+        self.journal_id = read_identity(directory, files=files)
+        self._epoch_words = words.open_epoch(directory, files=files)
         self._control: words.Words | None = None
         self._epoch = -1
+        self._generation = 0
+        self._boot = files.processes.boot
+        self._left: Tail | None = None
         self._segments: list[SegmentName] = []
         self._bases: list[int] = []
         self._mapped: dict[SegmentName, MappedSegment] = {}
@@ -80,17 +86,37 @@ class JournalReader:
         epoch = int(self._epoch_words.words[0])
         if epoch == self._epoch:
             return
-        try:
-            control = words.open_control(self.directory, epoch)
-        except (FileNotFoundError, ValueError):
-            return  # a take-over is under way; the old positions hold until the new writer has its own
-        if not control.words[words.DURABLE_OFFSET]:
-            control.close()
-            return
+        control = self._open_control(epoch)
+        if control is None:  # a take-over is under way, or failed: what the last writer promised stands
+            begun = (e for e in words.control_epochs(self.directory, self._files) if self._epoch < e < epoch)
+            older = sorted(begun, reverse=True)
+            epoch, control = next(((e, c) for e in older if (c := self._open_control(e)) is not None), (epoch, None))
+        if control is None:
+            return  # there is none, or it is the one at hand
         if self._control is not None:
             self._control.close()
-        self._control, self._epoch = control, epoch
+        self._control, self._epoch, self._left = control, epoch, None
         self._refresh_segments()
+
+    def _is_past(self, table: memoryview) -> bool:
+        """Say whether position words are of an earlier run of the machine: they may have any older value."""
+        return bool(table[words.BOOT]) and table[words.BOOT] != self._boot
+
+    def _what_is_left(self) -> Tail:
+        """Return the end of what the last run of the machine left: all of it is on the disk, or it would not be there."""
+        if self._left is None:
+            self._left = recover(self.directory, self.journal_id, files=self._files)
+        return self._left
+
+    def _open_control(self, epoch: int) -> words.Words | None:
+        try:
+            control = words.open_control(self.directory, epoch, files=self._files)
+        except (FileNotFoundError, ValueError):
+            return None
+        if control.words[words.DURABLE_OFFSET] or self._is_past(control.words):
+            return control
+        control.close()
+        return None
 
     @property
     def epoch(self) -> int:
@@ -102,20 +128,29 @@ class JournalReader:
             self._refresh_epoch()
         if self._control is None:
             return 0
-        which = words.DURABLE_OFFSET if visibility == "durable" else words.WRITTEN_OFFSET
-        return int(self._control.words[which])
+        table = self._control.words
+        if self._is_past(table):
+            return self._what_is_left().offset
+        limit = int(table[words.DURABLE_OFFSET if visibility == "durable" else words.WRITTEN_OFFSET])
+        if (
+            table[words.GENERATION] != self._generation
+        ):  # stored before the offset: bytes below it may lie elsewhere now
+            self._refresh_segments()
+        return limit
 
     def sequence(self, visibility: Visibility = "durable") -> int:
         """Return the sequence of the next entry, counting what may be read."""
         self.limit()
         if self._control is None:
             return 0
+        if self._is_past(self._control.words):
+            return self._what_is_left().sequence
         which = words.DURABLE_SEQUENCE if visibility == "durable" else words.WRITTEN_SEQUENCE
         return int(self._control.words[which])
 
     def urgent(self, seen: int) -> tuple[int, list[int]]:
         """Return (count of urgent frames so far, offsets of those after ``seen`` that the ring still holds)."""
-        if self._control is None:
+        if self._control is None or self._is_past(self._control.words):
             return seen, []
         table = self._control.words
         count = int(table[words.URGENT_COUNT])
@@ -133,47 +168,60 @@ class JournalReader:
             at = frame.end
 
     def frame(self, at: int) -> FrameView:
-        """Return the frame at an offset below the limit."""
-        found = self._look(at)
-        if found is None:  # the segment list is old: a roll or a take-over made a new one
+        """Return the frame at an offset below the limit; raises JournalDamaged, JournalTruncated."""
+        frame = self._look(at)
+        if frame is None:  # the segment list is old: a roll, a take-over or a failing disk made a new one
             self._refresh_segments()
-            found = self._look(at)
-        if found is None:
-            raise self._damaged(at, "a frame header fails its checksum")
-        header, segment, local = found
-        start = local + HEADER_BYTES
-        body = segment.view[start : start + header.body_bytes]
-        if zlib.crc32(body) != header.body_crc:
-            raise self._damaged(at, f"the frame of entries {header.first_sequence}.. fails its checksum")
-        return FrameView(header, body, at, at + header.size)
+            frame = self._look(at)
+        if frame is None:
+            raise self._damaged(at, "the frame there fails its checksum")
+        return frame
 
-    def _look(self, at: int) -> tuple[Header, MappedSegment, int] | None:
+    def _look(self, at: int) -> FrameView | None:
         index = bisect.bisect_right(self._bases, at) - 1
         if index < 0:
-            if self._bases:
-                raise JournalTruncated(
-                    f"offset {at} of journal {self.name} is before its first segment.",
-                    remedy="Start from a newer checkpoint.",
-                )
+            self._check_kept(at)
             return None
         name = self._segments[index]
         segment = self._map(name)
         local = at - name.base
-        header = decode_header(segment.view, local) if local < segment.size else None
-        if header is None or header.journal_id != self.journal_id or header.epoch != name.epoch:
+        if segment is None or local >= segment.size:
             return None
-        return header, segment, local
+        header = decode_header(segment.view, local)
+        if header is None or header.journal_id != self.journal_id or header.epoch > name.epoch:
+            return None
+        start = local + HEADER_BYTES
+        body = segment.view[start : start + header.body_bytes]
+        if len(body) != header.body_bytes or zlib.crc32(body) != header.body_crc:
+            return None
+        return FrameView(header, body, at, at + header.size)
+
+    def _check_kept(self, at: int) -> None:
+        if self._bases:
+            raise JournalTruncated(
+                f"offset {at} of journal {self.name} is before its first segment, which begins at {self._bases[0]}: what was "
+                "there has been removed.",
+                remedy="Start from a newer checkpoint, or read from the first offset on.",
+                journal=self.name,
+                offset=at,
+                first_offset=self._bases[0],
+            )
 
     def _refresh_segments(self) -> None:
-        self._segments = list_segments(self.directory)
+        if self._control is not None:
+            self._generation = int(self._control.words[words.GENERATION])
+        self._segments = list_segments(self.directory, self._files)
         self._bases = [n.base for n in self._segments]
         for name in set(self._mapped) - set(self._segments):
             self._mapped.pop(name).close()
 
-    def _map(self, name: SegmentName) -> MappedSegment:
+    def _map(self, name: SegmentName) -> MappedSegment | None:
         segment = self._mapped.get(name)
         if segment is None:
-            segment = self._mapped[name] = MappedSegment(self.directory, name)
+            try:
+                segment = self._mapped[name] = MappedSegment(self.directory, name, self._files)
+            except FileNotFoundError:
+                return None  # hidden or removed since the list was made
         return segment
 
     def _damaged(self, at: int, what: str) -> JournalDamaged:

@@ -1,105 +1,85 @@
 """Segment files: where a journal's bytes lie.
 
-The bytes of a journal have one continuous *offset* over all segments and epochs. A segment's name says its epoch and the
-offset of its first byte; it ends where the next one begins. When a take-over cuts a tail, the new epoch's first
-segment begins at the cut, and whatever the old file holds beyond is ignored. Files are only ever made and unlinked: never
-truncated, shrunk or used twice, so a mapped reader cannot be hurt.
+The bytes of a journal have one continuous *offset* over all segments and epochs. A segment's name says the offset of its first
+byte, its epoch and, above 0, its generation:
+
+    <base>-<epoch>.seg    <base>-<epoch>-<generation>.seg
+
+It ends where the next one begins. A later (epoch, generation) that begins at P hides every earlier segment with base >= P,
+and cuts the one that P lies in: whatever the old file holds beyond is ignored. So a take-over replaces a torn tail, and a
+writer whose sync or write failed replaces what the disk may have lost, without ever touching the old file. Files are only
+made, named and unlinked: never truncated, shrunk or used twice, so a mapped reader cannot be hurt.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tori.errors import JournalError
+from tori.journal.files import SYSTEM_FILES, Files
 
 SUFFIX = ".seg"
 
 
 class SegmentName(NamedTuple):
-    """Name of a segment, in order of the journal: later base first decides, then later epoch."""
+    """Name of a segment."""
 
     base: int
     epoch: int
+    generation: int = 0
+    """Counts within an epoch how often the writer had to leave a file because the disk failed it."""
+
+    @property
+    def file_name(self) -> str:
+        generation = f"-{self.generation:04x}" if self.generation else ""
+        return f"{self.base:016x}-{self.epoch:08x}{generation}{SUFFIX}"
 
     def file(self, directory: Path) -> Path:
-        return directory / f"{self.base:016x}-{self.epoch:08x}{SUFFIX}"
+        return directory / self.file_name
 
 
-def parse_name(path: Path) -> SegmentName | None:
-    """Return the name in ``path``, or None when it is not a segment."""
-    if path.suffix != SUFFIX:
+def parse_name(file: str) -> SegmentName | None:
+    """Return the name in the name of a file, or None when it is not a segment."""
+    if not file.endswith(SUFFIX):
         return None
-    base, _, epoch = path.stem.partition("-")
     try:
-        return SegmentName(int(base, 16), int(epoch, 16))
+        numbers = [int(part, 16) for part in file[: -len(SUFFIX)].split("-")]
     except ValueError:
         return None
+    return SegmentName(*numbers) if len(numbers) in (2, 3) else None
 
 
-def list_segments(directory: Path) -> list[SegmentName]:
-    """Return the live segments in order: one a base offset (the newest epoch's), none that a later epoch cut away.
+def list_segments(directory: Path, files: Files = SYSTEM_FILES) -> list[SegmentName]:
+    """Return the live segments in order of their bases: none that a later epoch or generation hides."""
+    return split_segments(directory, files)[0]
 
-    A later epoch that begins at offset P hides every older-epoch segment with base >= P.
-    """
-    names = sorted(n for n in (parse_name(p) for p in directory.iterdir()) if n is not None)
+
+def split_segments(directory: Path, files: Files = SYSTEM_FILES) -> tuple[list[SegmentName], list[SegmentName]]:
+    """Return the live segments in order, and those that later ones hide whole."""
+    names = [n for n in map(parse_name, files.names(directory)) if n is not None]
     live: list[SegmentName] = []
-    for name in sorted(names, key=lambda n: (n.epoch, n.base)):
+    hidden: list[SegmentName] = []
+    for name in sorted(names, key=lambda n: (n.epoch, n.generation, n.base)):
         while live and live[-1].base >= name.base:
-            live.pop()
+            hidden.append(live.pop())
         live.append(name)
-    return live
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def create_segment(path: Path, size: int) -> int:
-    """Make a segment with ``size`` bytes reserved and durable in its directory; return its file descriptor."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.posix_fallocate(fd, 0, size)
-        os.fsync(fd)
-        sync_directory(path.parent)
-    except OSError as error:
-        os.close(fd)
-        path.unlink(missing_ok=True)
-        raise JournalError(
-            f"no room for a segment of {size} bytes at {path}: {error.strerror}.",
-            remedy="Free disk space or set journal.segment_size_bytes lower.",
-            errno=error.errno,
-        ) from error
-    return fd
+    return live, hidden
 
 
 class MappedSegment:
-    """A segment mapped read-only."""
+    """A segment mapped read-only; one that somebody emptied has no bytes."""
 
-    def __init__(self, directory: Path, name: SegmentName) -> None:
+    def __init__(self, directory: Path, name: SegmentName, files: Files = SYSTEM_FILES) -> None:
         self.name = name
-        fd = os.open(name.file(directory), os.O_RDONLY)
-        try:
-            self.size = os.fstat(fd).st_size
-            self._map = mmap.mmap(fd, self.size, access=mmap.ACCESS_READ)
-        finally:
-            os.close(fd)
-        self.view = memoryview(self._map)
+        path = name.file(directory)
+        self._mapping = files.map(path) if files.size(path) else None
+        self.view = memoryview(b"") if self._mapping is None else self._mapping.view
+        self.size = len(self.view)
 
     def find(self, needle: bytes, start: int, end: int) -> int:
         """Return where ``needle`` begins between two places of the file, or -1."""
-        return self._map.find(needle, start, end)
+        return -1 if self._mapping is None else self._mapping.find(needle, start, end)
 
     def close(self) -> None:
-        try:
-            self.view.release()
-            self._map.close()
-        except BufferError:
-            return  # a batch still looks at it; the map goes with the last view
+        if self._mapping is not None:
+            self._mapping.close()

@@ -1,7 +1,8 @@
 """The commit unit: what one decision writes, whole or not at all.
 
 A unit is up to four kinds of frames under one commit number, the last one flagged: private records, events (one frame a stretch
-of the same lane), and the cursor frame that names the input frames the decision consumed. Replay reads units back.
+of the same lane), delivery records (what became of dead letters), and the cursor frame that names the input frames the decision
+consumed. Replay reads units back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tori.events.catalogue import lane_of
 from tori.events.codec import encode_body, encoder, tag_of
 from tori.events.envelope import Event, FrameContext
 from tori.journal.follower import Readable, Run
-from tori.journal.frame import CURSOR, EVENTS, RECORDS, Frame, type_set_of
+from tori.journal.frame import CURSOR, DELIVERY, EVENTS, RECORDS, Frame, type_set_of
 from tori.journal.reader import FrameView
 
 MAX_FRAME_EVENTS = 1024
@@ -67,6 +68,11 @@ def cursor_frame(runs: Sequence[Run]) -> Frame:
     return Frame(CURSOR, encoder.encode(runs))
 
 
+def delivery_frame(records: Sequence[Any]) -> Frame:
+    """Return one frame of a host's own records about its deliveries; they take no sequence."""
+    return Frame(DELIVERY, encoder.encode(list(records)))
+
+
 class Unit:
     """A commit unit read back."""
 
@@ -83,6 +89,10 @@ class Unit:
 
     def records(self, decoder: msgspec.msgpack.Decoder[Any]) -> list[Any]:
         return [r for f in self.frames if f.header.kind == RECORDS for r in f.records(decoder)]
+
+    def delivery_records(self, decoder: msgspec.msgpack.Decoder[Any]) -> list[Any]:
+        """Return what the host recorded about its deliveries."""
+        return [r for f in self.frames if f.header.kind == DELIVERY for r in decoder.decode(f.body)]
 
     @property
     def events(self) -> list[Event]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from tori.errors import BadInput
+from tori.events.catalogue import ENTRIES
 from tori.events.envelope import Envelope, Event
+from tori.events.filter import EVENT_FIELDS, Filter
 from tori.journal.archive import Archive, unfold
 from tori.journal.frame import EVENTS
+from tori.journal.reader import FrameView
 
 LONG_TEXT = 400
+MAX_BROWSED = 1_000_000
+"""Events one question looks at: about two seconds of decoding."""
 
 
 def iso_time(time_ns: int) -> str:
@@ -79,6 +84,56 @@ def newest_rows(archive: Archive, count: int, types: tuple[str, ...] = ()) -> li
     ]
     found.sort(key=lambda e: e.event.id)
     return [_row(e) for e in found[-count:]]
+
+
+def browse_rows(archive: Archive, text: str, limit: int, now_ns: int) -> dict[str, Any]:
+    """Return the newest ``limit`` events of all journals that fit a filter, oldest first, and how many were looked at.
+
+    Frames outside the filter's time and types are skipped undecoded. After MAX_BROWSED events it stops and says so.
+    """
+    wanted = Filter.parse(text, EVENT_FIELDS, now_ns=now_ns)
+    found: list[Envelope] = []
+    browsed = 0
+    for name in archive.readers:
+        if not wanted.may_fit("source", name):
+            continue
+        mine: list[Envelope] = []
+        for frame in _frames_within(archive, name, wanted):
+            browsed += frame.header.count
+            mine += [e for e in unfold(name, frame) if wanted.fits(_match_row(e))]
+            if len(mine) >= limit or browsed >= MAX_BROWSED:
+                break
+        found += mine
+    found.sort(key=lambda e: e.event.id)
+    rows = [_row(e) | {"correlation": _correlation(e)} for e in found[-limit:]]
+    return {"events": rows, "browsed": browsed, "is_complete": browsed < MAX_BROWSED}
+
+
+def _frames_within(archive: Archive, name: str, wanted: Filter) -> Iterator[FrameView]:
+    first, last = wanted.span()
+    bits = sum(1 << entry.number for entry in ENTRIES if wanted.may_fit("type", entry.type))
+    for frame in archive.backwards(name):
+        if frame.header.last_time_ns < first:
+            return  # journals are in order of time: everything before is older still
+        if frame.header.first_time_ns <= last and frame.has_any(bits):
+            yield frame
+
+
+def _correlation(envelope: Envelope) -> str:
+    return (envelope.event.correlation_id or envelope.event.id).hex()
+
+
+def _match_row(envelope: Envelope) -> dict[str, Any]:
+    event = envelope.event
+    return {
+        "id": event.id.hex(),
+        "type": event.type,
+        "source": envelope.position.journal,
+        "key": event.key,
+        "correlation": _correlation(envelope),
+        "cause": [c.hex() for c in event.causes],
+        "time": event.time_ns,
+    }
 
 
 def event_rows(archive: Archive, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -16,8 +16,10 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from tori.journal.control import FIRST_WAITER, MAX_WAITERS, WAITER_COUNT, Words, open_waiters
+from tori.journal.files import Files, SystemFiles
 
 SAFETY_POLL_S = 1.0
 GRACE_S = 0.25
@@ -26,6 +28,28 @@ GRACE_S = 0.25
 
 def _address(token: int) -> bytes:
     return b"\0tori-%016x" % token
+
+
+class Ringing(Protocol):
+    """What a writer needs to wake its followers."""
+
+    def ring(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class NoBell:
+    """For files that no other process can see: nobody sleeps on them."""
+
+    def ring(self) -> None:
+        """Wake nobody."""
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
+def bell_for(directory: Path, files: Files) -> Ringing:
+    """Return the bell of a journal, silent when its files are not the system's."""
+    return Bell(directory) if isinstance(files, SystemFiles) else NoBell()
 
 
 class Bell:
@@ -41,7 +65,7 @@ class Bell:
         """Wake every follower whose flag is up; call it after the position words are stored."""
         with self._barrier:
             words = self._table.words
-            for slot in range(words[WAITER_COUNT]):
+            for slot in range(min(words[WAITER_COUNT], MAX_WAITERS)):
                 at = FIRST_WAITER + 2 * slot
                 if words[at]:
                     words[at] = 0
@@ -89,7 +113,7 @@ class Sleeper:
         self._tables.append((table, at))
 
     def _free_slot(self, words: memoryview) -> int:
-        used = words[WAITER_COUNT]
+        used = min(words[WAITER_COUNT], MAX_WAITERS)
         for slot in range(used):
             at = FIRST_WAITER + 2 * slot
             if not words[at + 1] or not self._answers(words[at + 1]):

@@ -4,28 +4,43 @@ Appending writes a commit unit with one ``pwrite`` into reserved space and moves
 written so far and moves the *durable* position. Whoever must wait commits inline and the others ride along (leader
 commit). Between the store of a position and its announcement the epoch is read again, so a fenced writer can neither
 publish nor ack.
+
+A failing disk. After a failed sync the kernel may have dropped the pages and says OK the next time, so the file is never
+synced or written again: what was not durable is written again from memory, at the same offsets and with the same bytes,
+into a file of the next *generation*, which is synced before anybody is answered. After a failed write the file may hold a part of the
+refused unit, so the next unit begins in a new generation too.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tori.errors import JournalError, JournalFenced
+from tori.errors import JournalError, JournalFenced, JournalRefused, JournalUnsynced, ToriError
 from tori.journal import control as words
 from tori.journal.control import URGENT_COUNT, URGENT_RING, URGENT_SLOTS
 from tori.journal.fallback import FallbackCommit
-from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Frame, encode_frame, padded
+from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, write_all
+from tori.journal.frame import HEADER_BYTES, OPEN, Frame, encode_frame, padded
 from tori.journal.ownership import Ownership
-from tori.journal.recovery import Tail, recover
-from tori.journal.segment import SegmentName, create_segment
-from tori.journal.wake import Bell
+from tori.journal.recovery import Remains, read_remains
+from tori.journal.reserve import FIRST_BYTES, SPARE_SUFFIX, Reserve, Segment
+from tori.journal.segment import SegmentName, split_segments
+from tori.journal.wake import bell_for
+from tori.journal.warning import Warnings
 
 SEGMENT_BYTES = 32 * 1024 * 1024
+UNSYNCED_BYTES = 16 * 1024 * 1024
+"""What is kept in memory in case a sync fails; an append beyond it commits first."""
+REWRITE_ATTEMPTS = 3
+"""New files tried in a row before a disk counts as dead."""
 URGENT_LANES = (0, 1)
+_REFUSED_FOR_GOOD = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 
 
 class Ticket(NamedTuple):
@@ -44,58 +59,87 @@ class JournalWriter:
         directory: Path,
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        unsynced_bytes: int = UNSYNCED_BYTES,
         fallback_s: float | None = 0.002,
-        fdatasync: Callable[[int], None] = os.fdatasync,
+        files: Files = SYSTEM_FILES,
     ) -> None:
         self.directory = directory
+        self.name = directory.name
+        self.warnings = Warnings(self.name)
         self._segment_bytes = segment_bytes
-        self._fdatasync = fdatasync
-        self._owner = Ownership.take(directory)
+        self._unsynced_bytes = unsynced_bytes
+        self._files = files
         try:
-            self.recovered = recover(directory, self._owner.journal_id)
-            self._begin_epoch(self.recovered)
-        except BaseException:
-            self._owner.release()
-            raise
+            self._owner = Ownership.take(directory, files=files)
+            try:
+                small_bytes = min(FIRST_BYTES, segment_bytes) // 2
+                remains = read_remains(directory, self._owner.journal_id, files, small_bytes=small_bytes)
+                self.recovered = remains.tail
+                self._begin_epoch(remains)
+            except BaseException:
+                self._owner.release()
+                raise
+        except OSError as error:
+            raise self._refusal("cannot be opened", error) from error
         self._fallback = FallbackCommit(self.commit, fallback_s) if fallback_s is not None else None
 
-    def _begin_epoch(self, tail: Tail) -> None:
+    def _begin_epoch(self, remains: Remains) -> None:
+        """Open the epoch with a segment that holds what the last process left and nobody knows to be on the disk.
+
+        A small last segment goes into it whole, so that restarts leave no trail of files.
+        """
+        tail = remains.tail
         self.journal_id = self._owner.journal_id
-        self.name = self.directory.name
         self.epoch = self._owner.epoch
         self._epoch_words = self._owner.words
-        self._control = words.open_control(self.directory, self.epoch, create=True)
-        self._bell = Bell(self.directory)
         self._append_lock = threading.Lock()
         self._sync_lock = threading.Lock()
-        self._written = self._durable = tail.offset
-        self.next_sequence = self.durable_sequence = tail.sequence
-        self._commit_number = tail.commit
+        self._reserve = Reserve(self.directory, self._files, self.epoch, self._segment_bytes)
+        self._generation = 0
         self._urgent = 0
+        self._pending: deque[tuple[int, bytes]] = deque()
+        """(end, bytes) of the units that are not durable yet."""
+        self._older: list[OpenFile] = []
+        """Segments left by a roll and not synced since."""
+        self._suspect: OSError | None = None
+        """A sync failed and the rewrite is still to be done: the files at hand are not to be touched."""
         self._poison: OSError | None = None
-        self._unsynced: list[int] = []
-        self._ready: tuple[int, Path] | None = None
-        self._sync_recovered(tail)
-        self._fd, self._base, self._size = self._new_segment(tail.offset, self._segment_bytes)
-        self._write([Frame(OPEN, b"")])
+        """The rewrite failed for good: nothing is accepted any more."""
+        self._must_cut = False
+        """A write failed: the next unit begins in a new generation."""
+        self.next_sequence = self.durable_sequence = tail.sequence
+        self._durable = tail.offset  # true as soon as anybody can read the frame that says so
+        self._commit_number = tail.commit + 1
+        opening = Frame(OPEN, b"", first_time_ns=tail.last_time_ns, last_time_ns=tail.last_time_ns)
+        content = remains.content + self._encode(opening, tail.sequence, self._commit_number, is_last=True)
+        self._segment = self._rewritten(remains.begin, content)
+        self._written = self._durable = remains.begin + len(content)
+        self._prepare_at = self._segment.name.base + self._segment.size // 2
+        self._control = words.open_control(self.directory, self.epoch, create=True, files=self._files)
+        self._control.words[words.BOOT] = self._files.processes.boot
+        control = self._files.open(words.control_path(self.directory, self.epoch))
+        try:
+            control.fsync()
+        finally:
+            control.close()
+        self._bell = bell_for(self.directory, self._files)
         self._publish_written()
-        self.commit()
+        self._publish_durable(self._written, self.next_sequence)
         self._owner.announce()
+        self._sweep()
 
-    def _sync_recovered(self, tail: Tail) -> None:
-        """Make what the last process wrote durable before anybody reads it as such."""
-        if not tail.offset:
-            return
-        for path in self.directory.glob("*.seg"):
-            fd = os.open(path, os.O_RDWR)
-            try:
-                self._fdatasync(fd)
-            finally:
-                os.close(fd)
-
-    def _new_segment(self, base: int, size: int) -> tuple[int, int, int]:
-        path = SegmentName(base, self.epoch).file(self.directory)
-        return create_segment(path, size), base, size
+    def _sweep(self) -> None:
+        """Remove what nobody needs now: spares and control files of older epochs, segments that are hidden whole."""
+        _, hidden = split_segments(self.directory, self._files)
+        left = [name.file(self.directory) for name in hidden]
+        left += [self.directory / n for n in self._files.names(self.directory) if n.endswith(SPARE_SUFFIX)]
+        controls = words.control_epochs(self.directory, self._files)
+        left += [words.control_path(self.directory, e) for e in controls if e < self.epoch]
+        try:
+            for path in left:
+                self._files.unlink(path)
+        except OSError as error:
+            self.warnings.add("leftovers", "files of older epochs were not removed", error)
 
     # -- appending ---------------------------------------------------------------------------------------------
 
@@ -108,7 +152,12 @@ class JournalWriter:
         return self._durable
 
     def append(self, frames: Sequence[Frame]) -> Ticket:
-        """Write ``frames`` as one commit unit; visible to ``written`` readers at once, durable after a commit."""
+        """Write ``frames`` as one commit unit; visible to ``written`` readers at once, durable after a commit.
+
+        Raises JournalRefused when the disk takes no more for now: nothing of the unit is accepted then.
+        """
+        if self._suspect is not None or self._written - self._durable > self._unsynced_bytes:
+            self._commit_first()
         with self._append_lock:
             first = self.next_sequence
             self._write(frames)
@@ -118,15 +167,19 @@ class JournalWriter:
             self._fallback.poke()
         return ticket
 
+    def _commit_first(self) -> None:
+        try:
+            self.commit()
+        except JournalUnsynced as error:
+            raise JournalRefused(error.message, remedy=error.remedy, **error.fields) from error
+
     def _write(self, frames: Sequence[Frame]) -> None:
-        if self._poison is not None:
-            raise JournalError(
-                f"journal {self.name} stopped after a failed sync: {self._poison.strerror}.",
-                remedy="Check the disk and restart the module; everything acknowledged is safe.",
-            )
+        self._refuse_if_stopped()
         size = sum(HEADER_BYTES + padded(len(f.body)) for f in frames)
-        if self._written + size + HEADER_BYTES > self._base + self._size:
-            self._roll(size)
+        if self._must_cut or self._written + size > self._segment.end:
+            self._next_segment(size)
+        elif self._written > self._prepare_at:
+            self._prepare()
         urgent = []
         at, sequence = self._written, self.next_sequence
         commit = self._commit_number + 1
@@ -138,7 +191,13 @@ class JournalWriter:
             parts.append(data)
             at += len(data)
             sequence += frame.count
-        self._pwrite(b"".join(parts) if len(parts) > 1 else parts[0], self._written)
+        unit = b"".join(parts) if len(parts) > 1 else parts[0]
+        try:
+            write_all(self._segment.file, unit, self._written - self._segment.name.base)
+        except OSError as error:
+            self._must_cut = True
+            raise self._refusal("cannot be written", error) from error
+        self._pending.append((at, unit))
         self._commit_number = commit
         self._written, self.next_sequence = at, sequence
         for offset in urgent:
@@ -153,34 +212,86 @@ class JournalWriter:
             commit=commit,
             durable_sequence=self.durable_sequence,
             is_last=is_last,
+            durable_offset=self._durable,
         )
 
-    def _pwrite(self, data: bytes, offset: int) -> None:
-        view = memoryview(data)
-        at = offset - self._base
-        while view:
-            try:
-                done = os.pwrite(self._fd, view, at)
-            except OSError as error:
-                raise JournalError(
-                    f"journal {self.name} cannot be written: {error.strerror}.",
-                    remedy="Nothing of this batch was accepted; free disk space or check the disk, then try again.",
-                    errno=error.errno,
-                ) from error
-            view = view[done:]
-            at += done
+    def _refuse_if_stopped(self) -> None:
+        if self._poison is not None:
+            raise JournalError(
+                f"journal {self.name} stopped after a failed sync: {self._poison.strerror}.",
+                remedy="Check the disk and restart the module; everything acknowledged is safe.",
+                errno=self._poison.errno,
+            )
+        if self._suspect is not None:
+            raise JournalRefused(
+                f"journal {self.name} has to write again what a failed sync may have lost: {self._suspect.strerror}.",
+                remedy="Nothing of this batch was accepted; try again.",
+                errno=self._suspect.errno,
+            )
 
-    def _roll(self, size: int) -> None:
-        """Go on in a new segment, which begins right after a roll frame in the old one."""
-        base = self._written + HEADER_BYTES
-        wanted = max(self._segment_bytes, size + 2 * HEADER_BYTES)
-        following = self._new_segment(base, wanted)
-        self._commit_number += 1
-        data = self._encode(Frame(ROLL, b""), self.next_sequence, self._commit_number, is_last=True)
-        self._pwrite(data, self._written)
-        self._unsynced.append(self._fd)
-        self._fd, self._base, self._size = following
-        self._written = base
+    def _refusal(self, what: str, error: OSError) -> ToriError:
+        kind = JournalError if error.errno in _REFUSED_FOR_GOOD else JournalRefused
+        return kind(
+            f"journal {self.name} {what}: {error.strerror or error}.",
+            remedy="Nothing of this batch was accepted; free disk space or check the disk, then try again.",
+            journal=self.name,
+            errno=error.errno,
+        )
+
+    # -- segments ----------------------------------------------------------------------------------------------
+
+    def _next_segment(self, size: int) -> None:
+        """Go on in a new segment that begins at the written offset; the one at hand ends there."""
+        old = self._segment
+        is_empty = old.name.base == self._written
+        try:
+            spare = self._reserve.take(size)
+        except OSError as error:
+            raise self._refusal(
+                f"has no room for a segment of {max(size, self._segment_bytes)} bytes", error
+            ) from error
+        if self._must_cut or is_empty:
+            self._generation += 1
+        try:
+            self._segment = self._reserve.place(spare, SegmentName(self._written, self.epoch, self._generation))
+        except OSError as error:
+            self._must_cut = True  # the name may be there: the next generation hides it
+            raise self._refusal("cannot begin a segment", error) from error
+        self._must_cut = False
+        self._control.words[words.GENERATION] = self._generation
+        self._prepare_at = self._written + self._segment.size // 2
+        if is_empty:
+            old.file.close()
+            with contextlib.suppress(OSError):  # hidden: the next writer sweeps it
+                self._files.unlink(old.name.file(self.directory))
+        else:
+            self._older.append(old.file)
+
+    def _prepare(self) -> None:
+        """Make the next segment ahead; a disk without room for it is told of, and asked again later."""
+        self._prepare_at = self._segment.end
+        try:
+            self._reserve.prepare()
+        except OSError as error:
+            self._prepare_at = self._written + self._segment.size // 8
+            self.warnings.add("no_reserve", "there is no room for the next segment", error, self._written)
+
+    def _rewritten(self, base: int, content: bytes) -> Segment:
+        """Return a new segment with ``content`` on the disk; raises OSError when the disk is full or dead."""
+        failure = OSError()
+        for _ in range(REWRITE_ATTEMPTS):
+            try:
+                spare = self._reserve.take(len(content))
+                name = SegmentName(base, self.epoch, self._generation)
+                return self._reserve.place(spare, name, content)
+            except OSError as error:
+                self._generation += 1
+                failure = error
+                if error.errno in NO_ROOM:
+                    break
+        raise failure
+
+    # -- positions ---------------------------------------------------------------------------------------------
 
     def _announce_urgent(self, offset: int) -> None:
         table = self._control.words
@@ -195,6 +306,15 @@ class JournalWriter:
         table[words.WRITTEN_OFFSET] = self._written
         self._bell.ring()
 
+    def _publish_durable(self, offset: int, sequence: int) -> None:
+        self._check_epoch()
+        self.durable_sequence = sequence
+        table = self._control.words
+        table[words.DURABLE_SEQUENCE] = sequence
+        table[words.DURABLE_OFFSET] = offset
+        self._durable = offset
+        self._bell.ring()
+
     def _check_epoch(self) -> None:
         if self._epoch_words.words[0] != self.epoch:
             raise JournalFenced(
@@ -205,7 +325,10 @@ class JournalWriter:
     # -- committing --------------------------------------------------------------------------------------------
 
     def commit(self, offset: int | None = None) -> None:
-        """Return when everything up to ``offset`` (default: all that is written) is on disk; raises when it cannot be."""
+        """Return when everything up to ``offset`` (default: all that is written) is on disk.
+
+        Raises JournalUnsynced when it is not yet, and a later commit may bring it there; JournalError when it cannot be.
+        """
         wanted = self._written if offset is None else offset
         while self._durable < wanted:
             with self._sync_lock:
@@ -215,28 +338,60 @@ class JournalWriter:
 
     def _lead(self) -> None:
         with self._append_lock:
+            if self._poison is not None:
+                self._refuse_if_stopped()
             target, sequence = self._written, self.next_sequence
-            old, self._unsynced = self._unsynced, []
-            fd = self._fd
-        try:
-            for one in (*old, fd):
-                self._fdatasync(one)
-        except OSError as error:
-            self._poison = error
-            raise JournalError(
-                f"journal {self.name} cannot be synced: {error.strerror}.",
-                remedy="Nothing since the last acknowledgement is promised; check the disk and restart the module.",
-                errno=error.errno,
-            ) from error
-        for one in old:
-            os.close(one)
+            older, self._older = self._older, []
+            file = self._segment.file
+        if self._suspect is None:
+            try:
+                for one in (*older, file):
+                    one.fdatasync()
+            except OSError as error:
+                self._suspect = error
+        if self._suspect is not None:
+            with self._append_lock:
+                self._older += older
+                self._rewrite(self._suspect)
+                target, sequence = self._written, self.next_sequence
+        else:
+            for one in older:
+                one.close()
         self._check_epoch()
-        self.durable_sequence = sequence
-        table = self._control.words
-        table[words.DURABLE_SEQUENCE] = sequence
-        table[words.DURABLE_OFFSET] = target
-        self._durable = target
-        self._bell.ring()
+        while self._pending and self._pending[0][0] <= target:
+            self._pending.popleft()
+        self._publish_durable(target, sequence)
+
+    def _rewrite(self, error: OSError) -> None:
+        """Write everything that is not durable into a new segment, synced; the old files are never looked at again."""
+        self._generation += 1
+        try:
+            segment = self._rewritten(self._durable, b"".join(unit for _, unit in self._pending))
+        except OSError as again:
+            if again.errno in NO_ROOM:
+                raise JournalUnsynced(
+                    f"journal {self.name} cannot be synced ({error.strerror}), and there is no room to write it again.",
+                    remedy="Free disk space; what was written is kept in memory and goes to disk with the next commit.",
+                    journal=self.name,
+                    errno=again.errno,
+                ) from again
+            self._poison = again
+            raise JournalError(
+                f"journal {self.name} cannot be synced: {error.strerror}; nor could {REWRITE_ATTEMPTS} new files: "
+                f"{again.strerror}.",
+                remedy="Nothing since the last acknowledgement is promised; check the disk and restart the module.",
+                journal=self.name,
+                errno=again.errno,
+            ) from again
+        for file in (*self._older, self._segment.file):
+            with contextlib.suppress(OSError):  # nothing more is asked of it
+                file.close()
+        self._older = []
+        self._segment, self._must_cut, self._suspect = segment, False, None
+        self._prepare_at = segment.name.base + segment.size // 2
+        self._control.words[words.GENERATION] = self._generation
+        kept = self._written - self._durable
+        self.warnings.add("sync_failed", f"a sync failed; {kept} bytes were written again", error, self._durable)
 
     def close(self) -> None:
         """Commit, then give the journal up."""
@@ -246,9 +401,10 @@ class JournalWriter:
             if self._poison is None:
                 self.commit()
         finally:
-            for fd in (*self._unsynced, self._fd):
-                os.close(fd)
-            self._unsynced = []
+            for file in (*self._older, self._segment.file):
+                file.close()
+            self._older = []
+            self._reserve.close()
             self._bell.close()
             self._control.close()
             self._owner.release()

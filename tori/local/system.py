@@ -10,6 +10,8 @@ Deterministic: nothing runs unless ``pump`` is called, and the order of steps is
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,18 +19,27 @@ from typing import Any
 
 import msgspec
 
+from tori.bus.credit import CreditPolicy, Gate
+from tori.bus.mark import MappedMark
+from tori.bus.policy import DeliveryPolicy
+from tori.bus.producer import PublishReceipt, opened
+from tori.bus.projection import DeadLetters
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
-from tori.errors import BadInput
+from tori.errors import Backpressure, BadInput
 from tori.events.document import Document, Receipt
+from tori.home import open_home
 from tori.journal.archive import Archive
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.follower import Readable
 from tori.journal.memory import MemoryJournal
 from tori.journal.reader import JournalReader
+from tori.journal.view import browse_rows
 from tori.journal.writer import JournalWriter
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
+from tori.modules.open import projection_path
 from tori.modules.registry import FOLLOWS, FULL_PASS, START_ORDER, create_module
 
 DEFAULT_MODULES = ("clients", *START_ORDER)
@@ -46,13 +57,29 @@ class LocalSystem:
         clock: Clock | None = None,
         create: Callable[[str], Module] = create_module,
         snapshots: Mapping[str, HostSnapshot] | None = None,
+        files: Files = SYSTEM_FILES,
+        segment_bytes: int = SEGMENT_BYTES,
+        incarnation: bytes | None = None,
+        policy: DeliveryPolicy | None = None,
+        rng: random.Random | None = None,
+        wait: Callable[[float], None] = time.sleep,
+        credit: CreditPolicy | None = None,
     ) -> None:
-        self.home = home
+        self.home = home if home is None else open_home(home)
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._incarnation = incarnation
+        self._policy = policy
+        self._rng = rng
+        self._credit = credit
+        self._wait = wait
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
+        is_real = files is SYSTEM_FILES
+        self._dead_letters = DeadLetters(projection_path(home) if home is not None and is_real else None)
         for name in self.names:
             self._journals[name] = self._open_journal(name)
             self.archive.add(self._reader(name))
@@ -64,17 +91,18 @@ class LocalSystem:
     def _open_journal(self, name: str) -> Writable:
         if self.home is None:
             return MemoryJournal(name)
-        return JournalWriter(self.home / "journals" / name, segment_bytes=SEGMENT_BYTES, fallback_s=None)
+        directory = self.home / "journals" / name
+        return JournalWriter(directory, segment_bytes=self._segment_bytes, fallback_s=None, files=self._files)
 
     def _reader(self, name: str) -> Readable:
         journal = self._journals[name]
         if isinstance(journal, MemoryJournal):
             return journal
-        return JournalReader(Path(str(self.home)) / "journals" / name)
+        return JournalReader(Path(str(self.home)) / "journals" / name, files=self._files)
 
     def _create_host(self, name: str, module: Module) -> ModuleHost:
         inputs = [self._reader(j) for j in FOLLOWS.get(name, ()) if j in self._journals]
-        incarnation = None if self.home is not None else name.encode()
+        incarnation = self._incarnation if self.home is not None else name.encode()
         return ModuleHost(
             module,
             self._journals[name],
@@ -83,7 +111,18 @@ class LocalSystem:
             self._clock,
             self.archive.read,
             incarnation=incarnation,
+            policy=self._policy,
+            mark=None if self.home is None else MappedMark(self.home / "journals" / name, files=self._files),
+            rng=self._rng,
+            gate=self._gate(name) if module.doors else None,
         )
+
+    def _gate(self, name: str) -> Gate:
+        def cursors() -> dict[str, int]:
+            end = self._journals[name].next_sequence
+            return {n: end - h.lags()[name] for n, h in self.hosts.items() if name in h.lags()}
+
+        return Gate(name, cursors, self._clock, self._credit)
 
     # -- work --------------------------------------------------------------------------------------------------
 
@@ -95,7 +134,12 @@ class LocalSystem:
 
         def flush() -> None:
             nonlocal accepted, duplicates
-            receipt = self.submit(msgspec.msgpack.encode(pending))
+            data = msgspec.msgpack.encode(pending)
+            try:
+                receipt = self.submit(data)
+            except Backpressure:  # the caller's thread is the modules' too: let them catch up
+                self.pump()
+                receipt = self.submit(data)
             accepted += receipt.accepted
             duplicates += receipt.duplicates
             refused.extend(receipt.refused)
@@ -110,8 +154,21 @@ class LocalSystem:
         return Receipt(accepted, duplicates, tuple(refused))
 
     def submit(self, documents: bytes) -> Receipt:
-        """Hand a batch (msgpack of list[Document]) to the ``clients`` journal: the ``Transport`` port."""
+        """Hand a batch (msgpack of list[Document]) to the ``clients`` journal: the ``Transport`` port.
+
+        Raises Backpressure when a module is too far behind: ``pump``, then again.
+        """
         receipt: Receipt = self.hosts["clients"].command("ingest", {"documents": documents})
+        return receipt
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        """Begin an incarnation of an idempotent producer; ``tori.bus.producer.Producer`` does the rest."""
+        return opened(self.hosts["clients"].command("open_producer", {"origin": origin}))
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        """Put events in under a producer's number; again with the same number: the same receipt."""
+        arguments = {"origin": origin, "incarnation": incarnation, "seq": seq, "payloads": payloads}
+        receipt: PublishReceipt = self.hosts["clients"].command("publish", arguments)
         return receipt
 
     def frames(self, journal: str, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -130,6 +187,20 @@ class LocalSystem:
             f"the modules did not settle in {max_rounds} rounds.", remedy="Two modules answer each other for ever."
         )
 
+    def settle(self) -> int:
+        """Pump until nothing waits for another attempt either; return how many input events were handled.
+
+        Lets time pass through ``wait``: give ``VirtualClock.advance`` with a virtual clock.
+        """
+        handled = self.pump()
+        while (wake_ns := self._wake_ns()) is not None:
+            self._wait(max(0.0, (wake_ns - self._clock.monotonic_ns()) / 1e9))
+            handled += self.pump()
+        return handled
+
+    def _wake_ns(self) -> int | None:
+        return min((w for host in self.hosts.values() if (w := host.wake_ns) is not None), default=None)
+
     def scan(self, module: str, task: str) -> int:
         """Run one scan to its end; return how many events it made."""
         host = self.hosts[module]
@@ -137,27 +208,36 @@ class LocalSystem:
 
     def quiesce(self) -> str:
         """Settle, run one full pass of every scan, settle; return the digest."""
-        self.pump()
+        self.settle()
         for module, task in FULL_PASS:
-            if module in self.hosts:
+            if module in self.hosts and task in self.hosts[module].module.tasks:
                 self.scan(module, task)
-                self.pump()
+                self.settle()
         return self.digest()
 
     # -- questions ---------------------------------------------------------------------------------------------
 
     def query(self, module: str, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Ask one module."""
-        return self._host(module).module.query(name, arguments or {})
+        return self._host(module).query(name, arguments or {})
 
     def command(self, module: str, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Ask one module to do something."""
         return self._host(module).command(name, arguments or {})
 
+    def events(self, text: str = "", limit: int = 100) -> dict[str, Any]:
+        """Return the newest events that fit a filter (``tori.events.filter``)."""
+        return browse_rows(self.archive, text, limit, self._clock.wall_ns())
+
+    def dead_letters(self, text: str = "", limit: int = 100) -> dict[str, Any]:
+        """Return the newest dead letters of all modules that fit a filter."""
+        self._dead_letters.refresh(self.archive.readers)
+        return self._dead_letters.list(text, limit, now_ns=self._clock.wall_ns())
+
     def _host(self, module: str) -> ModuleHost:
         host = self.hosts.get(module)
         if host is None:
-            raise BadInput(f"there is no module {module!r} here.", remedy=f"Modules: {', '.join(self.hosts)}.")
+            raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {', '.join(self.hosts)}.")
         return host
 
     def digests(self) -> dict[str, str]:
@@ -178,6 +258,7 @@ class LocalSystem:
         for host in self.hosts.values():
             host.close()
         self.archive.close()
+        self._dead_letters.close()
 
     def __enter__(self) -> LocalSystem:
         return self

@@ -33,7 +33,7 @@ Fact = Event | msgspec.Struct
 class Context:
     """What a module may know of the world while it decides: the time, new ids, and older events by id."""
 
-    __slots__ = ("_ids", "_read", "correlation_id", "now_ns")
+    __slots__ = ("_depths", "_ids", "_read", "correlation_id", "now_ns", "origin", "origin_seq")
 
     def __init__(
         self,
@@ -41,15 +41,29 @@ class Context:
         ids: IdSource,
         read: Callable[[bytes], Event],
         correlation_id: bytes = b"",
+        depths: dict[bytes, int] | None = None,
     ) -> None:
+        self.origin = ""
+        """Name of the idempotent producer the facts come from, when there is one; a command sets it."""
+        self.origin_seq = 0
+        self._depths = {} if depths is None else depths
         self.now_ns = now_ns
         self._ids = ids
         self._read = read
         self.correlation_id = correlation_id
 
     def event(self, payload: Any, *, key: str = "", causes: Sequence[bytes] = (), correlation_id: bytes = b"") -> Event:
-        """Return a new event around ``payload``; its id can be used as a cause at once."""
-        return Event(self._ids.next(), payload, key, correlation_id or self.correlation_id, tuple(causes))
+        """Return a new event around ``payload``; its id can be used as a cause at once.
+
+        Name the inputs it follows from: that is how a loop of modules answering each other is found and ended.
+        """
+        depth = 0
+        for cause in causes:
+            depth = max(depth, self._depths.get(cause, -1) + 1)
+        event = Event(self._ids.next(), payload, key, correlation_id or self.correlation_id, tuple(causes), depth)
+        if depth:
+            self._depths[event.id] = depth - 1  # a fact that names this one belongs to the same reaction
+        return event
 
     def read(self, event_id: bytes) -> Event:
         """Return an older event, such as the DocumentIngested behind a quotation, from the journals on this node.
@@ -70,6 +84,8 @@ class Module(ABC):
     """Payload types it takes from other journals; everything else is skipped unread."""
     records: ClassVar[Any] = None
     """Union of its private record Structs (array_like, integer tags), or None."""
+    doors: ClassVar[tuple[str, ...]] = ()
+    """Commands that bring something in from outside: they need credit."""
     tasks: ClassVar[tuple[str, ...]] = ()
     """Task types (``wormhole_scan``, ...) it can scan for, in the order of a full pass."""
 
@@ -119,8 +135,8 @@ class Module(ABC):
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Answer a question from state with plain JSON values; raises BadInput for an unknown question or argument."""
-        raise BadInput(f"module {self.name} cannot answer {name!r}.")
+        raise BadInput(f"module {self.name} cannot answer {name!r}.", remedy="See docs/modules for its questions.")
 
     def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
         """Decide on a person's request: the facts that follow, and the answer. Reads state, changes nothing."""
-        raise BadInput(f"module {self.name} does not know the command {name!r}.")
+        raise BadInput(f"module {self.name} does not know the command {name!r}.", remedy="See docs/modules.")

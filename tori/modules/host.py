@@ -6,22 +6,36 @@ else touches the module. The same host runs under the local runtime and inside a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from tori.bus.credit import CursorBoard, Gate
+from tori.bus.dead_letter import Purged, Redriven, record_decoder
+from tori.bus.mark import Mark, MemoryMark
+from tori.bus.pending import Entry
+from tori.bus.policy import DeliveryPolicy
+from tori.bus.watchdog import NoWatchdog, Watchdog
 from tori.clock import Clock
-from tori.events.codec import tags_of
+from tori.errors import JournalTruncated
+from tori.events.codec import decode_body, tags_of
 from tori.events.envelope import Event, FrameContext
+from tori.events.system import DeliveryDeadLettered
 from tori.ids import IdSource, source_suffix
 from tori.journal.follower import Cursor, Follower, Readable, Run
 from tori.journal.frame import EVENTS, Frame
 from tori.journal.reader import FrameView
 from tori.journal.recovery import Tail
-from tori.journal.unit import Unit, cursor_frame, event_frames, records_frame, units
+from tori.journal.unit import Unit, cursor_frame, delivery_frame, event_frames, records_frame, units
 from tori.journal.writer import Ticket
+from tori.modules import letter
 from tori.modules.base import Context, Fact, Module
+from tori.modules.courier import Courier, Draft, Taken
+
+CACHED_FRAMES = 4
 
 
 class Writable(Protocol):
@@ -57,6 +71,10 @@ class HostSnapshot(msgspec.Struct, array_like=True):
     sequence: int = 0
     consumed: int = 0
     """Inputs handled by the process that took it; tells whether anything happened since."""
+    held: list[Entry] = []
+    """Inputs below the cursors that wait for their delivery."""
+    letters: bytes = b""
+    """The dead-letter book."""
 
 
 class Counters(msgspec.Struct):
@@ -70,6 +88,8 @@ class Counters(msgspec.Struct):
     """Events in the module's own journal."""
     version: int = 0
     """Rises whenever state changed; a scan is due only when it did."""
+    dead: int = 0
+    """Deliveries set aside as dead letters."""
 
 
 class ModuleHost:
@@ -85,6 +105,12 @@ class ModuleHost:
         read_event: Callable[[bytes], Event],
         *,
         incarnation: bytes | None = None,
+        policy: DeliveryPolicy | None = None,
+        mark: Mark | None = None,
+        watchdog: Watchdog | None = None,
+        rng: random.Random | None = None,
+        board: CursorBoard | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.module = module
         self.journal = journal
@@ -100,9 +126,15 @@ class ModuleHost:
         self._readers = {reader.name: reader for reader in inputs}
         self._followers: dict[str, Follower] = {}
         self._passed: list[Run] = []
-        """Frames taken since the last unit."""
-        suffix = source_suffix(module.name, incarnation)
-        self._ids = IdSource(suffix, clock.wall_ns, journal.recovered.last_time_ns)
+        """Frames taken since the last unit; the wanted events in them are all held."""
+        self._decoded: OrderedDict[tuple[str, int], tuple[int, list[Event]]] = OrderedDict()
+        self.courier = Courier(module.name, self, clock, mark or MemoryMark(), watchdog or NoWatchdog(), policy, rng)
+        self._board = board
+        self._gate = gate
+        self.is_torn = False
+        """A unit was written and is not wholly applied: state lags behind the journal. Only a restart mends that."""
+        self._suffix = source_suffix(module.name, incarnation)
+        self._ids = IdSource(self._suffix, clock.wall_ns, journal.recovered.last_time_ns)
 
     # -- restart -----------------------------------------------------------------------------------------------
 
@@ -112,96 +144,224 @@ class ModuleHost:
         start = self._own.first_offset()
         if snapshot is not None:
             self.module.restore(snapshot.state)
-            cursors, start = dict(snapshot.cursors), snapshot.offset
+            cursors, start = _copied(snapshot.cursors), snapshot.offset
             self.counters.events = snapshot.events
+            last_ns = max(snapshot.last_time_ns, self.journal.recovered.last_time_ns)
+            self._ids = IdSource(self._suffix, self._clock.wall_ns, last_ns)
+            for entry in snapshot.held:
+                self.courier.pending.hold(entry)
+            self.courier.book.restore(snapshot.letters)
+        elif start > 0:
+            raise JournalTruncated(
+                f"journal {self._own.name} begins at offset {start}: its first segments are gone, and no snapshot holds them.",
+                remedy="Restore them from a copy, or a checkpoint that is newer than they are.",
+            )
         self._followers = {
             name: Follower(reader, cursors.get(name), type_bits=self._type_bits)
             for name, reader in self._readers.items()
         }
         for unit in units(self._own, start, self.journal.written_offset):
             self._replay(unit)
+        self.courier.examine(self._cursors())
+        self._show_cursors()
 
     def _replay(self, unit: Unit) -> None:
         for run in unit.runs:
-            for frame in self._replayed_frames(run):
-                self._apply_inputs(frame.events)
+            if run.only:
+                self._replay_held(run)
+            else:
+                self._replay_run(run)
         if self.record_decoder is not None:
             for record in unit.records(self.record_decoder):
                 self.module.apply(record)
         events = unit.events
         for event in events:
-            self.module.apply(event)
+            self._apply_event(event)
+        for record in unit.delivery_records(record_decoder):
+            self._apply_delivery(record)
         self.counters.events += len(events)
         self.counters.replayed_units += 1
         self.counters.version += 1
 
-    def _replayed_frames(self, run: Run) -> Sequence[FrameView]:
-        """Move the follower over a recorded run; return the event frames in it that the module takes."""
+    def _replay_run(self, run: Run) -> None:
+        """Move the follower over a recorded run; apply the events in it, hold those that were held."""
         follower = self._followers[run.journal]
-        frames = []
+        held = frozenset(run.held)
         for frame in follower.reader.frames(run.start, run.end):
             if follower.pass_by(frame) and frame.header.kind == EVENTS and frame.has_any(self._type_bits):
-                frames.append(frame)
-        return frames
+                for taken in self._wanted(run.journal, frame):
+                    if taken.entry.sequence in held:
+                        self.courier.pending.hold(taken.entry)
+                    else:
+                        self.module.apply(taken.event)
+
+    def _replay_held(self, run: Run) -> None:
+        """Apply exactly the held events that a run names."""
+        for sequence in run.only:
+            self.courier.pending.discard((run.journal, sequence))
+            self.module.apply(self._event_at(run.journal, run.start, sequence))
+
+    def _wanted(self, journal: str, frame: FrameView) -> Iterator[Taken]:
+        """Yield the events of a frame that the module takes."""
+        first, lane = frame.header.first_sequence, frame.header.lane
+        for index, event in enumerate(frame.events):
+            if isinstance(event.payload, self.module.inputs):
+                yield Taken(Entry(journal, frame.offset, frame.end, first + index, lane, event.key), event)
+
+    def _event_at(self, journal: str, offset: int, sequence: int) -> Event:
+        """Return an event of a frame that was passed before."""
+        found = self._decoded.get((journal, offset))
+        if found is None:
+            frame = self._readers[journal].frame(offset)
+            found = self._decoded[journal, offset] = frame.header.first_sequence, frame.events
+            if len(self._decoded) > CACHED_FRAMES:
+                self._decoded.popitem(last=False)
+        first, events = found
+        return events[sequence - first]
 
     # -- work --------------------------------------------------------------------------------------------------
 
     @property
+    def has_input(self) -> bool:
+        """Say whether a journal it follows has something that it may take."""
+        return not self.courier.is_full and any(follower.has_work for follower in self._followers.values())
+
+    @property
     def has_work(self) -> bool:
-        return any(follower.has_work for follower in self._followers.values())
+        wake_ns = self.wake_ns
+        return self.has_input or (wake_ns is not None and wake_ns <= self._clock.monotonic_ns())
+
+    @property
+    def wake_ns(self) -> int | None:
+        """Return when the next held delivery, or a look at a lagging follower, is due (monotonic); None when nothing is."""
+        delivery_ns = self.courier.pending.wake_ns
+        gate_ns = None if self._gate is None else self._gate.wake_ns
+        return min((at for at in (delivery_ns, gate_ns) if at is not None), default=None)
 
     @property
     def lag(self) -> int:
-        """Return how many entries of its inputs it has not taken."""
-        return sum(follower.lag for follower in self._followers.values())
+        """Return how many entries of its inputs it has not taken, or holds."""
+        return sum(follower.lag for follower in self._followers.values()) + len(self.courier.pending)
 
     def step(self, max_events: int = 256, max_bytes: int = 1 << 20) -> int:
-        """Take one batch from the inputs, decide, commit, apply; return how many input events were handled."""
-        runs = self._passed
-        frames: list[FrameView] = []
+        """Take one batch from the inputs and from what is held, through decide, commit and apply; return its size.
+
+        What raises is tried again, and set aside in the end (``Courier``); the journal's own errors are raised.
+        """
+        due = [Taken(h.entry, self._event_of(h.entry)) for h in self.courier.due()]
+        fresh = [] if self.courier.is_full else self._take(max_events - len(due), max_bytes)
+        # What was passed over is named by the next unit, or passed over again after a restart.
+        handled = self.courier.run(due, fresh, self._cursors()) if due or fresh else 0
+        self._show_cursors()
+        if self._gate is not None and self._gate.wake_ns is not None:
+            self._tell_lags(self._gate)
+        return handled
+
+    def _show_cursors(self) -> None:
+        if self._board is not None:
+            self._board.show(self._cursors())
+
+    def _tell_lags(self, gate: Gate) -> None:
+        """Say which followers of this door fell behind or are back."""
+        news = gate.news(self.journal.next_sequence)
+        if news:
+            self.emit([], [(payload, payload.subscriber) for payload in news])
+
+    def _cursors(self) -> list[tuple[str, int]]:
+        return [(name, follower.cursor.sequence) for name, follower in self._followers.items()]
+
+    def _take(self, max_events: int, max_bytes: int) -> list[Taken]:
+        """Move the followers over the next frames; return the wanted events in them."""
+        taken: list[Taken] = []
         events = size = 0
-        for follower in self._followers.values():
+        for name, follower in self._followers.items():
             if events < max_events and size < max_bytes:
-                taken = follower.take(runs, max_events - events, max_bytes - size)
-                frames += taken
-                events += sum(f.header.count for f in taken)
-                size += sum(f.header.body_bytes for f in taken)
-        batch = [e for f in frames for e in f.events if isinstance(e.payload, self.module.inputs)]
-        if not batch:
-            return 0  # what was passed over is named by the next unit, or passed over again after a restart
-        facts = self.module.decide(batch, self._context())
-        self._commit(facts, runs)
-        self._passed = []
-        self._apply_inputs(batch)
-        self._apply_facts(facts)
-        self.counters.consumed += len(batch)
-        return len(batch)
+                frames = follower.take(self._passed, max_events - events, max_bytes - size)
+                taken += [t for frame in frames for t in self._wanted(name, frame)]
+                events += sum(f.header.count for f in frames)
+                size += sum(f.header.body_bytes for f in frames)
+        return taken
 
-    def _context(self, correlation_id: bytes = b"") -> Context:
-        return Context(self._clock.wall_ns(), self._ids, self._read_event, correlation_id)
+    def _event_of(self, entry: Entry) -> Event:
+        return self._event_at(entry.journal, entry.offset, entry.sequence)
 
-    def _apply_inputs(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if isinstance(event.payload, self.module.inputs):
-                self.module.apply(event)
+    def _context(self, depths: dict[bytes, int] | None = None) -> Context:
+        return Context(self._clock.wall_ns(), self._ids, self._read_event, b"", depths)
 
-    def commit(self, facts: Sequence[Fact]) -> None:
-        """Write facts that follow from no input frame (a command, a scan's result) as one durable unit, then apply them."""
-        if facts:
-            self._commit(facts, [])
-            self._apply_facts(facts)
+    # -- the courier's desk ------------------------------------------------------------------------------------
 
-    def _commit(self, facts: Sequence[Fact], runs: Sequence[Run]) -> None:
+    def draft(self, batch: Sequence[Taken]) -> Draft:
+        """Call ``decide`` and encode what it returned; raises whatever is wrong with either."""
+        context = self._context({t.event.id: t.event.depth for t in batch})
+        return self._draft(self.module.decide([t.event for t in batch], context), context)
+
+    def _draft(self, facts: Sequence[Fact], context: Context | None = None) -> Draft:
+        """Encode facts, and decode the events again: a value of a wrong type must fail here and not at every reader."""
         records = [f for f in facts if not isinstance(f, Event)]
         events = [f for f in facts if isinstance(f, Event)]
+        shared = self._context_of_frames
+        if context is not None and context.origin:
+            shared = FrameContext(shared.source, context.origin, context.origin_seq)
         frames = [records_frame(records)] if records else []
-        frames += event_frames(self._context_of_frames, events)
-        if runs:
-            frames.append(cursor_frame(runs))
+        for frame in event_frames(shared, events):
+            decode_body(frame.body)
+            frames.append(frame)
+        return Draft(facts, frames)
+
+    def deliver(self, batch: Sequence[Taken], draft: Draft) -> None:
+        """Commit a decision with the runs it consumed, then apply the inputs and the facts."""
+        pending = self.courier.pending
+        runs = self._runs_passed()
+        if len(pending):
+            runs += only_runs([t.entry for t in batch])
+        self._commit(draft, runs)
+        self._passed = []
+        for taken in batch:
+            pending.discard(taken.entry.place)
+            self.module.apply(taken.event)
+        self._apply_facts(draft.facts)
+        self.is_torn = False
+        self.counters.consumed += len(batch)
+
+    def bury(self, taken: Taken, payload: DeliveryDeadLettered) -> None:
+        """Commit a dead letter with the cursor that passes its event."""
+        event = self._context().event(payload, key=payload.key, causes=[taken.event.id])
+        self._commit(self._draft([event]), self._runs_passed())
+        self._passed = []
+        self._apply_facts([event])
+        self.is_torn = False
+        self.counters.dead += 1
+
+    def _runs_passed(self) -> list[Run]:
+        """Return the runs since the last unit, each with the events in it that are held."""
+        pending = self.courier.pending
+        if not len(pending):
+            return self._passed
+        return [msgspec.structs.replace(r, held=pending.inside(r.journal, r.start, r.end)) for r in self._passed]
+
+    def commit(self, facts: Sequence[Fact], context: Context | None = None) -> None:
+        """Write facts that follow from no input frame (a command, a scan's result) as one durable unit, then apply them."""
+        if facts:
+            self._commit(self._draft(facts, context), [])
+            self._apply_facts(facts)
+            self.is_torn = False
+
+    def record(self, records: Sequence[Redriven | Purged]) -> None:
+        """Write what becomes of dead letters as one durable unit, then do it."""
+        if records:
+            self._commit(Draft([], [delivery_frame(records)]), [])
+            for record in records:
+                self._apply_delivery(record)
+            self.is_torn = False
+
+    def _commit(self, draft: Draft, runs: Sequence[Run]) -> None:
+        frames = [*draft.frames, cursor_frame(runs)] if runs else draft.frames
         ticket = self.journal.append(frames)
+        self.is_torn = True
         self.journal.commit(ticket.end)
-        self.counters.emitted += len(events)
-        self.counters.events += len(events)
+        events = sum(isinstance(fact, Event) for fact in draft.facts)
+        self.counters.emitted += events
+        self.counters.events += events
         self.counters.units += 1
 
     def _apply_facts(self, facts: Sequence[Fact]) -> None:
@@ -210,16 +370,46 @@ class ModuleHost:
                 self.module.apply(fact)
         for fact in facts:
             if isinstance(fact, Event):
-                self.module.apply(fact)
+                self._apply_event(fact)
+        self.counters.version += 1
+
+    def _apply_event(self, event: Event) -> None:
+        """Apply an event of the own journal; its dead letters are the host's business, not the module's."""
+        payload = event.payload
+        if isinstance(payload, DeliveryDeadLettered) and payload.subscriber == self.module.name:
+            self.courier.pending.discard((payload.journal, payload.sequence))
+            self.courier.book.add(event)
+        else:
+            self.module.apply(event)
+
+    def _apply_delivery(self, record: Redriven | Purged) -> None:
+        self.courier.book.remove(record.letter)
+        if isinstance(record, Redriven):
+            self.courier.pending.hold(record.entry)
         self.counters.version += 1
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Decide on a request, commit what follows, return the answer."""
-        facts, answer = self.module.command(name, arguments, self._context())
-        self.commit(facts)
+        if name in letter.COMMANDS:
+            return letter.command_letters(self, name, arguments)
+        if self._gate is not None and name in self.module.doors:
+            self._tell_lags(self._gate)
+            self._gate.check(self.journal.next_sequence)
+        context = self._context()
+        facts, answer = self.module.command(name, arguments, context)
+        self.commit(facts, context)
         return answer
+
+    def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer a question about the module, or about its deliveries."""
+        if name == letter.QUERY:
+            return letter.query_letters(self, arguments)
+        return self.module.query(name, arguments)
+
+    def now_ns(self) -> int:
+        return self._clock.wall_ns()
 
     def emit(self, records: Sequence[Any], payloads: Sequence[tuple[Any, str]]) -> list[Event]:
         """Write what a shell's machine decided (private records, and payloads with their keys) as one unit; return the events."""
@@ -235,15 +425,16 @@ class ModuleHost:
         return self.counters.emitted - before
 
     def snapshot(self) -> HostSnapshot:
-        """Return state and cursors as of now."""
+        """Return state and cursors as of now; what is held since the last unit is written first, so that both agree for good."""
+        if self._passed and len(self.courier.pending):
+            self._commit(Draft([], []), self._runs_passed())
+            self._passed = []
+            self.is_torn = False
         return HostSnapshot(
             self.module.name,
             self.module.state_version,
             self.journal.written_offset,
-            {
-                name: msgspec.structs.replace(f.cursor, overtaken=dict(f.cursor.overtaken))
-                for name, f in self._followers.items()
-            },
+            _copied({name: f.cursor for name, f in self._followers.items()}),
             self.module.snapshot(),
             self._ids.last_ns,
             self.counters.events,
@@ -251,13 +442,44 @@ class ModuleHost:
             self.journal.epoch,
             self.journal.next_sequence,
             self.counters.consumed,
+            self.courier.pending.entries(),
+            self.courier.book.snapshot(),
         )
 
     def lags(self) -> dict[str, int]:
         """Return the lag a journal."""
         return {name: follower.lag for name, follower in self._followers.items()}
 
+    def needed(self) -> dict[str, int]:
+        """Return by journal the lowest offset that a restart or a redrive still reads: what retention must keep."""
+        found = {name: follower.cursor.offset for name, follower in self._followers.items()}
+        for lowest in (self.courier.pending.lowest(), self.courier.book.lowest()):
+            for name, offset in lowest.items():
+                found[name] = min(offset, found.get(name, offset))
+        return found
+
     def close(self) -> None:
+        self.courier.close()
+        for beside in (self._board, self._gate):
+            if beside is not None:
+                beside.close()
         self.journal.close()
         for reader in (self._own, *self._readers.values()):
             reader.close()
+
+
+def _copied(cursors: Mapping[str, Cursor]) -> dict[str, Cursor]:
+    """Return cursors that move by themselves."""
+    return {n: msgspec.structs.replace(c, overtaken=dict(c.overtaken)) for n, c in cursors.items()}
+
+
+def only_runs(entries: Sequence[Entry]) -> list[Run]:
+    """Return runs that name held entries in this order: one a stretch of the same frame."""
+    runs: list[Run] = []
+    for entry in entries:
+        last = runs[-1] if runs else None
+        if last is not None and (last.journal, last.start) == (entry.journal, entry.offset):
+            last.only = (*last.only, entry.sequence)
+        else:
+            runs.append(Run(entry.journal, entry.offset, entry.end, (), (entry.sequence,)))
+    return runs

@@ -7,6 +7,7 @@ batches. If the loop dies, every waiter gets the error and ``join`` raises it: t
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 import time
@@ -18,13 +19,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tori.errors import Unavailable
-from tori.journal.wake import Sleeper
+from tori.errors import ToriError, Unavailable
+from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
 
 T = TypeVar("T")
+_log = logging.getLogger("tori.loop")
 SWITCH_INTERVAL_S = 0.0005
 MAX_INBOX = 10_000
+WAKE_MARGIN_S = 0.001
+"""Polls count whole milliseconds: waking a little late is better than twice."""
 
 
 class LoopView(msgspec.Struct, frozen=True):
@@ -43,6 +47,10 @@ class LoopView(msgspec.Struct, frozen=True):
     paused: bool = False
     offset: int = 0
     """Written offset of the module's own journal."""
+    held: int = 0
+    """Deliveries that wait for their next attempt."""
+    letters: int = 0
+    """Dead letters in the book."""
 
 
 class ModuleLoop:
@@ -89,13 +97,22 @@ class ModuleLoop:
             self._serve(host)
         except BaseException as error:
             self._error = error
+            _log.error("the loop of %s ended: %s", self.name, error, exc_info=error)
         finally:
+            if host is not None:
+                self._close(host)
             self._ended.set()
             self._started.set()
             self._fail_waiters()
-            if host is not None and self._error is None:
-                host.close()
             self._sleeper.close()
+
+    def _close(self, host: ModuleHost) -> None:
+        try:
+            host.close()
+        except (ToriError, OSError) as error:
+            if self._error is None:
+                self._error = error
+            _log.warning("the journal of %s did not close: %s", self.name, error)
 
     def _serve(self, host: ModuleHost) -> None:
         is_warm = False
@@ -111,8 +128,16 @@ class ModuleLoop:
                 is_warm = True
             elif not self._stop:
                 self._publish(host)
-                self._sleeper.sleep(lambda: bool(self._inbox) or (not self._paused and host.has_work))
+                self._sleep(host)
         self._serve_inbox(host)
+
+    def _sleep(self, host: ModuleHost) -> None:
+        """Sleep until a bell, a request, or the next held delivery is due."""
+        timeout_s = SAFETY_POLL_S
+        wake_ns = None if self._paused else host.wake_ns
+        if wake_ns is not None:
+            timeout_s = min(timeout_s, max(0.0, (wake_ns - time.monotonic_ns()) / 1e9) + WAKE_MARGIN_S)
+        self._sleeper.sleep(lambda: bool(self._inbox) or (not self._paused and host.has_input), timeout_s)
 
     def _serve_inbox(self, host: ModuleHost) -> int:
         served = 0
@@ -123,6 +148,10 @@ class ModuleLoop:
                 future.set_result(work(host))
             except Exception as error:
                 future.set_exception(error)
+                if (
+                    host.is_torn
+                ):  # written and not applied: whoever asks now would see a state its journal does not have
+                    raise
         return served
 
     def _publish(self, host: ModuleHost) -> None:
@@ -140,6 +169,8 @@ class ModuleLoop:
             self._busy_s,
             self._paused,
             host.journal.written_offset,
+            len(host.courier.pending),
+            len(host.courier.book),
         )
 
     def _fail_waiters(self) -> None:

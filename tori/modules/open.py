@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tori.clock import SystemClock
+from tori.bus.credit import CreditPolicy, CursorBoard, CursorView, Gate
+from tori.bus.mark import MappedMark
+from tori.bus.policy import DeliveryPolicy
+from tori.bus.watchdog import ProcessWatchdog
+from tori.clock import Clock, SystemClock
+from tori.errors import JournalMissing
 from tori.journal.archive import Archive
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.ownership import create_journal
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
-from tori.modules.host import HostSnapshot, ModuleHost
+from tori.modules.base import Module
+from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.registry import FOLLOWS, create_module
+
+HANDLER_TIMEOUT_S = 30.0
 
 
 def journal_directory(home: Path, name: str) -> Path:
@@ -20,12 +30,49 @@ def journal_directory(home: Path, name: str) -> Path:
     return home / "journals" / name
 
 
-def input_directories(home: Path, name: str) -> list[Path]:
+def projection_path(home: Path) -> Path:
+    """Return where the projection of dead letters lies; it can be removed at any time."""
+    return home / "projections" / "dead-letters.sqlite"
+
+
+def input_directories(home: Path, name: str, *, files: Files = SYSTEM_FILES) -> list[Path]:
     """Return the journals a module follows, made if they are new."""
     directories = [journal_directory(home, journal) for journal in FOLLOWS[name]]
     for directory in directories:
-        create_journal(directory)
+        create_journal(directory, files=files)
     return directories
+
+
+def delivery_policy(limits: Mapping[str, Any]) -> DeliveryPolicy:
+    """Return the policy that the section ``limits`` of the settings asks for."""
+    default = DeliveryPolicy()
+    return DeliveryPolicy(
+        retries=limits.get("retries", default.retries),
+        max_held=limits.get("held_deliveries", default.max_held),
+        crash_budget=max(1, limits.get("restarts", default.crash_budget + 1) - 1),
+        crash_window_s=limits.get("restart_window_s", default.crash_window_s),
+    )
+
+
+def credit_policy(limits: Mapping[str, Any]) -> CreditPolicy:
+    """Return the policy that the section ``limits`` of the settings asks for."""
+    default = CreditPolicy()
+    return CreditPolicy(
+        credit=limits.get("credit_events", default.credit), alarm=limits.get("lag_alarm_events", default.alarm)
+    )
+
+
+def open_gate(
+    home: Path, name: str, policy: CreditPolicy, clock: Clock | None = None, files: Files = SYSTEM_FILES
+) -> Gate:
+    """Return the gate of a door's journal: it sees the boards of all that follow it on this node."""
+    followers = {other: journal_directory(home, other) for other, journals in FOLLOWS.items() if name in journals}
+    view = CursorView(name, followers, files=files)
+    return Gate(name, view.cursors, clock or SystemClock(), policy, lives=view.lives, close=view.close)
+
+
+def _watchdog(directory: Path, limits: Mapping[str, Any]) -> ProcessWatchdog:
+    return ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S), directory / "timeout.trace")
 
 
 def open_host(
@@ -35,15 +82,66 @@ def open_host(
     segment_bytes: int,
     load_snapshot: Callable[[str], HostSnapshot | None],
     settings: Mapping[str, Any] | None = None,
+    watched: bool = False,
+    create: Callable[[str, Mapping[str, Any] | None], Module] = create_module,
+    clock: Clock | None = None,
+    files: Files = SYSTEM_FILES,
+    incarnation: bytes | None = None,
+    rng: random.Random | None = None,
 ) -> ModuleHost:
-    """Return a recovered host of module ``name``; takes its journal over from a writer that is gone."""
-    module = create_module(name, settings)
-    inputs = [JournalReader(directory) for directory in input_directories(home, name)]
-    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None)
-    archive = Archive(home / "journals")
-    host = ModuleHost(module, journal, JournalReader(journal.directory), inputs, SystemClock(), archive.read)
+    """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
+
+    ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own.
+    The parameters from ``create`` on are what a simulation puts in place of the machine.
+    """
+    module = create(name, settings)
+    inputs = [JournalReader(directory, files=files) for directory in input_directories(home, name, files=files)]
+    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None, files=files)
+    archive = Archive(home / "journals", files=files)
+    limits = dict((settings or {}).get("limits", {}))
+    host = ModuleHost(
+        module,
+        journal,
+        JournalReader(journal.directory, files=files),
+        inputs,
+        clock or SystemClock(),
+        archive.read,
+        incarnation=incarnation,
+        policy=delivery_policy(limits),
+        mark=MappedMark(journal.directory, files=files),
+        watchdog=_watchdog(journal.directory, limits) if watched else None,
+        board=CursorBoard(journal.directory, FOLLOWS[name], files=files),
+        gate=open_gate(home, name, credit_policy(limits), clock, files) if module.doors else None,
+        rng=rng,
+    )
     snapshot = load_snapshot(name)
-    if snapshot is not None and snapshot.state_version != module.state_version:
-        snapshot = None
+    if snapshot is not None:
+        try:
+            check_snapshot(snapshot, journal)
+        except JournalMissing:
+            host.close()
+            raise
+        if snapshot.state_version != module.state_version:
+            snapshot = None
     host.recover(snapshot)
     return host
+
+
+def check_snapshot(snapshot: HostSnapshot, journal: Writable) -> None:
+    """Raise JournalMissing when a snapshot was not taken of this journal, or of more of it than there is."""
+    remedy = (
+        f"Put journals/{journal.name} back from a copy. To begin again without it, remove the checkpoints too: "
+        "what only that journal held is then lost."
+    )
+    if snapshot.journal_id and snapshot.journal_id != journal.journal_id:
+        raise JournalMissing(
+            f"the checkpoint of {journal.name} is of journal {snapshot.journal_id.hex()}, here is {journal.journal_id.hex()}.",
+            remedy=remedy,
+            journal=journal.name,
+        )
+    if snapshot.offset > journal.written_offset:
+        raise JournalMissing(
+            f"the checkpoint of {journal.name} speaks of offset {snapshot.offset}, its journal ends at {journal.written_offset}.",
+            remedy=remedy,
+            journal=journal.name,
+        )

@@ -22,6 +22,7 @@ from tori.settings.section import Settings
 FILE = "tori.toml"
 PREFIX = "TORI_"
 COMMAND_LINE = "command line"
+_HOME = "TORI_HOME"
 
 
 def load_settings(
@@ -35,6 +36,10 @@ def load_settings(
     """
     given = os.environ if environment is None else environment
     place = Path(home or given.get("TORI_HOME") or Path.home() / ".tori").expanduser().absolute()
+    if place.exists() and not place.is_dir():
+        raise BadSettings(
+            f"{place} cannot be a home: it is not a directory.", remedy="Choose another with --home or TORI_HOME."
+        )
     path = place / FILE
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -79,11 +84,25 @@ def _from_file(path: Path) -> Layer:
 
 
 def _from_environment(environment: Mapping[str, str]) -> Layer:
+    for variable in sorted(environment):
+        _refuse_misspelt(variable)
     return {
         variable.removeprefix(PREFIX).lower().replace("__", "."): (value, variable)
         for variable, value in sorted(environment.items())
         if variable.startswith(PREFIX) and "__" in variable
     }
+
+
+def _refuse_misspelt(variable: str) -> None:
+    """Raise BadSettings for a variable that looks like a setting's and is none: one underscore too few would go unnoticed."""
+    if not variable.startswith(PREFIX) or "__" in variable or variable == _HOME:
+        return
+    names = [_HOME, *(f"{PREFIX}{name.upper().replace('.', '__')}" for name, _ in leaves(Settings) if name != "home")]
+    groups = {f"{PREFIX}{name.upper()}_" for name in Settings.model_fields}
+    is_meant = variable.startswith(tuple(groups)) or difflib.get_close_matches(variable, [_HOME], cutoff=0.85)
+    if is_meant:
+        near = difflib.get_close_matches(variable, names, n=1, cutoff=0.0)
+        raise BadSettings(f"there is no variable {variable}.", remedy=f"Did you mean {near[0]}?", key=variable)
 
 
 def _from_caller(overrides: Mapping[str, Any]) -> Layer:

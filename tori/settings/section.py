@@ -55,7 +55,7 @@ class JournalSettings(Section):
     """How events reach the disk."""
 
     segment_size_bytes: Annotated[Bytes, Field(ge=1 * MIB, le=1024 * MIB)] = 32 * MIB
-    """Space is reserved a segment ahead for each of nine journals: 0.6 GB for a new mind. Larger ones roll less often."""
+    """An epoch begins with 64 KiB and doubles up to this; half-way the next one is reserved. Larger ones roll less often."""
     fallback_commit_s: Annotated[Seconds, Field(le=1.0)] = 0.002
     """Events nobody waits for are synced this much later, ten small fdatasyncs' time: they share one."""
     ack: Literal["disk", "os"] = "disk"
@@ -98,6 +98,12 @@ class LimitSettings(Section):
     """A handler takes microseconds: one that takes this long hangs, and its process is killed."""
     retries: Annotated[int, unit("attempts after the first"), Field(ge=0, le=100)] = 3
     """What fails four times with growing pauses fails for a reason that waiting does not remove."""
+    held_deliveries: Annotated[int, unit("events a module"), Field(ge=1, le=1_000_000)] = 1024
+    """Events that wait for another attempt are kept by reference, 0.3 kB each; with more of them the module takes nothing new."""
+    credit_events: Annotated[int, unit("events behind"), Field(ge=1, le=1_000_000_000)] = 20_000
+    """A module this far behind the documents closes the door: one or two minutes of reading, which a publisher can wait."""
+    lag_alarm_events: Annotated[int, unit("events behind"), Field(ge=2, le=1_000_000_000)] = 5_000
+    """From here a lag is told (SubscriptionLagged), well before the door closes, and again when it is under half of this."""
     cpu_share: Share = 0.80
     """Above it background work waits. It leaves a fifth of the machine to its owner."""
     memory_share: Share = 0.85

@@ -1,14 +1,17 @@
-"""Where documents come from: folders, JSON Lines, the documentation inside Python packages. Used by the door, client-side."""
+"""Where documents come from: folders, JSON Lines, git history, Python's own documentation. Used by the door, client-side."""
 
 from __future__ import annotations
 
 import codecs
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from tori.errors import BadInput
+from tori.home import expanded
 from tori.sources.base import Refusal, Source
 from tori.sources.folder import KINDS, Folder
+from tori.sources.git import GitHistory
 from tori.sources.jsonl import JsonLines
 from tori.sources.python import (
     STANDARD_LIBRARY,
@@ -19,7 +22,9 @@ from tori.sources.python import (
 )
 
 __all__ = [
+    "KINDS",
     "Folder",
+    "GitHistory",
     "JsonLines",
     "PythonDocumentation",
     "Refusal",
@@ -31,6 +36,7 @@ __all__ = [
 ]
 
 _PYTHON = "python:"
+_GIT = "git:"
 _EVERYTHING = "installed"
 
 
@@ -43,29 +49,50 @@ def open_source(
 ) -> Source:
     """Return the source that ``spec`` names.
 
-    A folder or a text file; a ``.jsonl`` or ``.jsonl.gz`` file; ``python:`` (standard library and the demonstration's
+    A folder or a text file; a ``.jsonl`` or ``.jsonl.gz`` file; ``git:PATH`` (the commits of a repository; the path alone
+    means the files in it); ``python:`` (standard library and the demonstration's
     packages), ``python:numpy,scipy`` (packages by import name), ``python:stdlib``, ``python:installed`` (all packages).
     ``encodings`` and ``mtime_as_time`` concern folders, ``limit`` the objects of one Python package. Raises BadInput.
     """
     text = str(spec)
+    if not text.strip():
+        raise BadInput("the source is empty.", remedy="Give a path; . is the folder you are in.")
     if text.startswith(_PYTHON):
         return _python(text, limit)
+    if text.startswith(_GIT):
+        return GitHistory(expanded(text.removeprefix(_GIT) or "."), name=text)
     for encoding in encodings:
         try:
             codecs.lookup(encoding)
         except LookupError as error:
             raise BadInput(f"there is no encoding {encoding!r}.", remedy="Name one such as utf-8 or cp1252.") from error
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir():
         return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
-    if not path.exists():
-        raise BadInput(f"there is no file or folder {text!r}.", remedy="Give a path, or python: for documentation.")
+    _check_file(path, text)
     if path.name.lower().endswith((".jsonl", ".jsonl.gz", ".ndjson")):
         return JsonLines(path)
     if path.suffix.lower() in KINDS:
         return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
     known = ", ".join([*KINDS, ".jsonl", ".jsonl.gz"])
     raise BadInput(f"{text!r} is of no kind that can be read.", remedy=f"Give a folder or a file ending in {known}.")
+
+
+def _check_file(path: Path, text: str) -> None:
+    """Raise BadInput that says why there is nothing at ``path`` that could be read."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise BadInput(f"{text!r} is a symbolic link to nothing.", remedy="Give the path of a file.") from error
+        remedy = "Give a path, git:PATH for a repository's history, or python: for documentation."
+        raise BadInput(f"there is no file or folder {text!r}.", remedy=remedy) from error
+    except OSError as error:
+        raise BadInput(f"{text!r} cannot be read: {error.strerror}.", remedy="Give a path that can be.") from error
+    if not stat.S_ISREG(mode):
+        raise BadInput(
+            f"{text!r} is not a regular file (a pipe, socket or device).", remedy="Write its content to a file."
+        )
 
 
 def _python(spec: str, limit: int | None) -> Source:

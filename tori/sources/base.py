@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tori.events.document import Document
+from tori.events.document import LARGEST_TEXT_BYTES, Document, flaw_of, flaw_of_id, flaw_of_text
 
-LARGEST_TEXT_BYTES = 8 * 1024 * 1024
-"""A document's text may take this many bytes of UTF-8; an event may not be larger (DESIGN section 5)."""
-LONGEST_ID = 512
-"""Characters an id may have."""
+__all__ = ["LARGEST_TEXT_BYTES", "Refusal", "Source", "flaw_of", "flaw_of_id", "flaw_of_text"]
 
 
 @dataclass(frozen=True)
@@ -50,25 +47,3 @@ class Source(ABC):
     @abstractmethod
     def documents(self) -> Iterator[Document | Refusal]:
         """Yield every document, and a refusal for everything that could not become one, in an order of content only."""
-
-
-def flaw_of_id(document_id: str) -> str:
-    """Return why ``document_id`` cannot name a document, or an empty string."""
-    if not document_id.strip():
-        return "the id is empty."
-    if len(document_id) > LONGEST_ID:
-        return f"the id has {len(document_id)} characters; {LONGEST_ID} are allowed."
-    if not document_id.isprintable():
-        return "the id holds a control character or a line break."
-    return ""
-
-
-def flaw_of_text(text: str) -> str:
-    """Return why ``text`` cannot be a document's text, or an empty string."""
-    if not text.strip():
-        return "the text is empty."
-    if "\0" in text:
-        return "the text holds a NUL character: it is binary."
-    if len(text) * 4 > LARGEST_TEXT_BYTES and len(text.encode("utf-8", "surrogatepass")) > LARGEST_TEXT_BYTES:
-        return f"the text is larger than {LARGEST_TEXT_BYTES} bytes."
-    return ""

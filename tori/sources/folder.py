@@ -1,19 +1,22 @@
-"""A folder of text, Markdown and reStructuredText as a source. Symbolic links never lead out of it."""
+"""A folder of text, Markdown, reStructuredText, HTML and PDF as a source. Symbolic links never lead out of it."""
 
 from __future__ import annotations
 
 import codecs
 import os
 import posixpath
+import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
-from tori.events.document import Document
-from tori.sources import markup
-from tori.sources.base import LARGEST_TEXT_BYTES, Refusal, Source, flaw_of_id, flaw_of_text
+from tori.events.document import LONGEST_TITLE, Document, Section
+from tori.sources import hypertext, markup
+from tori.sources.base import LARGEST_TEXT_BYTES, Refusal, Source, flaw_of
 from tori.sources.moment import time_ns_of
+from tori.sources.pdf import LARGEST_PDF_BYTES, PdfChild, joined
 
 KINDS = {
     ".txt": markup.PLAIN,
@@ -21,11 +24,17 @@ KINDS = {
     ".md": markup.MARKDOWN,
     ".markdown": markup.MARKDOWN,
     ".rst": markup.REST,
+    ".html": markup.HTML,
+    ".htm": markup.HTML,
+    ".xhtml": markup.HTML,
+    ".pdf": markup.PDF,
 }
 SKIPPED_FOLDERS = frozenset(
     ["__pycache__", "_build", "bower_components", "node_modules", "site-packages", "third_party", "vendor", "venv"]
 )
 """Folders of other people's or of built files; hidden folders are skipped too."""
+DEEPEST = 100
+"""Folders inside one another that are looked into."""
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -33,6 +42,22 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_PDF_MARK = b"%PDF-"
+
+
+class _Content(NamedTuple):
+    """What a file says, whatever its format."""
+
+    text: str
+    title: str
+    fields: dict[str, str]
+    targets: list[str]
+    """Links as written."""
+    sections: tuple[Section, ...]
+
+
+class _Refused(Exception):
+    """A file cannot become a document; its arguments are reason and remedy."""
 
 
 class Folder(Source):
@@ -62,9 +87,10 @@ class Folder(Source):
         files = self._listed()
         ids = _ids_of(files)
         yield from self._refusals
-        for path in files:
-            self.position += 1
-            yield self._read(path, ids)
+        with PdfChild() as child:
+            for path in files:
+                self.position += 1
+                yield from self._read(path, ids, child)
 
     def _listed(self) -> list[str]:
         if self._files is None:
@@ -75,81 +101,169 @@ class Folder(Source):
 
     def _walk(self) -> Iterator[str]:
         inside = self.root.resolve()
+        pending = [(str(self.root), 0)]
+        while pending:
+            folder, depth = pending.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    found = list(entries)
+            except OSError as error:
+                self._refuse(folder, f"cannot be listed: {error.strerror}.", "Allow reading it.")
+                continue
+            for entry in found:
+                if entry.is_symlink():
+                    self._check_link(entry, inside)
+                elif entry.is_dir(follow_symlinks=False):
+                    if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
+                        continue
+                    if depth >= DEEPEST:
+                        self._refuse(entry.path, f"more than {DEEPEST} folders deep.", "Ingest it by itself.")
+                    else:
+                        pending.append((entry.path, depth + 1))
+                elif not entry.name.startswith(".") and _kind_of(entry.name):
+                    yield Path(entry.path).relative_to(self.root).as_posix()
 
-        def unreadable(error: OSError) -> None:
-            self._refuse(str(error.filename), f"cannot be listed: {error.strerror}.", "Allow reading it.")
-
-        for folder, names, files in os.walk(self.root, onerror=unreadable):
-            names[:] = [n for n in names if not n.startswith(".") and n not in SKIPPED_FOLDERS]
-            for name in [*names, *files]:
-                path = Path(folder, name)
-                is_text = name in names or path.suffix.lower() in KINDS
-                if is_text and path.is_symlink() and not path.resolve().is_relative_to(inside):
-                    self._refuse(str(path), "a symbolic link that leads out of the folder.", "Copy its target here.")
-            for name in files:
-                path = Path(folder, name)
-                # A link inside the folder is skipped silently: its target is read under its own name.
-                if not name.startswith(".") and path.suffix.lower() in KINDS and not path.is_symlink():
-                    yield path.relative_to(self.root).as_posix()
+    def _check_link(self, entry: os.DirEntry[str], inside: Path) -> None:
+        """Refuse a link out of the folder, in a circle or to nothing; one to a place inside is read there, under its own name."""
+        if not _kind_of(entry.name) and not os.path.isdir(entry.path):
+            return
+        path = Path(entry.path)
+        try:
+            target = path.resolve(strict=True)
+        except FileNotFoundError:
+            self._refuse(entry.path, "a symbolic link to nothing.", "Remove it, or copy its target here.")
+        except (OSError, RuntimeError):
+            self._refuse(entry.path, "a symbolic link that leads in a circle.", "Remove it.")
+        else:
+            if not target.is_relative_to(inside):
+                self._refuse(entry.path, "a symbolic link that leads out of the folder.", "Copy its target here.")
 
     def _refuse(self, path: str, reason: str, remedy: str) -> None:
         self._refusals.append(Refusal(path, reason, remedy))
 
-    def _read(self, path: str, ids: dict[str, str]) -> Document | Refusal:
+    def _read(self, path: str, ids: dict[str, str], child: PdfChild) -> Iterator[Document | Refusal]:
         full = self.root / path
+        kind = _kind_of(path)
         try:
-            state = full.stat()
-            if state.st_size > LARGEST_TEXT_BYTES:
-                reason = f"{state.st_size} bytes; a document may have {LARGEST_TEXT_BYTES}."
-                return Refusal(str(full), reason, "Split it into parts.")
-            data = full.read_bytes()
+            largest = LARGEST_PDF_BYTES if kind == markup.PDF else LARGEST_TEXT_BYTES
+            data, mtime_ns = _bytes_of(full, largest, only_start=kind == markup.PDF)
+            if kind == markup.PDF:
+                content, flaws = _pdf(full, data, child)
+                yield from flaws
+            else:
+                content = self._content(path, kind, data)
+            document = self._document(path, content, ids, mtime_ns)
+            flaw = flaw_of(document)
+            yield Refusal(str(full), flaw, "Correct the file or remove it.") if flaw else document
+        except _Refused as refused:
+            reason, remedy = refused.args
+            yield Refusal(str(full), reason, remedy)
         except OSError as error:
-            return Refusal(str(full), f"cannot be read: {error.strerror}.", "Allow reading it, or remove it.")
-        text = _decoded(data, self._encodings)
+            yield Refusal(str(full), f"cannot be read: {error.strerror}.", "Allow reading it, or remove it.")
+
+    def _content(self, path: str, kind: str, data: bytes) -> _Content:
+        declared = hypertext.charset_of(data) if kind == markup.HTML else ""
+        text = _decoded(data, [*filter(_is_encoding, [declared] if declared else []), *self._encodings])
         if text is None:
             tried = ", ".join(self._encodings)
-            return Refusal(str(full), f"not text in {tried}.", "Save it as UTF-8, or name its encoding.")
-        document_id = ids[path]
-        flaw = flaw_of_id(document_id) or flaw_of_text(text)
-        if flaw:
-            return Refusal(str(full), flaw, "Correct the file or remove it.")
-        return self._document(path, document_id, text, ids, state.st_mtime_ns)
-
-    def _document(
-        self, path: str, document_id: str, text: str, ids: dict[str, str], mtime_ns: int
-    ) -> Document | Refusal:
-        kind = KINDS[posixpath.splitext(path)[1].lower()]
+            raise _Refused(f"not text in {tried}.", "Save it as UTF-8, or name its encoding.")
+        if kind == markup.HTML:
+            return _hypertext(text)
         matter = markup.front_matter(text)
         body = text[matter.length :]
-        if not body.strip():
-            return Refusal(str(self.root / path), "nothing follows its front matter.", "Write a text, or remove it.")
+        if not body.strip() and matter.length:
+            raise _Refused("nothing follows its front matter.", "Write a text, or remove it.")
         structure = markup.sniff(body) if kind == markup.PLAIN else kind
         fields = matter.fields or (markup.docinfo(body) if structure == markup.REST else {})
-        time_ns = _date_of(fields)
+        found = markup.headings(body, structure)
+        title = fields.get("title") or (found[0].title if found else _stem(path))
+        return _Content(body, title, fields, markup.links(body, kind), markup.between(found, body, title))
+
+    def _document(self, path: str, content: _Content, ids: dict[str, str], mtime_ns: int) -> Document:
+        time_ns = _date_of(content.fields)
         if time_ns is None and self._mtime_as_time:
             time_ns = mtime_ns
-        found = markup.headings(body, structure)
-        title = fields.get("title") or (found[0].title if found else posixpath.splitext(posixpath.basename(path))[0])
         return Document(
-            id=document_id,
-            title=title,
-            text=body,
+            id=ids[path],
+            title=(content.title or _stem(path))[:LONGEST_TITLE],
+            text=content.text,
             time_ns=time_ns,
-            source=str(self.root / path),
-            links=_resolved(markup.links(body, kind), path, ids),
-            sections=markup.sections(body, structure, title),
+            source=str(self.root / path).encode("utf-8", "replace").decode(),
+            links=_resolved(content.targets, path, ids),
+            sections=content.sections,
         )
+
+
+def _kind_of(name: str) -> str:
+    """Return the kind of a file by its name's end, or an empty string."""
+    return KINDS.get(posixpath.splitext(name)[1].lower(), "")
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]
+
+
+def _bytes_of(path: Path, largest: int, *, only_start: bool) -> tuple[bytes, int]:
+    """Return a regular file's content (or its first 1,024 bytes) and its time; never waits for a pipe or a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise _Refused(
+                "not a regular file (a pipe, socket or device).", "Remove it, or write its content to a file."
+            )
+        data = file.read(1_024 if only_start else largest + 1)
+        size = max(state.st_size, len(data))
+        if size > largest:
+            raise _Refused(f"{size} bytes; a document may have {largest}.", "Split it into parts.")
+        return data, state.st_mtime_ns
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        b"x".decode(name)
+    except (LookupError, UnicodeError):
+        return False
+    return True
+
+
+def _hypertext(text: str) -> _Content:
+    page = hypertext.read(text)
+    if not page.text.strip():
+        raise _Refused("there is no text between its tags.", "Save the page as it is shown, or remove it.")
+    title = page.title or (page.headings[0].title if page.headings else "")
+    return _Content(page.text, title, page.fields, page.links, markup.between(page.headings, page.text, title))
+
+
+def _pdf(path: Path, start: bytes, child: PdfChild) -> tuple[_Content, list[Refusal]]:
+    """Return what a PDF says, and a refusal for every page that could not be read."""
+    if _PDF_MARK not in start:
+        raise _Refused("not a PDF: it does not begin like one.", "Give it the ending of what it is, or remove it.")
+    found = child.read(path)
+    if found.reason:
+        raise _Refused(found.reason, found.remedy)
+    text, sections = joined(found.pages)
+    taken = sum(1 for page in found.pages if page.strip())
+    flaws = [
+        Refusal(
+            str(path), f"page {number} cannot be read: {flaw}.", f"The other {taken} pages are taken; repair the file."
+        )
+        for number, flaw in found.bad_pages
+    ]
+    first = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    title = found.title or (first if len(first) <= markup.LONGEST_TITLE else "")
+    return _Content(text, title, {"date": found.created} if found.created else {}, [], sections), flaws
 
 
 def _decoded(data: bytes, encodings: Sequence[str]) -> str | None:
     """Return the text of ``data`` with line feeds only, or None when it is binary or in none of the encodings."""
-    marked = [name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)]
+    marked = [name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)][:1]
     if not marked and b"\0" in data:
         return None
     for encoding in [*marked, *encodings]:
         try:
             text = data.decode(encoding)
-        except UnicodeDecodeError:
+        except UnicodeError:
             continue
         return text.replace("\r\n", "\n").replace("\r", "\n")
     return None

@@ -6,12 +6,12 @@ Only structure is read; the text itself stays as it is, so every offset here cou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tori.events.document import Section
 
-MARKDOWN, REST, PLAIN = "markdown", "rest", "plain"
+MARKDOWN, REST, PLAIN, HTML, PDF = "markdown", "rest", "plain", "html", "pdf"
 MOST_SECTIONS = 4_096
 """Headings beyond this many do not open sections."""
 
@@ -85,7 +85,12 @@ def headings(text: str, kind: str) -> list[Heading]:
 
 def sections(text: str, kind: str, title: str) -> tuple[Section, ...]:
     """Return one section a heading, up to the next; text before the first heading belongs to one named ``title``."""
-    found = headings(text, kind)[:MOST_SECTIONS]
+    return between(headings(text, kind), text, title)
+
+
+def between(found: Sequence[Heading], text: str, title: str) -> tuple[Section, ...]:
+    """Return one section a heading, as ``sections`` does, for headings that are known."""
+    found = list(found[:MOST_SECTIONS])
     if not found:
         return ()
     if text[: found[0].start].strip():

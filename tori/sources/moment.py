@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 
+from tori.events.document import EARLIEST_NS, LATEST_NS
+
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d{2}))?\Z")
 _MICROSECOND = 1_000
-_LATEST_NS = 2**63 - 1
 
 
 def time_ns_of(value: object) -> int | None:
@@ -22,12 +23,15 @@ def time_ns_of(value: object) -> int | None:
     if isinstance(value, str):
         moment = _parsed(value.strip())
         delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-        return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * _MICROSECOND
+        nanoseconds = ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * _MICROSECOND
+        if not EARLIEST_NS <= nanoseconds <= LATEST_NS:
+            raise ValueError(f"{value!r} is outside the years 1678 to 2261")
+        return nanoseconds
     try:
         nanoseconds = value * 10**9 if isinstance(value, int) else round(value * 1e6) * _MICROSECOND
     except (OverflowError, ValueError) as error:
         raise ValueError(f"{value!r} is not a time") from error
-    if abs(nanoseconds) > _LATEST_NS:
+    if not EARLIEST_NS <= nanoseconds <= LATEST_NS:
         raise ValueError(f"{value!r} seconds are beyond the year 2262: milliseconds instead of seconds?")
     return nanoseconds
 

@@ -95,6 +95,10 @@ def installed_packages(names: Sequence[str] | None = None) -> list[Package]:
     )
     found = []
     for name in wanted:
+        if not name.isidentifier():
+            raise BadInput(
+                f"{name!r} is no import name.", remedy="Give names as import takes them: python:numpy,scipy."
+            )
         owner = sorted(distributions.get(name, [name]))[0]
         package = _on_disk(name, roots, _label(owner))
         if package:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tori.modules.braid.graph import ConceptRows, RecallGraph
-from tori.modules.braid.recall import Hit, PassageIndex, Question, Source, fuse, gather
+from tori.modules.braid.recall import Hit, PassageIndex, Question, Source, fuse, gather, is_spoken_of
 from tori.modules.braid.settings import YEAR_NS, BraidSettings
 from tori.modules.braid.state import Bridge, unpack
 from tori.modules.corpus import Corpus
@@ -118,11 +118,13 @@ class Recall:
         return self._presence
 
     def ask(self, question: str, top: int) -> list[dict[str, Any]]:
-        """Return the ``top`` documents that answer, best first, each with a quotation and the way back to its source."""
+        """Return up to ``top`` documents that answer, best first, each with a quotation and the way back; none when none speaks of it."""
         index, graph = self.index(), self.graph()
         asked = index.question(question)
         fused = fuse(index, asked, self._settings, graph)
         hits = gather(index, fused, top, self.presence(), self._settings.candidates)
+        if not is_spoken_of(index, asked, hits, self._settings.least_cosine):
+            return []
         return [self._answer(hit, asked) for hit in hits]
 
     def _answer(self, hit: Hit, asked: Question) -> dict[str, Any]:

@@ -154,6 +154,15 @@ def fuse(
     return fused
 
 
+def is_spoken_of(index: PassageIndex, question: Question, hits: Sequence[Hit], least_cosine: float) -> bool:
+    """Return whether any of the hits speaks about the question: shares a word with it, or is close to it in meaning.
+
+    Otherwise they are merely the nearest of what there is; presented as answers they would be made up.
+    """
+    lexical, dense = index.lexical_scores(question), index.dense_scores(question)
+    return any(lexical[r] > 0 or dense[r] >= least_cosine for h in hits for r in h.rows)
+
+
 def gather(index: PassageIndex, fused: np.ndarray, top: int, presence: Mapping[str, float], limit: int) -> list[Hit]:
     """Return the ``top`` documents by the sum of their three best passages times ``presence`` (1 where absent)."""
     rows: dict[str, list[int]] = {}

@@ -164,6 +164,10 @@ def _string(arguments: Mapping[str, Any], field: str) -> str:
     value = arguments.get(field)
     if not isinstance(value, str):
         raise BadInput(f"field {field}: a string is needed, not {type(value).__name__}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"field {field}: it holds bytes that are no text.", remedy="Write it in UTF-8.") from error
     return value
 
 

@@ -109,7 +109,7 @@ def scan(given: ScanInput) -> ScanResult:
         return ScanResult(reason=f"fewer than {settings.fewest_documents} documents" if count else "no documents")
     ids, labels, counts = _matrix(corpus, settings)
     if not counts.nnz:
-        return ScanResult(reason="no concept stands in two documents")
+        return ScanResult(reason=_nothing_to_compare(corpus, settings))
     scene = _scene(corpus, given, ids, labels, counts)
     if not scene.eligible.any():
         return ScanResult(reason="every pair of documents is linked, in one community or in one series")
@@ -130,6 +130,13 @@ def scan(given: ScanInput) -> ScanResult:
     reason = "" if bridges else _reason(tested.tested, int(is_significant.sum()), given.threshold)
     significant = int(is_significant.sum())
     return ScanResult(tested.tested, significant, given.threshold, reason, bridges, near, held, len(ids))
+
+
+def _nothing_to_compare(corpus: Corpus, settings: WormholeSettings) -> str:
+    shared = sum(len(c.sources) >= 2 for c in corpus.concepts.values())
+    if not shared:
+        return "no concept stands in two documents"
+    return f"all {shared} concepts that documents share stand in more than {settings.common:.0%} of them: too common to tell any apart"
 
 
 def _matrix(corpus: Corpus, settings: WormholeSettings) -> tuple[list[str], list[str], csr_array]:

@@ -1,0 +1,86 @@
+"""Many worlds, one after the other or on several cores, and what came of them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.sim.world import Outcome, World
+
+STEPS_A_WORLD = 1000
+FEWEST_WORLDS = 200
+TOLD_LINES = 60
+"""Lines of a story that are shown when nothing went wrong."""
+
+
+class Violated(NamedTuple):
+    """A world in which a promise was broken."""
+
+    seed: int
+    step: int
+    what: str
+    replay: str
+    """The command that shows it again."""
+
+
+class Report(NamedTuple):
+    """The outcome of all worlds; the same request gives the same report."""
+
+    steps: int
+    worlds: int
+    violations: list[Violated]
+    digest: str
+    """sha256 over the digests of the worlds, in order."""
+    story: list[str]
+    """Of the first violation, else the end of the first world."""
+    counts: dict[str, int]
+    """How often each kind of thing happened."""
+
+
+def world_seeds(seed: int, worlds: int) -> list[int]:
+    """Return the seeds of the worlds; a single world has the seed itself, so that one world is replayed by its own number."""
+    if worlds == 1:
+        return [seed]
+    rng = random.Random(f"worlds of {seed}")
+    return [rng.randrange(1 << 48) for _ in range(worlds)]
+
+
+def simulate(steps: int, seed: int, *, worlds: int = 0, jobs: int = 1) -> Report:
+    """Walk ``steps`` steps in all, in ``worlds`` worlds (0: as many as are usual for that many steps)."""
+    count = worlds or max(FEWEST_WORLDS, steps // STEPS_A_WORLD)
+    shares = [steps // count + (index < steps % count) for index in range(count)]
+    work = [(one, share) for one, share in zip(world_seeds(seed, count), shares, strict=True) if share]
+    outcomes = list(_walk_all(work, jobs))
+    counts: Counter[str] = Counter()
+    digest = hashlib.sha256()
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+        digest.update(outcome.digest.encode())
+    broken = [outcome for outcome in outcomes if outcome.violation]
+    violated = [
+        Violated(o.seed, o.steps, o.violation, f"scripts/simulate.py --steps {share} --seed {o.seed} --seeds 1")
+        for o, (_, share) in zip(outcomes, work, strict=True)
+        if o.violation
+    ]
+    story = broken[0].story if broken else outcomes[0].story[-TOLD_LINES:]
+    total = sum(outcome.steps for outcome in outcomes)
+    return Report(total, len(outcomes), violated, digest.hexdigest(), story, dict(sorted(counts.items())))
+
+
+def _walk_all(work: list[tuple[int, int]], jobs: int) -> Iterator[Outcome]:
+    if jobs == 1:
+        yield from map(_walk, work)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap(_walk, work, chunksize=4)
+
+
+def _walk(one: tuple[int, int]) -> Outcome:
+    seed, steps = one
+    logging.getLogger("tori").setLevel(logging.CRITICAL)  # disks fail here all the time
+    return World(seed).run(steps)

@@ -1,0 +1,114 @@
+"""One protection of the product taken away at a time: what the simulator must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tori.journal import reader, recovery
+from tori.journal.follower import Cursor, Follower, Readable
+from tori.journal.frame import CURSOR, Frame
+from tori.journal.writer import JournalWriter
+from tori.modules.clients import Clients
+
+
+class _Equal(int):
+    """A checksum that fits everything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
+
+
+def ack_before_sync(patch: pytest.MonkeyPatch) -> None:
+    """The durable position is announced without a sync."""
+
+    def commit(self: JournalWriter, offset: int | None = None) -> None:
+        self._publish_durable(self._written, self.next_sequence)
+
+    patch.setattr(JournalWriter, "commit", commit)
+
+
+def skip_crc(patch: pytest.MonkeyPatch) -> None:
+    """Bodies of frames are believed."""
+    believer = SimpleNamespace(crc32=lambda data: _Equal())
+    patch.setattr(reader, "zlib", believer)
+    patch.setattr(recovery, "zlib", believer)
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    """A writer does not look whether the journal still belongs to it."""
+    patch.setattr(JournalWriter, "_check_epoch", lambda self: None)
+
+
+def no_dedupe(patch: pytest.MonkeyPatch) -> None:
+    """The clients' module takes everything for new."""
+    patch.setattr(Clients, "_content", lambda self, document_id: b"")
+
+
+def cursor_before_effect(patch: pytest.MonkeyPatch) -> None:
+    """What was consumed is stored, durably, before what follows from it."""
+    append = JournalWriter.append
+
+    def append_apart(self: JournalWriter, frames: Sequence[Frame]) -> Any:
+        cursors = [frame for frame in frames if frame.kind == CURSOR]
+        effects = [frame for frame in frames if frame.kind != CURSOR]
+        if cursors and effects:
+            self.commit(append(self, cursors).end)
+            return append(self, effects)
+        return append(self, frames)
+
+    patch.setattr(JournalWriter, "append", append_apart)
+
+
+def read_undurable(patch: pytest.MonkeyPatch) -> None:
+    """Modules take what is written and not yet on the disk."""
+    begin = Follower.__init__
+
+    def begin_early(self: Follower, source: Readable, cursor: Cursor | None = None, **options: Any) -> None:
+        begin(self, source, cursor, **(options | {"visibility": "written"}))
+
+    patch.setattr(Follower, "__init__", begin_early)
+
+
+def sync_again(patch: pytest.MonkeyPatch) -> None:
+    """After a failed sync the same file is synced again, and believed."""
+
+    def lead(self: JournalWriter) -> None:
+        target, sequence = self._written, self.next_sequence
+        for file in (*self._older, self._segment.file):
+            try:
+                file.fdatasync()
+            except OSError:
+                file.fdatasync()
+        self._pending.clear()
+        self._publish_durable(target, sequence)
+
+    patch.setattr(JournalWriter, "_lead", lead)
+
+
+def believe_old_words(patch: pytest.MonkeyPatch) -> None:
+    """Position words that a loss of power left are taken for those of today."""
+    patch.setattr(reader.JournalReader, "_is_past", lambda self, table: False)
+
+
+SABOTAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    sabotage.__name__: sabotage
+    for sabotage in (
+        ack_before_sync,
+        skip_crc,
+        no_fence,
+        no_dedupe,
+        cursor_before_effect,
+        read_undurable,
+        sync_again,
+        believe_old_words,
+    )
+}

@@ -1,0 +1,97 @@
+"""Simulated worlds: no promise is broken, the same seed is the same world, and a broken promise is noticed.
+
+``TORI_SIMULATION_STEPS`` sets the length of the campaign (60,000 steps by default); ``scripts/simulate.py`` runs longer ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import simulate as script
+from tests.sim.campaign import STEPS_A_WORLD, simulate
+from tests.sim.sabotage import SABOTAGES
+from tests.sim.world import World
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "60000"))
+WORLDS = max(60, STEPS // STEPS_A_WORLD)
+MOST_SEEDS = 150
+"""A missing protection shows within this many worlds."""
+HAPPENS = """ack answer audit checkpoint corrupted error eviction fuse gone kill partition restored rot scrub send standstill
+start step stop take-over zombie""".split()
+FAULTS = ["clock jump", "disk full", "no checkpoint", "no start", "power cut", "taken for dead", "write back"]
+SHAPES = [f"world of {kind} modules, {layout}" for kind in ("real", "small") for layout in ("actors", "local")]
+
+
+def test_no_promise_is_broken() -> None:
+    report = simulate(STEPS, seed=2, worlds=WORLDS)
+    assert [f"{v.what}; again: {v.replay}" for v in report.violations] == []
+    assert (report.steps, report.worlds) == (STEPS, WORLDS)
+    missing = [kind for kind in (*HAPPENS, *FAULTS, *SHAPES) if not report.counts.get(kind)]
+    assert missing == [], "these never happened, so nothing is known about them"
+
+
+def run_script(hash_seed: int) -> bytes:
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "simulate.py"),
+        "--steps",
+        "6000",
+        "--seed",
+        "11",
+        "--seeds",
+        "8",
+        "--json",
+    ]
+    environment = os.environ | {"PYTHONHASHSEED": str(hash_seed)}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, timeout=300).stdout
+
+
+def test_a_seed_is_the_same_world_in_every_process() -> None:
+    first, second = run_script(1), run_script(2)
+    assert first == second
+    report = json.loads(first)
+    assert (report["steps"], report["worlds"], report["violations"]) == (6000, 8, [])
+    here = simulate(6000, 11, worlds=8)
+    assert (here.digest, here.story) == (report["digest"], report["story"])
+
+
+def test_other_seeds_are_other_worlds() -> None:
+    digests = {simulate(300, seed, worlds=1).digest for seed in range(5)}
+    assert len(digests) == 5
+
+
+@pytest.mark.parametrize("name", sorted(SABOTAGES))
+def test_a_missing_protection_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    SABOTAGES[name](monkeypatch)
+    worlds = (World(seed, real_share=0.0).run(400) for seed in range(MOST_SEEDS))
+    assert any(outcome.violation for outcome in worlds), f"{MOST_SEEDS} worlds did not miss {name}"
+
+
+def test_a_violation_is_told_and_can_be_seen_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SABOTAGES["no_dedupe"](monkeypatch)
+    assert script.main(["--steps", "1200", "--seed", "3", "--seeds", "3", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    broken = report["violations"][0]
+    assert "taken twice" in broken["what"]
+    assert "VIOLATION" in report["story"][-1]
+    assert script.main(broken["replay"].split()[1:]) == 1
+    shown = capsys.readouterr().out
+    assert broken["what"] in shown
+    assert f"seed {broken['seed']}, step {broken['step']}" in shown
+    assert report["story"][-1] in shown.splitlines()
+
+
+def test_nonsense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        script.main(["--steps", "0"])
+    assert refused.value.code == 2
+    assert "--steps" in capsys.readouterr().err
