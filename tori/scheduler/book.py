@@ -10,7 +10,7 @@ import msgspec
 
 from tori.clock import SECOND_NS
 from tori.events import system as events
-from tori.scheduler.signal import RunQueued, RunResulted, RunRetrying, TaskPaused, TaskTriggered, Version
+from tori.scheduler.signal import RunQueued, RunResulted, RunRetrying, RunVaried, TaskPaused, TaskTriggered, Version
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import ACTIVE, ENDED, WAITING, RunState
 from tori.scheduler.trigger import AfterTrigger, Unscheduled, dependents
@@ -136,6 +136,8 @@ class Book:
         """Replayed records whose TaskFailed has not been seen yet."""
         self._results: dict[str, str] = {}
         """Replayed results whose TaskCompleted has not been seen yet."""
+        self._variants: dict[str, str] = {}
+        """Replayed variants whose TaskStarted has not been seen yet."""
 
     def find(self, run_id: str) -> Run | None:
         return self.runs.get(run_id) or self.ended.get(run_id)
@@ -172,6 +174,8 @@ class Book:
             self.trigger(fact.task_id, fact.cause)
         elif isinstance(fact, RunResulted):
             self._results[fact.run_id] = fact.result
+        elif isinstance(fact, RunVaried):
+            self._variants[fact.run_id] = fact.variant
         elif isinstance(fact, TaskPaused):
             self._apply_pause(fact)
         elif isinstance(fact, RunRetrying):
@@ -239,7 +243,7 @@ class Book:
             self.open(run)
             if fact.task_id in self.tasks:
                 self.tasks[fact.task_id].triggers = []
-        run.state, run.attempt = RunState.RUNNING, fact.attempt
+        run.state, run.attempt, run.variant = RunState.RUNNING, fact.attempt, self._variants.pop(fact.run_id, "")
         run.began_wall_ns = run.began_wall_ns or time_ns
         task = self.tasks.get(fact.task_id)
         if task is not None:

@@ -163,6 +163,8 @@ class Desk:
         run.began_wall_ns = run.began_wall_ns or task.last_wall_ns
         self.usage.add(spec.group, spec.resources_of(run.variant))
         self.reconsider(run.task_id)
+        if run.variant:
+            self.out.append(sig.Keep(sig.RunVaried(run.run_id, run.variant)))
         self.out.append(Emit(events.TaskStarted(run.task_id, run.run_id, spec.task_type, run.attempt), run.task_id))
         self.out.append(sig.StartRun(run.run_id, run.attempt, spec, run.variant, run.cause))
 
@@ -171,6 +173,7 @@ class Desk:
         run.ending = run.ending or why
         run.deadline_ns = self._clock.monotonic_ns() + round(CANCEL_GRACE_S * SECOND_NS)
         self.calendar.set("deadline", run.run_id, run.deadline_ns)
+        self.calendar.set("expiry", run.run_id, None)  # if another attempt follows, it is looked at again
         self.out.append(sig.CancelRun(run.run_id, run.attempt, force))
 
     def overrun(self, run: Run) -> None:
@@ -188,7 +191,7 @@ class Desk:
         if run.is_waiting:
             run.error = f"{error}: {run.hold or IN_LINE}"
             self.end(run, RunState.FAILED)
-        elif not run.ending:
+        else:
             run.error = error
             self.tell(run, error)
             self.ask_to_end(run, "too late")
@@ -216,11 +219,10 @@ class Desk:
         spec = self.spec(run)
         decision = spec.retry.decide(run.run_id, run.attempt, temporary=temporary and not self._is_fallback(run))
         if isinstance(decision, RetryDecision):
-            self._retry(run, decision.after_s)
+            self._retry(run, decision.after_s, run.variant)
         elif spec.fallback is not None and not self._is_fallback(run):
-            run.variant = spec.fallback.variant
-            self.tell(run, f"{decision.reason}; its fallback is {run.variant}")
-            self._retry(run, 0.0)
+            self.tell(run, f"{decision.reason}; its fallback is {spec.fallback.variant}")
+            self._retry(run, 0.0, spec.fallback.variant)
         else:
             self.tell(run, decision.reason)
             self.end(run, RunState.FAILED)
@@ -228,10 +230,11 @@ class Desk:
     def _is_fallback(self, run: Run) -> bool:
         return bool(run.variant)
 
-    def _retry(self, run: Run, after_s: float) -> None:
+    def _retry(self, run: Run, after_s: float, variant: str) -> None:
         self.change(run, RunState.RETRYING, f"{run.error}; again in {after_s:.3g} s")
         run.duration_s = self._duration_s(run)
-        self._close_attempt(run)
+        self._close_attempt(run)  # what the attempt used is counted by its own variant
+        run.variant = variant
         run.due_ns = run.since_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
         self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant)))
         self.emit(events.TaskFailed, run, run.error)
@@ -244,7 +247,6 @@ class Desk:
         """Take a run to its end: event, history, free place."""
         self.change(run, state, run.error)
         run.ended_wall_ns = self._clock.wall_ns()
-        was_begun = run.attempt > 0
         if run.deadline_ns is not None:
             run.duration_s = self._duration_s(run)
             self._close_attempt(run)
@@ -258,7 +260,7 @@ class Desk:
             self.emit(events.TaskCompleted, run)
         elif state is RunState.FAILED:
             self.emit(events.TaskFailed, run, run.error)
-        elif state is RunState.CANCELLED and (was_begun or run.is_asked or run.cause):
+        elif state is RunState.CANCELLED:
             self.emit(events.TaskCancelled, run, run.error or None)
         self.reconsider(run.task_id)
         self.on_end(run)
@@ -284,7 +286,7 @@ class Desk:
         self.usage = Usage((self.spec(run).group, self.spec(run).resources_of(run.variant)) for run in active)
         for run in active:
             self.calendar.set("deadline", run.run_id, run.deadline_ns)
-            self.calendar.set("expiry", run.run_id, run.expires_ns)
+            self.calendar.set("expiry", run.run_id, None if run.ending else run.expires_ns)
         holds = {run.run_id: run.hold for run in self.book.runs.values()}
         self.reconsider_all()
         for run in self.book.runs.values():

@@ -65,6 +65,8 @@ class Scheduler:
         self._desk.on_end = self._on_end
         self._opened: list[Run] = []
         """Runs of the present stimulus that would not come again."""
+        self._noted: list[sig.Keep] = []
+        """Triggers of the present stimulus. They are written before the runs that were made of them."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
             sig.RunRequested: self._on_request,
@@ -93,16 +95,16 @@ class Scheduler:
 
         Raises BadInput, with nothing changed, for a task or run that is not there.
         """
-        self._desk.out, self._opened = [], []
+        self._desk.out, self._opened, self._noted = [], [], []
         self._handlers[type(stimulus)](stimulus)
         self._desk.admit()
         kept = [
             sig.Keep(sig.RunQueued(run.task_id, run.run_id, run.is_asked, run.cause))
             for run in self._opened
-            if run.state is RunState.DUE
+            if run.is_asked or not run.is_active
         ]
         out, self._desk.out = self._desk.out, []
-        return [*kept, *out]
+        return [*self._noted, *kept, *out]
 
     def apply(self, fact: Any, time_ns: int) -> None:
         """Take one fact of an earlier life: a Task* payload with its event's time, or a record of ``Keep`` (time unused).
@@ -391,7 +393,7 @@ class Scheduler:
             return
         self._book.trigger(task.task_id, stimulus.cause)
         if not stimulus.kept:
-            self._desk.out.append(sig.Keep(sig.TaskTriggered(task.task_id, stimulus.cause)))
+            self._noted.append(sig.Keep(sig.TaskTriggered(task.task_id, stimulus.cause)))
         self._arm_triggered(task)
         self._on_tick(Tick())
 
@@ -484,8 +486,12 @@ class Scheduler:
         return Moment(self._clock.wall_ns(), self._clock.monotonic_ns())
 
     def _new_id(self, task_id: str) -> str:
-        made = self._ids.next()
-        return f"{task_id}-{made[:8].hex()}-{made[12:].hex()}"
+        """Return an id that no run the book knows has: after a restart the wall clock may stand before the last one made."""
+        while True:
+            made = self._ids.next()
+            run_id = f"{task_id}-{made[:8].hex()}-{made[12:].hex()}"
+            if self._book.find(run_id) is None:
+                return run_id
 
     def _subject(self, report: Any) -> Run | None:
         """Return the run that a report is about, or None when it is too late to matter."""

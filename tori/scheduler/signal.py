@@ -196,7 +196,14 @@ class RunResulted(msgspec.Struct, frozen=True, array_like=True, tag=5):
     result: str
 
 
-SchedulerRecord: TypeAlias = RunQueued | RunRetrying | TaskPaused | TaskTriggered | RunResulted
+class RunVaried(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """The attempt that begins is one of a variant; stands in the commit unit of its TaskStarted."""
+
+    run_id: str
+    variant: str
+
+
+SchedulerRecord: TypeAlias = RunQueued | RunRetrying | TaskPaused | TaskTriggered | RunResulted | RunVaried
 
 MAX_RESULT = 16_384
 """Characters kept of a result; what is larger belongs into a journal or a file."""
