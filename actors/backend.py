@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from actors import cluster
 from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import orchestrator_options, remote_class
 from actors.orchestrator import OrchestratorActor, OrchestratorConfig
-from tori.client import Place, home_of
-from tori.errors import NotRunning
+from tori import errors
+from tori.client import Place, Stopped, home_of
+from tori.errors import NotRunning, ToriError, Unavailable
 from tori.home import open_home
+from tori.modules.open import check_journals
 
 STOP_S = 60.0
 
@@ -25,13 +28,17 @@ class RayBackend:
 
     def up(self, settings: Any, address: str | None) -> Place:
         home = open_home(home_of(settings))
+        check_journals(home)
         info = self._info(settings, address, start=True)
         assert info is not None
         cluster.connect(info)
         config = OrchestratorConfig(str(home), settings.plain())
-        remote_class(OrchestratorActor, orchestrator_options()).remote(config)
+        orchestrator = remote_class(OrchestratorActor, orchestrator_options()).remote(config)
         client = RayClient()
-        client.wait_ready(settings.limits.start_timeout_s + 30)
+        try:
+            client.wait_ready(settings.limits.start_timeout_s + 30)
+        except (NotRunning, Unavailable) as error:
+            raise start_failure(orchestrator) or error from None
         return self._place(info, home)
 
     def _info(self, settings: Any, address: str | None, *, start: bool) -> cluster.ClusterInfo | None:
@@ -59,16 +66,32 @@ class RayBackend:
         info = self._info(settings, address, start=False)
         return None if info is None else self._place(info, home_of(settings))
 
-    def down(self, settings: Any, address: str | None) -> bool:
+    def down(self, settings: Any, address: str | None) -> Stopped:
         info = self._info(settings, address, start=False)
         if info is None:
-            return False
-        with contextlib.suppress(NotRunning):
-            cluster.connect(info)
-            RayClient(patience_s=5.0).stop(STOP_S)
-        ray.shutdown()
-        cluster.stop(info)
-        return True
+            return Stopped(was_running=False)
+        problems: tuple[str, ...] = ()
+        try:
+            with contextlib.suppress(NotRunning):
+                cluster.connect(info)
+                problems = RayClient(patience_s=5.0).stop(STOP_S)
+        finally:
+            ray.shutdown()
+            cluster.stop(info)
+        return Stopped(was_running=True, problems=problems)
+
+
+def start_failure(orchestrator: Any) -> ToriError | None:
+    """Return why an orchestrator could not be made, as an error of ours; None when it could, or when Ray does not say."""
+    try:
+        ray.get(orchestrator.__ray_ready__.remote(), timeout=5.0)
+    except RayError as error:
+        lines = [line.strip() for line in str(error).splitlines() if ": " in line]
+        for name, _, said in reversed([line.partition(": ") for line in lines]):
+            found = getattr(errors, name.removeprefix("tori.errors."), None)
+            if isinstance(found, type) and issubclass(found, ToriError):
+                return found(f"the system in this home cannot start: {said}")
+    return None
 
 
 def cluster_options(settings: Any) -> cluster.ClusterOptions:

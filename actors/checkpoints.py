@@ -12,12 +12,16 @@ import msgspec
 import ray
 from ray.exceptions import RayError
 
+from actors.failure import brief_error
+from actors.logging import event_logger
+from actors.names import ORCHESTRATOR
 from tori.checkpoint import report
 from tori.checkpoint.codec import ModuleSnapshot, SnapshotDamaged
 from tori.checkpoint.manifest import Manifest
 from tori.checkpoint.retention import KeepNewestPolicy
 from tori.checkpoint.store import CheckpointStore
-from tori.errors import BadInput, Unavailable
+from tori.errors import BadInput, ToriError, Unavailable
+from tori.events.system import ErrorOccurred
 from tori.modules.host import HostSnapshot
 
 SNAPSHOT_TIMEOUT_S = 120.0
@@ -45,31 +49,48 @@ class Checkpoints:
         self._store.sweep()
 
     def take(self, modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Write one checkpoint of all modules that run (or of those given); a dead module is left out, its older one stays."""
+        """Write one checkpoint of all modules that run (or of those given).
+
+        A module that cannot give its snapshot is left out, its older one stays; ``missing`` in the answer names it with the reason.
+        """
         with self._lock:
-            snapshots = self._collect(modules or self._handles())
+            snapshots, missing = self._collect(modules or self._handles())
+            self._tell_missing(missing)
             if not snapshots:
-                raise Unavailable("no module runs that could be checkpointed.", remedy="See tori status.")
-            manifest = self._store.save(snapshots)
+                named = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+                raise Unavailable(
+                    f"no module could be checkpointed ({named or 'none runs'}).", remedy="See tori status."
+                )
+            manifest = self._store.save({name: snapshot for name, (snapshot, _) in snapshots.items()})
+            self._saved |= {name: mark for name, (_, mark) in snapshots.items()}
             self._store.prune()
         self._emit(report.created(manifest, self._store.root))
-        return self._row(manifest)
+        return self._row(manifest) | {"missing": missing}
 
-    def _collect(self, handles: Mapping[str, Any]) -> dict[str, ModuleSnapshot]:
+    def _collect(
+        self, handles: Mapping[str, Any]
+    ) -> tuple[dict[str, tuple[ModuleSnapshot, tuple[int, int]]], dict[str, str]]:
+        """Return the snapshots with (offset, consumed) of each, and why others are missing."""
         refs = {name: handle.snapshot.remote() for name, handle in handles.items()}
-        found: dict[str, ModuleSnapshot] = {}
+        found, missing = {}, {}
         for name, ref in refs.items():
             try:
                 data: bytes = ray.get(ref, timeout=SNAPSHOT_TIMEOUT_S)
-            except RayError:
+            except (RayError, ToriError) as error:
+                event_logger(name).error("no snapshot for the checkpoint", exc_info=error)
+                missing[name] = brief_error(error)
                 continue
             snapshot = msgspec.msgpack.decode(data, type=HostSnapshot)
             self._hot[name] = ref
-            found[name] = ModuleSnapshot(
+            kept = ModuleSnapshot(
                 name, snapshot.state_version, snapshot.journal_id.hex(), snapshot.epoch, snapshot.sequence, data
             )
-            self._saved[name] = (snapshot.offset, snapshot.consumed)
-        return found
+            found[name] = (kept, (snapshot.offset, snapshot.consumed))
+        return found, missing
+
+    def _tell_missing(self, missing: Mapping[str, str]) -> None:
+        for name, reason in missing.items():
+            self._emit(ErrorOccurred("SnapshotMissing", reason, name))
 
     def save_last(self, name: str) -> None:
         """Make sure the newest checkpoint of a module that stops holds its present state; writes nothing when it does."""
@@ -101,16 +122,11 @@ class Checkpoints:
         }
 
     def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
-        """Start every module again from a checkpoint and the journal after it; raises BadInput naming a damaged snapshot."""
-        chosen = checkpoint_id or next(iter(self._store.list()), None)
-        if chosen is None:
-            raise BadInput("there is no checkpoint yet.", remedy="Take one with tori checkpoint.")
-        problems = self._store.verify(chosen)
-        if problems:
-            named = ", ".join(f"{p.module or 'the manifest'}: {p.reason}" for p in problems)
-            raise BadInput(
-                f"checkpoint {chosen} is damaged ({named}).", remedy="tori checkpoint --list shows the others."
-            )
+        """Start every module again from a checkpoint (None: the newest good one) and the journal after it.
+
+        ``passed_over`` in the answer names newer ones that are damaged. Raises BadInput naming what is damaged when nothing is left.
+        """
+        chosen, passed_over = self._choose(checkpoint_id)
         manifest = self._store.manifest(chosen)
         handles = self._handles()
         names = [name for name in manifest.modules if name in handles]
@@ -118,9 +134,33 @@ class Checkpoints:
         ray.get(refs)
         for name in names:
             self._emit(report.loaded(manifest, name))
-        return {"checkpoint_id": chosen, "modules": sorted(names)}
+        return {"checkpoint_id": chosen, "modules": sorted(names), "passed_over": passed_over}
 
-    def forget_hot(self) -> None:
-        """Let go of the hot copies."""
-        with contextlib.suppress(KeyError):
-            self._hot.clear()
+    def _choose(self, checkpoint_id: str | None) -> tuple[str, dict[str, str]]:
+        """Return the checkpoint asked for, or the newest good one with the damage of those before it."""
+        wanted = self._store.list() if checkpoint_id is None else [checkpoint_id]
+        if not wanted:
+            raise BadInput("there is no checkpoint yet.", remedy="Take one with tori checkpoint.")
+        damaged: dict[str, str] = {}
+        for one in wanted:
+            problems = self._store.verify(one)
+            if not problems:
+                return one, damaged
+            damaged[one] = ", ".join(f"{p.module or 'the manifest'}: {p.reason.rstrip('.')}" for p in problems)
+        named = "; ".join(f"checkpoint {one} is damaged ({why})" for one, why in damaged.items())
+        raise BadInput(f"{named}.", remedy="tori checkpoint --list shows what there is.")
+
+
+def final_checkpoint(take: Callable[[], Mapping[str, Any]], emit: Callable[..., None]) -> list[str]:
+    """Take the checkpoint before a stop; return what went wrong. A failure is told and logged, and stops no stop."""
+    try:
+        missing: Mapping[str, str] = take()["missing"]
+    except Exception as error:
+        event_logger(ORCHESTRATOR).error("the final checkpoint failed", exc_info=error)
+        with contextlib.suppress(ToriError):  # the disk that refused the checkpoint may refuse this too: the log has it
+            emit(ErrorOccurred("CheckpointFailed", brief_error(error), ORCHESTRATOR))
+        return [f"the final checkpoint failed: {brief_error(error)}; the journals hold everything."]
+    return [
+        f"the final checkpoint misses {name}: {reason}; its journal holds everything."
+        for name, reason in missing.items()
+    ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RaySystemError, RayTaskError
 
 from actors.cast import CLIENTS
+from actors.failure import brief_error
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tori.bus.producer import PublishReceipt, opened
 from tori.errors import Backpressure, NotRunning, TemporaryError, ToriError, Unavailable
@@ -17,6 +21,8 @@ from tori.events.document import Receipt
 
 PATIENCE_S = 60.0
 RETRY_S = 0.2
+LOOK_S = 30.0
+"""How often a long call is asked after."""
 _GONE = (RayActorError, ObjectLostError, RaySystemError)
 
 
@@ -26,6 +32,7 @@ class RayClient:
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
         self._handle: Any = None
+        self._log = logging.getLogger("tori.client")
 
     def _orchestrator(self) -> Any:
         if self._handle is None:
@@ -35,15 +42,16 @@ class RayClient:
                 raise NotRunning("no TORI runs on this Ray cluster.", remedy="Start it with tori up.") from error
         return self._handle
 
-    def _insist(self, call: Callable[[Any], Any]) -> Any:
+    def _insist(self, call: Callable[[Any, float], Any]) -> Any:
         """Make a call until it comes back: an actor that died is waited for, a temporary error is tried again.
 
-        Back-pressure is the caller's to wait out: only it knows whom to tell.
+        ``call`` is given the seconds of patience that are left. Raises Unavailable when they are over. Back-pressure is the
+        caller's to wait out: only it knows whom to tell.
         """
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                return call(self._orchestrator())
+                return call(self._orchestrator(), max(0.0, deadline - time.monotonic()))
             except RayTaskError as error:
                 cause = error.cause
                 if not isinstance(cause, ToriError):
@@ -54,6 +62,11 @@ class RayClient:
                     or time.monotonic() > deadline
                 ):
                     raise cause from None
+            except GetTimeoutError as error:
+                raise Unavailable(
+                    f"the orchestrator did not answer in {self._patience_s:.0f} s.",
+                    remedy="Try again; when it stays so: tori doctor, tori down, tori up. Nothing acknowledged is lost.",
+                ) from error
             except _GONE as error:
                 self._handle = None
                 if time.monotonic() > deadline:
@@ -63,17 +76,30 @@ class RayClient:
             time.sleep(RETRY_S)
 
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        return self._insist(lambda o: ray.get(getattr(o, method).remote(*arguments, **named)))
+        return self._insist(lambda o, s: ray.get(getattr(o, method).remote(*arguments, **named), timeout=s))
+
+    def _call_long(self, method: str, *arguments: Any) -> Any:
+        """Make a call that may rightly take long: wait as long as the orchestrator lives and says what it does."""
+        return self._insist(lambda o, _: self._await(o, method, getattr(o, method).remote(*arguments)))
+
+    def _await(self, orchestrator: Any, method: str, ref: Any) -> Any:
+        begun = time.monotonic()
+        while not ray.wait([ref], timeout=LOOK_S)[0]:
+            doing = ray.get(orchestrator.doing.remote(), timeout=self._patience_s)
+            self._log.warning(
+                "tori: %s has taken %.0f s so far%s", method, time.monotonic() - begun, f" ({doing})" if doing else ""
+            )
+        return ray.get(ref)
 
     # -- the port ----------------------------------------------------------------------------------------------
 
     def ingest(self, documents: bytes) -> Receipt:
         """Put the batch into the object store and have its ref routed; the receipt means it is on disk."""
 
-        def publish(orchestrator: Any) -> Receipt:
-            ref = ray.put(documents)
-            (receipt,) = ray.get(orchestrator.publish.remote([ref]))
-            found: Receipt = ray.get(receipt)
+        def publish(orchestrator: Any, patience_s: float) -> Receipt:
+            begun, ref = time.monotonic(), ray.put(documents)
+            (receipt,) = ray.get(orchestrator.publish.remote([ref]), timeout=patience_s)
+            found: Receipt = ray.get(receipt, timeout=max(0.0, patience_s - (time.monotonic() - begun)))
             return found
 
         receipt: Receipt = self._insist(publish)
@@ -99,11 +125,11 @@ class RayClient:
         return found
 
     def quiesce(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("quiesce")
+        found: dict[str, Any] = self._call_long("quiesce")
         return found
 
     def digest(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("digest")
+        found: dict[str, Any] = self._call_long("digest")
         return found
 
     def why(self, event_id: str) -> list[dict[str, Any]]:
@@ -135,7 +161,8 @@ class RayClient:
         return found
 
     def run_task(self, task: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("run_task", task)
+        run_id = f"{task}-{uuid.uuid4().hex[:16]}"  # made here: a call that is made again asks for the same run
+        found: dict[str, Any] = self._call("run_task", task, run_id)
         return found
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
@@ -147,7 +174,7 @@ class RayClient:
         return found
 
     def checkpoint(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("checkpoint")
+        found: dict[str, Any] = self._call_long("checkpoint")
         return found
 
     def checkpoints(self) -> list[dict[str, Any]]:
@@ -155,7 +182,7 @@ class RayClient:
         return found
 
     def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("restore", checkpoint_id)
+        found: dict[str, Any] = self._call_long("restore", checkpoint_id)
         return found
 
     def check(self) -> None:
@@ -164,18 +191,20 @@ class RayClient:
 
     def wait_ready(self, timeout_s: float) -> dict[str, Any]:
         """Return once every module runs; raises Unavailable with what does not."""
-        found: dict[str, Any] = self._call("ready", timeout_s)
+        found: dict[str, Any] = self._call_long("ready", timeout_s)
         return found
 
-    def stop(self, timeout_s: float) -> None:
-        """Stop every module, final checkpoint first, then the orchestrator itself."""
+    def stop(self, timeout_s: float) -> tuple[str, ...]:
+        """Stop every module, final checkpoint first, then the orchestrator itself; return what went wrong on the way."""
         orchestrator = self._orchestrator()
         try:
-            ray.get(orchestrator.stop.remote(timeout_s), timeout=timeout_s + 10)
-        except (*_GONE, GetTimeoutError):
-            pass
+            found = ray.get(orchestrator.stop.remote(timeout_s), timeout=timeout_s + 10)
+            return tuple(found["problems"])
+        except (RayTaskError, *_GONE, GetTimeoutError) as error:
+            return (f"the orchestrator did not stop in order: {brief_error(error)}",)
         finally:
-            ray.kill(orchestrator, no_restart=True)
+            with contextlib.suppress(*_GONE, ValueError):
+                ray.kill(orchestrator, no_restart=True)
             self._handle = None
 
     def close(self) -> None:

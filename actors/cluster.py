@@ -13,10 +13,12 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,14 +32,16 @@ from actors.cluster_environment import (
     head_environment,
     keeps_gcs,
     quiet_driver,
+    spawn,
 )
 from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
 from actors.names import NAMESPACE
 from tori.errors import BadInput, NotRunning, PermanentError, Unavailable
-from tori.resources.process import ProcessMark, descendants, end, is_alive, strays
+from tori.resources.process import ProcessMark, descendants, end, is_alive, mark_process, strays
 
 _RECORD = "cluster.json"
 _TOKEN = "ray_token"
+_GCS = "gcs_server"
 _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
@@ -75,7 +79,7 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     token_path: str = ""
     stop_timeout_s: float = 3.0
     gcs_command: tuple[str, ...] = ()
-    """How to start its GCS again; see ``actors.cluster_gcs``."""
+    """How to start its GCS again; empty when the GCS keeps its tables in memory, where they die with it."""
 
     @property
     def head_pids(self) -> tuple[int, ...]:
@@ -88,6 +92,11 @@ class ClusterInfo(msgspec.Struct, frozen=True):
         vital = [process for process in self.processes if process.name in ("gcs_server", "raylet")]
         return len(vital) == 2 and all(map(is_alive, vital))
 
+    @property
+    def misses_gcs_only(self) -> bool:
+        """Whether the raylet lives on without a GCS, and the GCS can be started again."""
+        return bool(self.gcs_command) and any(p.name == "raylet" and is_alive(p) for p in self.processes)
+
 
 def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
     """Start a cluster for ``home`` and record it, or return the one that already runs there.
@@ -98,7 +107,7 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
     options = options or ClusterOptions()
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home):
-        running = find(home)
+        running = _heal(home)
         if running is not None:
             return running
         temp_dir = session_root(home)
@@ -125,9 +134,9 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
             processes=report.processes,
             token_path=str(token_path or ""),
             stop_timeout_s=options.stop_timeout_s,
-            gcs_command=report.gcs_command,
+            gcs_command=report.gcs_command if keeps_gcs() else (),
         )
-        record(home, info)
+        _record(home, info)
         return info
 
 
@@ -150,24 +159,63 @@ def add_dashboard(info: ClusterInfo) -> ClusterInfo:
             ports=info.ports | report.ports,
             processes=(*(p for p in info.processes if p.name != "dashboard.py"), *report.processes),
         )
-        record(home, now)
+        _record(home, now)
         return now
 
 
 def find(home: Path) -> ClusterInfo | None:
-    """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed."""
-    path = home / _RECORD
-    try:
-        info = msgspec.json.decode(path.read_bytes(), type=ClusterInfo)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError:
-        info = None
+    """Return the cluster recorded in ``home`` if its GCS and raylet live; a stale or unreadable record is removed.
+
+    A GCS that died and keeps its tables on disk is started again.
+    """
+    info = _recorded(home)
     if info is not None and info.is_alive:
         return info
+    if not (home / _RECORD).exists():
+        return None
+    with _locked(home):
+        return _heal(home)
+
+
+def _heal(home: Path) -> ClusterInfo | None:
+    """Return the living cluster of ``home``, its GCS started again if need be; clear away what cannot live. Needs the lock."""
+    info = _recorded(home)
+    if info is not None and info.is_alive:
+        return info
+    if info is not None and info.misses_gcs_only:
+        return restart_gcs(info)
     if info is not None:
         stop(info)
-    path.unlink(missing_ok=True)
+    (home / _RECORD).unlink(missing_ok=True)
+    return None
+
+
+def restart_gcs(info: ClusterInfo) -> ClusterInfo:
+    """Start the GCS of a cluster that ``start`` made again, unless it lives; return the cluster as it is now.
+
+    A new GCS on the old port knows every actor, for its tables are on disk (``RAY_gcs_storage=rocksdb`` at the start of the
+    cluster). Meanwhile calls between actors went on; only names and starts of actors waited. Raises PermanentError when the
+    tables died with the old one.
+    """
+    if any(process.name == _GCS and is_alive(process) for process in info.processes):
+        return info
+    if not info.gcs_command:
+        raise PermanentError(
+            f"The GCS of the cluster at {info.address} cannot be started again: its tables died with it.",
+            remedy="Start clusters with RAY_gcs_storage=rocksdb, or run tori up for a new one.",
+        )
+    home = Path(info.home).resolve()
+    environment = head_environment(_token_path(info), gcs_storage(home), bytecode=home / "bytecode")
+    pid = spawn(info.gcs_command, environment)
+    others = tuple(process for process in info.processes if process.name != _GCS)
+    now = msgspec.structs.replace(info, processes=(*others, mark_process(_GCS, pid)))
+    _record(Path(info.home), now)
+    return now
+
+
+def _recorded(home: Path) -> ClusterInfo | None:
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode((home / _RECORD).read_bytes(), type=ClusterInfo)
     return None
 
 
@@ -199,8 +247,7 @@ def _end_all(processes: Sequence[ProcessMark], patience_s: float) -> list[Proces
     return end([*processes, *below], patience_s=0.0)
 
 
-def record(home: Path, info: ClusterInfo) -> None:
-    """Note ``info`` as the cluster of ``home``."""
+def _record(home: Path, info: ClusterInfo) -> None:
     _write(home / _RECORD, msgspec.json.format(msgspec.json.encode(info)))
 
 
@@ -235,11 +282,15 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
             )
         return
     quiet_driver()
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         remedy = "Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?"
         raise NotRunning(f"No Ray cluster lets us in at {info.address}: {error}.", remedy=remedy) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has taken SIGTERM over to print a stack of C++ frames; whoever connects decides what it means.
+        signal.signal(signal.SIGTERM, on_terminate or signal.SIG_DFL)
 
 
 def session_root(home: Path) -> Path:
@@ -269,7 +320,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=head_environment(token_path, gcs_storage(home)),
+                env=head_environment(token_path, gcs_storage(home), bytecode=home.resolve() / "bytecode"),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,24 @@ def keeps_gcs() -> bool:
     return os.environ.get("RAY_gcs_storage") == "rocksdb"
 
 
-def head_environment(token_path: Path | None, storage: Path | None = None) -> dict[str, str]:
+def head_environment(
+    token_path: Path | None, storage: Path | None = None, *, bytecode: Path | None = None
+) -> dict[str, str]:
     """Return the environment that the head and, through it, every process of the cluster inherits.
 
-    ``RAY_gcs_storage=rocksdb`` in the caller's makes the GCS keep its tables in ``storage``: then it can be started again.
+    When ``storage`` is a directory the GCS keeps its tables there, and can be started again. ``bytecode``: where compiled
+    modules go when the caller does not want them beside the sources and they are not there yet.
     """
     dropped = ("RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     environment = _TUNING | environment | _LOOPBACK_ONLY | authentication(token_path)
-    if storage is not None and keeps_gcs():
-        environment["RAY_gcs_storage_path"] = str(storage)
+    if storage is not None and storage.is_dir():
+        environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(storage)}
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
-    if environment.pop("PYTHONDONTWRITEBYTECODE", None):
+    if bytecode is not None and environment.get("PYTHONDONTWRITEBYTECODE") and not is_compiled():
         # Without bytecode a worker starts in 3.6 s instead of 0.6, so it is written, but where it is no litter.
-        environment.setdefault("PYTHONPYCACHEPREFIX", str(_cache_dir() / "bytecode"))
+        del environment["PYTHONDONTWRITEBYTECODE"]
+        environment.setdefault("PYTHONPYCACHEPREFIX", str(bytecode))
     root = str(Path(__file__).resolve().parents[1])
     paths = environment.get("PYTHONPATH", "")
     if root not in paths.split(os.pathsep):
@@ -52,8 +57,11 @@ def head_environment(token_path: Path | None, storage: Path | None = None) -> di
     return environment
 
 
-def _cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tori"
+def is_compiled() -> bool:
+    """Return whether bytecode lies beside the sources of Ray and of this package, as ``make install`` leaves it."""
+    found = (importlib.util.find_spec(name) for name in ("ray", "actors.cluster_environment"))
+    sources = [spec.origin for spec in found if spec is not None and spec.origin]
+    return len(sources) == 2 and all(Path(importlib.util.cache_from_source(source)).exists() for source in sources)
 
 
 def authentication(token_path: Path | None) -> dict[str, str]:
@@ -82,6 +90,12 @@ def _refresh_ray(loopback: bool) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = not loopback
     core.Config.initialize("")  # type: ignore[attr-defined]  # missing from Ray's stub
     core.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]  # missing from Ray's stub
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Start a process that outlives this one, silent, in a session of its own; return its pid."""
+    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
+    return os.posix_spawn(command[0], list(command), environment, file_actions=null, setsid=True)
 
 
 def quiet_driver() -> None:

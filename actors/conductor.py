@@ -10,17 +10,20 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
 
 from actors.cast import actor_class, actor_name
+from actors.failure import brief_error, cause_of
+from actors.logging import EventLogger, event_logger
 from actors.module import ShellConfig
-from actors.names import NAMESPACE
-from actors.options import module_options, remote_class
+from actors.names import NAMESPACE, ORCHESTRATOR
+from actors.options import control, module_options, remote_class
+from actors.watch import REPLACED
 from tori.clock import Clock
 from tori.errors import JournalDamaged, ToriError, Unavailable
 from tori.events.system import StateCorrupted
@@ -31,6 +34,19 @@ from tori.orchestrator.lifecycle import Lifecycle
 ADOPT_TIMEOUT_S = 5.0
 NAME_FREE_S = 5.0
 LONGEST_WAIT_S = 3600.0
+LOOKS = 4
+"""How often a start is looked at within its time."""
+
+
+class Past(NamedTuple):
+    """What an orchestrator knows of those before it."""
+
+    epoch: int = 0
+    """Of its own journal: larger than any earlier orchestrator's."""
+    starts: Mapping[str, int] = {}
+    """By module, the last incarnation that was started and not stopped."""
+    is_reborn: bool = False
+    """Ray started it again after a crash: starts count on."""
 
 
 class Conductor:
@@ -44,6 +60,7 @@ class Conductor:
         emit: Callable[..., None],
         checkpoint: Callable[[str], None],
         hot: dict[str, Any],
+        past: Past,
     ) -> None:
         self.lifecycle = lifecycle
         self.handles: dict[str, Any] = {}
@@ -57,6 +74,7 @@ class Conductor:
         self._emit = emit
         self._checkpoint = checkpoint
         self._hot = hot
+        self._past = past
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="tori-conduct")
         self._execute: dict[type, Callable[[Any], None]] = {
@@ -72,10 +90,28 @@ class Conductor:
         self._thread = threading.Thread(target=self._run, name="tori-conductor", daemon=True)
 
     def start(self) -> None:
-        """Adopt what lives, then start the rest."""
-        for name in self.lifecycle.modules:
-            self._adopt(name)
+        """Adopt what lives, then start the rest. One that lives but is busy is waited for as one that starts is."""
+        if self._past.is_reborn:
+            for name in self.lifecycle.modules:
+                self._obey(sig.Remember(name, self._past.starts.get(name, 0)))
+        living = {control(handle, "ready").remote(): (name, handle) for name, handle in self._living()}
+        answered, busy = (
+            ray.wait(list(living), num_returns=len(living), timeout=ADOPT_TIMEOUT_S) if living else ([], [])
+        )
+        for ref in answered:
+            self._adopt(*living[ref], ref)
+        for ref in busy:
+            name, handle = living[ref]
+            incarnation = max(1, self._past.starts.get(name, 1))
+            self._obey(sig.Adopt(name, incarnation, is_ready=False))
+            self._pool.submit(self._await_busy, name, incarnation, handle, ref)
         self._thread.start()
+
+    def _living(self) -> Iterator[tuple[str, Any]]:
+        """Yield the modules whose actors have a name; whether their processes live is for them to say."""
+        for name in self.lifecycle.modules:
+            with contextlib.suppress(ValueError):
+                yield name, ray.get_actor(actor_name(name), namespace=NAMESPACE)
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -107,10 +143,17 @@ class Conductor:
         except ToriError as error:
             errors.append(error)
             instructions = []
-        for instruction in instructions:
-            self._execute[type(instruction)](instruction)
+        self._perform(instructions)
         if done is not None:
             done.set()
+
+    def _obey(self, stimulus: Any) -> None:
+        """Have the machine take a stimulus and execute what follows, before the thread runs."""
+        self._perform(self.lifecycle.handle(stimulus))
+
+    def _perform(self, instructions: Iterable[Any]) -> None:
+        for instruction in instructions:
+            self._execute[type(instruction)](instruction)
 
     def _next(self) -> tuple[Any, threading.Event | None, list[BaseException]]:
         wake_ns = self.lifecycle.wake_ns
@@ -127,16 +170,29 @@ class Conductor:
 
     # -- instructions ------------------------------------------------------------------------------------------
 
-    def _adopt(self, name: str) -> None:
+    def _adopt(self, name: str, handle: Any, ready: Any) -> None:
+        """Take a living module over; one that died, or whose loop did, is started again with the rest."""
         try:
-            handle = ray.get_actor(actor_name(name), namespace=NAMESPACE)
-            found = ray.get(handle.ready.remote(), timeout=ADOPT_TIMEOUT_S)
-        except (ValueError, RayError, ToriError):
+            found = ray.get(ready)
+        except (RayError, ToriError) as error:
+            self._log(name).info("not adopted: %s", brief_error(error))
             return
         incarnation = int(found["incarnation"])
         self.restarts[name] = incarnation - 1
-        self.lifecycle.handle(sig.Adopt(name, incarnation, paused=found["view"].paused))
+        self._obey(sig.Adopt(name, incarnation, paused=found["view"].paused))
         self._hold(name, incarnation, handle)
+
+    def _await_busy(self, name: str, incarnation: int, handle: Any, ready: Any) -> None:
+        """Wait for the answer of a module that lives and is busy; the machine ends it when that takes too long."""
+        self.restarts[name] = incarnation - 1
+        try:
+            if self._await_ready(name, incarnation, handle, ready)["view"].paused:
+                ray.get(control(handle, "pause").remote(paused=False))
+        except Exception as error:
+            self._died(name, incarnation, error)
+            return
+        self._hold(name, incarnation, handle)
+        self.tell(sig.ModuleReady(name, incarnation))
 
     def _hold(self, name: str, incarnation: int, handle: Any) -> None:
         self.handles[name] = handle
@@ -151,17 +207,30 @@ class Conductor:
         try:
             self._clear(name)
             handle = self._create(name, incarnation)
-            found = ray.get(handle.ready.remote(), timeout=self.lifecycle.options.start_timeout_s)
+            found = self._await_ready(name, incarnation, handle, control(handle, "ready").remote())
             if found["events"]:
                 self._emit(*found["events"])
         except Exception as error:
-            cause = getattr(error, "cause", None) or error
+            cause = cause_of(error)
             if isinstance(cause, JournalDamaged):
                 self._emit(StateCorrupted("", (name,), 0, str(cause.fields.get("journal", "")), ""))
-            self.tell(sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__))
+            self._died(name, incarnation, error)
             return
         self._hold(name, incarnation, handle)
         self.tell(sig.ModuleReady(name, incarnation))
+
+    def _await_ready(self, name: str, incarnation: int, handle: Any, ready: Any) -> Any:
+        """Return what ``ready`` answers. The time for it counts from the last progress of the recovery: a replay may be long.
+
+        The machine kills a module that makes none in that time, which ends the wait with Ray's error.
+        """
+        patience_s, reached = self.lifecycle.options.start_timeout_s, 0
+        while not ray.wait([ready], timeout=patience_s / LOOKS)[0]:
+            replayed = ray.get(control(handle, "view").remote()).replayed_units
+            if replayed > reached:
+                reached = replayed
+                self.tell(sig.ModuleProgressed(name, incarnation))
+        return ray.get(ready)
 
     def _create(self, name: str, incarnation: int) -> Any:
         config = self._config_of(name, incarnation)
@@ -190,11 +259,11 @@ class Conductor:
     def _watch(self, name: str, incarnation: int, handle: Any) -> None:
         """Wait in one pending call for the actor's end: Ray fails it the moment the process dies."""
         try:
-            ray.get(handle.watch.remote())
+            if ray.get(control(handle, "watch").remote(self._past.epoch)) is REPLACED:
+                return  # a newer orchestrator has taken over, and this one will be told to end
             stimulus: Any = sig.ModuleStopped(name, incarnation)
         except Exception as error:
-            cause = getattr(error, "cause", None) or error
-            stimulus = sig.ModuleDied(name, incarnation, _brief(cause), type(cause).__name__)
+            stimulus = sig.ModuleDied(name, incarnation, brief_error(error), type(cause_of(error)).__name__)
         if self.handles.get(name) is handle:
             del self.handles[name]
             self.on_change(name, False)
@@ -202,11 +271,19 @@ class Conductor:
             ray.kill(handle, no_restart=True)
         self.tell(stimulus)
 
+    def _died(self, name: str, incarnation: int, error: BaseException) -> None:
+        """Tell of a start that failed, and keep its traceback."""
+        self._log(name).error("start %d failed: %s", incarnation, brief_error(error), exc_info=error)
+        self.tell(sig.ModuleDied(name, incarnation, brief_error(error), type(cause_of(error)).__name__))
+
+    def _log(self, name: str) -> EventLogger:
+        return event_logger(ORCHESTRATOR, subject=name)
+
     def _stop(self, instruction: sig.StopModule) -> None:
         handle = self.handles.get(instruction.module)
         if handle is not None:
             with contextlib.suppress(RayError):
-                ray.get(handle.stop.remote())
+                ray.get(control(handle, "stop").remote())
 
     def _kill(self, instruction: sig.KillModule) -> None:
         handle = self.handles.pop(instruction.module, None)
@@ -219,18 +296,13 @@ class Conductor:
     def _set_paused(self, instruction: Any, *, paused: bool) -> None:
         handle = self.handles.get(instruction.module)
         if handle is not None:
-            handle.pause.remote(paused=paused)
+            control(handle, "pause").remote(paused=paused)
 
     def _save(self, instruction: sig.TakeCheckpoint) -> None:
         name, incarnation = instruction.module, instruction.incarnation
         try:
             self._checkpoint(name)
         except Exception as error:
-            self.tell(sig.CheckpointFailed(name, incarnation, _brief(error)))
+            self.tell(sig.CheckpointFailed(name, incarnation, brief_error(error)))
             return
         self.tell(sig.CheckpointDone(name, incarnation))
-
-
-def _brief(error: BaseException) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return (lines[-1].strip() if lines else type(error).__name__)[:500]

@@ -12,16 +12,18 @@ import ray
 from ray.exceptions import RayError
 
 from actors.cast import CLIENTS
-from actors.checkpoints import Checkpoints
-from actors.conductor import Conductor
+from actors.checkpoints import Checkpoints, final_checkpoint
+from actors.conductor import Conductor, Past
+from actors.find import find_event
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
+from actors.pressure import PressureWatch
 from actors.runs import Runs
-from actors.settle import Quiesce
+from actors.settle import Quiesce, check_unpaused
 from tori.clock import SystemClock
 from tori.digest import mind_digest
-from tori.errors import BadInput, IllegalTransition, Unavailable
+from tori.errors import BadInput, ToriError, Unavailable
 from tori.events.system import MetricsCollected
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
@@ -34,6 +36,8 @@ from tori.orchestrator.supervision import RestartPolicy
 
 VIEW_TIMEOUT_S = 5.0
 SUMMARY_TIMEOUT_S = 2.0
+REFS_ROUTED = "tori_refs_routed"
+"""The metric that carries the count over a restart: what the journal holds of it is at most one interval old."""
 _UP = (State.RUNNING, State.PAUSED, State.DEGRADED)
 
 
@@ -61,7 +65,13 @@ class Control:
             home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot
         )
         self._conductor = Conductor(
-            self._lifecycle, self._shell_config, self._clock, self.emit, self._checkpoints.save_last, self._hot
+            self._lifecycle,
+            self._shell_config,
+            self._clock,
+            self.emit,
+            self._checkpoints.save_last,
+            self._hot,
+            self._past(),
         )
         self._conductor.on_change = lambda name, is_up: self._runs.set_available(name, is_up=is_up)
         self._runs = Runs(
@@ -75,12 +85,15 @@ class Control:
             self._metrics.collect,
         )
         self._runs.on_failure = self._fail
-        self._refs_routed = 0
+        self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
+        self._pressure.on_failure = self._fail
+        self._count_lock = threading.Lock()
+        self._refs_routed = int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0))
         self._started = time.monotonic()
         self._first_ref: float | None = None
         self._rate: tuple[float, int] = (0.0, 0)
         self._quiesce_lock = threading.Lock()
-        self._doing = ""
+        self.doing = ""
 
     def _open_ledger(self) -> ModuleLoop:
         home, segment_bytes = self.home, self._settings["journal"]["segment_size_bytes"]
@@ -94,6 +107,10 @@ class Control:
         loop.start()
         loop.wait_ready(self._settings["limits"]["start_timeout_s"])
         return loop
+
+    def _past(self) -> Past:
+        epoch, starts = self._ledger.call(lambda host: (host.journal.epoch, host.module.query("starts", {})))
+        return Past(epoch, starts, ray.get_runtime_context().was_current_actor_reconstructed)
 
     def _shell_config(self, name: str, incarnation: int) -> ShellConfig:
         return ShellConfig(
@@ -111,10 +128,12 @@ class Control:
     # -- life --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Adopt living modules, start the others, begin the schedule."""
+        """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
+        self._runs.remember()
         self._conductor.start()
-        self._conductor.tell(sig.StartRequested())
+        self._conductor.tell(sig.StartRequested(paused=self._runs.is_paused))
         self._runs.start()
+        self._pressure.start()
 
     def wait_failure(self) -> None:
         """Return when a control thread failed; blocks for ever otherwise."""
@@ -122,7 +141,9 @@ class Control:
         ledger.start()
         while True:
             self._conductor.finished.wait()
-            if self._conductor.failure is not None:
+            failure = self._conductor.failure
+            if failure is not None:
+                event_logger("orchestrator").error("a thread died: %s", failure, exc_info=failure)
                 return
             time.sleep(1.0)
 
@@ -149,14 +170,17 @@ class Control:
                 raise Unavailable(f"still starting: {', '.join(waiting)}.", remedy="See tori status and the logs.")
             time.sleep(0.02)
 
-    def stop(self, timeout_s: float) -> bool:
-        """Take the final checkpoint, stop every module in reverse order; True when all ended in time."""
+    def stop(self, timeout_s: float) -> dict[str, Any]:
+        """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
+        self._pressure.stop()
         self._runs.stop()
-        self._checkpoints.take()
+        problems = final_checkpoint(self._checkpoints.take, self.emit) if self._module_handles() else []
         self._conductor.ask(sig.StopRequested())
         finished = self._conductor.finished.wait(timeout_s)
+        if not finished:
+            problems.append(f"not every module stopped in {timeout_s:.0f} s.")
         self._ledger.stop()
-        return finished
+        return {"finished": finished, "problems": problems}
 
     def emit(self, *payloads: Any) -> None:
         """Write events into the orchestrator's journal, durably, and say so in the log."""
@@ -174,7 +198,8 @@ class Control:
     def publish(self, refs: list[Any]) -> list[Any]:
         """Route refs to the relay of this node; the refs returned are the relay's receipts."""
         relay = self._handle(CLIENTS)
-        self._refs_routed += len(refs)
+        with self._count_lock:
+            self._refs_routed += len(refs)
         if self._first_ref is None:
             self._first_ref = time.monotonic()
         return [relay.ingest.remote(ref) for ref in refs]
@@ -212,16 +237,9 @@ class Control:
         return self._ask(CLIENTS, method, *arguments)
 
     def find(self, identifier: str) -> str | None:
-        """Ask every module what it calls by this id; return the event id of the first that knows."""
-        refs = [h.query.remote("find", {"id": identifier}) for h in self._module_handles().values()]
-        for ref in refs:
-            try:
-                found = ray.get(ref)
-            except RayError:
-                continue
-            if found and found.get("event_id"):
-                return str(found["event_id"])
-        return None
+        """Return the event id of the first that knows this id: the ledger, then the modules; raises Unavailable when one is down."""
+        known = self.query("orchestrator", "find", {"id": identifier}).get("event_id")
+        return known or find_event(identifier, self._module_handles(), tuple(self._lifecycle.modules))
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -251,7 +269,7 @@ class Control:
         emitted = sum(view.emitted for view in views.values())
         return {
             "state": str(states["system"]),
-            "doing": self._doing,
+            "doing": self.doing,
             "modules": modules,
             "nodes": self._nodes(),
             "events": events,
@@ -299,6 +317,7 @@ class Control:
 
     def quiesce(self) -> dict[str, Any]:
         """Settle, run one full pass, settle; one at a time, with the schedule held meanwhile."""
+        self._check_unpaused()
         with self._quiesce_lock, self._runs.held():
             begun = time.monotonic()
             try:
@@ -309,23 +328,22 @@ class Control:
         return {"digest": mind_digest(sections), "sections": sections, "seconds": seconds}
 
     def _say(self, step: str) -> None:
-        self._doing = step
+        self.doing = step
+
+    def _check_unpaused(self) -> None:
+        check_unpaused(self._lifecycle.states(), is_scheduler_paused=self._runs.is_paused)
 
     def _wait_healthy(self, timeout_s: float) -> None:
         """Return when every module runs; raises Unavailable when one stays down, IllegalTransition when one is paused."""
         deadline = time.monotonic() + timeout_s
         while True:
+            self._check_unpaused()
             states = self._lifecycle.states()
             down = [
                 n for n in self._lifecycle.modules if states[n] != State.RUNNING or n not in self._conductor.handles
             ]
             if not down:
                 return
-            paused = [n for n in down if states[n] == State.PAUSED]
-            if paused:
-                raise IllegalTransition(
-                    f"the mind cannot settle: {', '.join(paused)} paused.", remedy="tori resume, then again."
-                )
             degraded = [n for n in down if states[n] == State.DEGRADED]
             if degraded or time.monotonic() > deadline:
                 raise Unavailable(
@@ -338,17 +356,30 @@ class Control:
     def tasks(self) -> dict[str, Any]:
         return {"tasks": self._runs.tasks(), "runs": self.query("orchestrator", "runs", {"limit": 50})}
 
-    def run_task(self, task: str) -> dict[str, Any]:
-        return self._runs.request(task)
+    def run_task(self, task: str, run_id: str) -> dict[str, Any]:
+        return self._runs.request(task, run_id)
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._runs.cancel(run_id)
 
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        """Pause or resume one module or the whole system.
+
+        The scheduler's record is the one truth about the system, also after a restart: it is written before the modules are
+        paused, and after they were resumed, so a crash between leaves a pause that everybody keeps.
+        """
         request: Any = sig.PauseRequested(module or "") if paused else sig.ResumeRequested(module or "")
-        self._conductor.ask(request)
-        if module is None:
-            self._runs.set_paused(paused=paused)
+        was_paused = self._runs.is_paused
+        if module is None and paused:
+            self._runs.set_paused(paused=True)
+        try:
+            self._conductor.ask(request)
+        except ToriError:
+            if module is None:
+                self._runs.set_paused(paused=was_paused)
+            raise
+        if module is None and not paused:
+            self._runs.set_paused(paused=False)
         names = [module] if module else list(self._lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
 

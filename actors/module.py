@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 
 from actors.logging import configure_from, event_logger
 from actors.snapshot import Origin, decode_host, find_snapshot
+from actors.watch import Watch
 from tori.digest import section_digest
 from tori.journal.archive import Archive
 from tori.modules.host import HostSnapshot, ModuleHost
@@ -52,11 +52,15 @@ class ModuleActor:
         self.config = config
         self.home = Path(config.home)
 
-        self._replacing = False
+        self._watch = Watch(config.name)
         self._origin = Origin(None)
         self._prepared: dict[str, int] = {}
         self._told: ModuleLoop | None = None
         self.loop = self._open(snapshot)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._watch.guard(self.loop, self.loop.join)
         self.loop.start()
 
     def _open(self, snapshot: bytes | None, *, exactly: bool = False) -> ModuleLoop:
@@ -98,14 +102,12 @@ class ModuleActor:
             "events": self._origin.events,
         }
 
-    def watch(self) -> None:
-        """Return when the module was stopped; raises when its loop died. The caller learns of a killed process by the same call."""
-        while True:
-            loop = self.loop
-            loop.join()
-            if not self._replacing and loop is self.loop:
-                return
-            time.sleep(0.01)
+    def watch(self, watcher: int = 0) -> bool:
+        """Return True when the module was stopped, False when a newer watcher waits; raises when its loop died.
+
+        The caller learns of a killed process by the same call.
+        """
+        return self._watch.wait(watcher)
 
     def view(self) -> LoopView:
         return self.loop.view
@@ -156,22 +158,24 @@ class ModuleActor:
         return None if section is None else section_digest(section)
 
     def snapshot(self) -> bytes:
-        """Return a HostSnapshot, msgpack."""
-        return msgspec.msgpack.encode(self.loop.call(lambda host: host.snapshot()))
+        """Return a HostSnapshot, msgpack. What it stands on is on disk, also where acknowledgements do not wait for that."""
+
+        def work(host: ModuleHost) -> HostSnapshot:
+            host.journal.commit()
+            return host.snapshot()
+
+        return msgspec.msgpack.encode(self.loop.call(work))
 
     def pause(self, *, paused: bool) -> None:
         self.loop.pause(paused=paused)
 
     def restore(self, snapshot: bytes | None) -> LoopView:
         """Start again from ``snapshot`` (None: from nothing) and the journal after it, in this process."""
-        self._replacing = True
-        try:
-            self.loop.stop()
-            self.loop = self._open(snapshot, exactly=True)
-            self.loop.start()
-            return self.loop.wait_ready(self.config.start_timeout_s)
-        finally:
-            self._replacing = False
+        self._watch.release()
+        self.loop.stop()
+        self.loop = self._open(snapshot, exactly=True)
+        self._begin()
+        return self.loop.wait_ready(self.config.start_timeout_s)
 
     def stop(self) -> None:
         """Finish the batch in hand and give the journal up; ``watch`` returns."""

@@ -13,6 +13,9 @@ import ray
 from actors.names import NAMESPACE, ORCHESTRATOR
 
 MODULE_THREADS = 6
+CONTROL = "control"
+"""Concurrency group of the calls by which the orchestrator governs a module: questions that wait for a busy one never hold them up."""
+CONTROL_THREADS = 4
 ORCHESTRATOR_THREADS = 24
 
 
@@ -25,6 +28,7 @@ def module_options(name: str, *, num_cpus: float = 0) -> dict[str, Any]:
         "max_restarts": 0,
         "max_task_retries": 0,
         "max_concurrency": MODULE_THREADS,
+        "concurrency_groups": {CONTROL: CONTROL_THREADS},
         "num_cpus": num_cpus,
     }
 
@@ -41,6 +45,11 @@ def orchestrator_options() -> dict[str, Any]:
         "num_cpus": 0,
         "get_if_exists": True,
     }
+
+
+def control(handle: Any, method: str) -> Any:
+    """Return a method of an actor, to be called in its control group."""
+    return getattr(handle, method).options(concurrency_group=CONTROL)
 
 
 def remote_class(cls: type, options: dict[str, Any]) -> Any:

@@ -43,6 +43,10 @@ class OrchestratorActor:
     def pid(self) -> int:
         return os.getpid()
 
+    def doing(self) -> str:
+        """Return the step of a long request that is under way; empty when there is none."""
+        return self._control.doing
+
     def publish(self, refs: list[Any]) -> list[Any]:
         """Route object refs of document batches to the relay; return the refs of the receipts."""
         return self._control.publish(refs)
@@ -72,8 +76,8 @@ class OrchestratorActor:
     def tasks(self) -> dict[str, Any]:
         return self._control.tasks()
 
-    def run_task(self, task: str) -> dict[str, Any]:
-        return self._control.run_task(task)
+    def run_task(self, task: str, run_id: str) -> dict[str, Any]:
+        return self._control.run_task(task, run_id)
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._control.cancel_run(run_id)
@@ -90,5 +94,5 @@ class OrchestratorActor:
     def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
         return self._control.restore(checkpoint_id)
 
-    def stop(self, timeout_s: float) -> bool:
+    def stop(self, timeout_s: float) -> dict[str, Any]:
         return self._control.stop(timeout_s)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
+from tori.scheduler.book import Task
 from tori.scheduler.machine import Scheduler
+from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Priority, TaskSpec, default_specs
 from tori.scheduler.trigger import DemandTrigger
 
@@ -62,7 +65,8 @@ class Runs:
         fuzz_spec = TaskSpec(
             task_id=FUZZ, task_type=FUZZ, module="fuzzing", trigger=DemandTrigger(), priority=Priority.BACKGROUND
         )
-        specs = (*default_specs(START_ORDER, intervals), fuzz_spec)
+        retry = RetryPolicy(retries=settings["limits"]["retries"])
+        specs = [replace(spec, retry=retry) for spec in (*default_specs(START_ORDER, intervals), fuzz_spec)]
         self.scheduler = Scheduler(specs, clock, admission=SlotPolicy(settings["limits"]["concurrent_runs"]))
         self._home = home
         self._clock = clock
@@ -75,6 +79,8 @@ class Runs:
         }
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
         self._attempts: dict[str, tuple[int, Any]] = {}
+        self._begun: set[tuple[str, int]] = set()
+        """Attempts of this process that have not ended."""
         self._pool = ThreadPoolExecutor(settings["limits"]["concurrent_runs"], thread_name_prefix="tori-run")
         self._ended = threading.Event()
         self.on_failure: Callable[[BaseException], None] = lambda error: None
@@ -86,14 +92,14 @@ class Runs:
     # -- the loop ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Remember what ran before, then begin."""
-        self._replay()
+        """Begin, after ``remember``."""
         for module in START_ORDER:
             self.scheduler.handle(sig.ModuleAvailable(module, module in self._up))
         self._execute(self.scheduler.handle(sig.Recovered()))
         self._thread.start()
 
-    def _replay(self) -> None:
+    def remember(self) -> None:
+        """Read what ran before, and whether the system was paused."""
         reader = JournalReader(journal_directory(self._home, "orchestrator"))
         decoder = msgspec.msgpack.Decoder(list[sig.SchedulerRecord])
         try:
@@ -111,9 +117,10 @@ class Runs:
         with contextlib.suppress(Unavailable):
             self._ask(sig.DrainRequested())
         self._ended.set()
-        self._tell(Tick())
+        self.tell(Tick())
 
-    def _tell(self, stimulus: Any) -> None:
+    def tell(self, stimulus: Any) -> None:
+        """Give the machine a stimulus; returns at once."""
         self._stimuli.put((stimulus, None, []))
 
     def _ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
@@ -141,10 +148,12 @@ class Runs:
             stimulus, done, errors = Tick(), None, []
         if isinstance(stimulus, Tick):
             self._look()
+        instructions: list[Any] = []
         try:
-            self._execute(self.scheduler.handle(stimulus))
+            instructions = self.scheduler.handle(stimulus)
         except ToriError as error:
             errors.append(error)
+        self._execute(instructions)  # what fails here fails the process: a replay looks for what was under way
         if done is not None:
             done.set()
 
@@ -171,6 +180,7 @@ class Runs:
             self._commit(facts)
             facts = []
             if isinstance(instruction, sig.StartRun):
+                self._begun.add((instruction.run_id, instruction.attempt))
                 self._pool.submit(self._attempt, instruction)
             else:
                 self._cancel(instruction)
@@ -185,7 +195,7 @@ class Runs:
 
     def _attempt(self, order: sig.StartRun) -> None:
         run_id, attempt = order.run_id, order.attempt
-        self._tell(sig.RunStarted(run_id, attempt))
+        self.tell(sig.RunStarted(run_id, attempt))
         try:
             covers = self._work(order)
         except TaskCancelledError:
@@ -198,7 +208,8 @@ class Runs:
         else:
             outcome = sig.RunFinished(run_id, attempt, covers)
         self._attempts.pop(run_id, None)
-        self._tell(outcome)
+        self._begun.discard((run_id, attempt))
+        self.tell(outcome)
 
     def _work(self, order: sig.StartRun) -> dict[str, tuple[int, int]]:
         spec = order.spec
@@ -220,14 +231,14 @@ class Runs:
         return {spec.module: (concluded.incarnation, concluded.covers)}
 
     def _cancel(self, order: sig.CancelRun) -> None:
-        """End an attempt; one that this process does not know is certainly gone with the process that knew it."""
-        known = self._attempts.get(order.run_id)
-        if known is None or known[0] != order.attempt:
-            if self.scheduler.run(order.run_id).ending == "lost":
-                self._tell(sig.RunLost(order.run_id, order.attempt))
+        """End an attempt; one that this process did not begin is certainly gone with the process that did."""
+        if (order.run_id, order.attempt) not in self._begun:
+            self.tell(sig.RunLost(order.run_id, order.attempt))
             return
-        with contextlib.suppress(RayError, ValueError):
-            ray.cancel(known[1], force=order.force)
+        attempt, ref = self._attempts.get(order.run_id, (0, None))
+        if attempt == order.attempt:
+            with contextlib.suppress(RayError, ValueError):
+                ray.cancel(ref, force=order.force)
 
     # -- for the orchestrator ----------------------------------------------------------------------------------
 
@@ -250,13 +261,13 @@ class Runs:
             finally:
                 self._is_held = False
                 for module in START_ORDER:
-                    self._tell(sig.ModuleAvailable(module, module in self._up))
+                    self.tell(sig.ModuleAvailable(module, module in self._up))
 
     def set_available(self, module: str, *, is_up: bool) -> None:
         """Note that a module can, or can no longer, be worked with; a hold outlasts that."""
         (self._up.add if is_up else self._up.discard)(module)
         if not self._is_held:
-            self._tell(sig.ModuleAvailable(module, available=is_up))
+            self.tell(sig.ModuleAvailable(module, available=is_up))
 
     def _await_scans(self) -> None:
         deadline = time.monotonic() + HOLD_TIMEOUT_S
@@ -267,11 +278,10 @@ class Runs:
                 )
             time.sleep(0.05)
 
-    def request(self, task: str) -> dict[str, Any]:
-        """Run a task now."""
+    def request(self, task: str, run_id: str) -> dict[str, Any]:
+        """Run a task now; the same ``run_id`` asks once, however often it comes."""
         if task not in self.scheduler.specs:
             raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(self.scheduler.specs)}.")
-        run_id = f"{task}-{self._clock.wall_ns():x}"
         self._ask(sig.RunRequested(task, run_id))
         return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
 
@@ -280,9 +290,25 @@ class Runs:
         self._ask(sig.CancelRequested(run_id))
         return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
 
+    @property
+    def is_paused(self) -> bool:
+        return self.scheduler.is_paused
+
     def set_paused(self, *, paused: bool) -> None:
         """Rest, or go on, as a whole."""
         self._ask(sig.PauseRequested() if paused else sig.ResumeRequested())
+
+    def _held_by(self, spec: TaskSpec, task: Task, holds: Mapping[str, str]) -> str | None:
+        """Return what keeps a task from running, with the remedy; None when nothing does."""
+        if self.scheduler.is_paused:
+            return "the system is paused: tori resume"
+        if task.run_id in holds:
+            return holds[task.run_id] or None
+        if task.is_paused:
+            return "its task is paused"
+        if spec.module and spec.module not in self._up:
+            return f"module {spec.module} is not running"
+        return None
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return every task: interval, when it is due, counts, what holds it."""
@@ -305,7 +331,7 @@ class Runs:
                     "counts": dict(counts),
                     "paused": task.is_paused,
                     "last_state": None if last is None else str(last.state),
-                    "held_by": holds.get(task.run_id),
+                    "held_by": self._held_by(spec, task, holds),
                 }
             )
         return rows

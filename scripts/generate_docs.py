@@ -1,4 +1,4 @@
-"""Write docs/events.md and docs/schema/events.json from the catalogue; with --check, only say whether they are current."""
+"""Write docs/events.md, docs/schema/events.json and docs/cascade.md; with --check, only say whether they are current."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tori.events.catalogue import ENTRIES, Entry, Lane, meaning_of
 from tori.events.document import Section
 from tori.events.mind import Evidence
 from tori.events.schema import catalogue_schema, field_meanings, type_name
+from tori.modules.cascade import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,11 +83,22 @@ def _fields(struct: type) -> str:
     return "\n".join(lines)
 
 
+def cascade_page() -> str:
+    """Return docs/cascade.md."""
+    return f"""# The cascade
+
+Generated from `tori/modules/cascade.py` by `make docs`; change it there. Who follows which journal is derived from this table.
+
+{markdown()}
+"""
+
+
 def pages() -> dict[Path, str]:
     """Return every generated file with its text."""
     return {
         ROOT / "docs" / "events.md": events_page(),
         ROOT / "docs" / "schema" / "events.json": json.dumps(catalogue_schema(), indent=1, ensure_ascii=False) + "\n",
+        ROOT / "docs" / "cascade.md": cascade_page(),
     }
 
 

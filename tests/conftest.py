@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-_ORDER = ("architecture", "unit", "properties", "sim", "crash", "contract", "cluster", "e2e")
+_ORDER = ("architecture", "unit", "properties", "sim", "crash", "bad_input", "contract", "cluster", "e2e")
 _PURE = ("unit", "properties", "architecture", "sim", "crash")
 _OURS = ("tori", "actors", "tests", "scripts", "test_")
 _real_sleep = time.sleep

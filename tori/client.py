@@ -31,6 +31,17 @@ class Place(msgspec.Struct, frozen=True):
     started_cluster: bool = False
 
 
+class Stopped(msgspec.Struct, frozen=True):
+    """What a stop did; false when nothing ran."""
+
+    was_running: bool
+    problems: tuple[str, ...] = ()
+    """What went wrong on the way; the system is down all the same."""
+
+    def __bool__(self) -> bool:
+        return self.was_running
+
+
 class SystemClient(Protocol):
     """A running system, as a door sees it. Every call is safe to repeat; errors are ToriErrors."""
 
@@ -113,8 +124,11 @@ class Backend(Protocol):
     def place(self, settings: Any, address: str | None) -> Place | None:
         """Return where the system of this home runs, or None."""
 
-    def down(self, settings: Any, address: str | None) -> bool:
-        """Stop the system, final checkpoint first, and the cluster if it was started for it; False when none ran."""
+    def down(self, settings: Any, address: str | None) -> Stopped:
+        """Stop the system, final checkpoint first, and the cluster if it was started for it; false when none ran.
+
+        A checkpoint that fails is a problem told, and stops no stop: the journals hold everything.
+        """
 
 
 def load_backend(name: str = "ray") -> Backend:

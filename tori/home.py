@@ -77,6 +77,11 @@ def expanded(text: str | Path) -> Path:
     if "\0" in str(text):
         raise BadInput(f"{str(text)!r} is no path: it holds a NUL character.", remedy="Give a path without it.")
     try:
+        os.fsencode(text)
         return Path(text).expanduser()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{str(text)!r} is no path in this locale's encoding.", remedy="Set LC_ALL=C.UTF-8, or PYTHONUTF8=1."
+        ) from error
     except RuntimeError as error:
         raise BadInput(f"{str(text)!r} is no path: {error}", remedy="Write the path out.") from error

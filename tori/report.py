@@ -61,7 +61,7 @@ def render(found: dict[str, Any], out: Console) -> None:
     _title(out, "What each module did")
     out.print(status_table(status))
     out.print(
-        f"{status['events']:,} events, {status['events_per_s']:,.0f} events/s since start, "
+        f"{status['events']:,} events, {status['events_per_s']:,.0f} events/s from the first document to the last event, "
         f"{status['refs_routed']:,} object refs routed, {len(found['runs'])} task runs"
     )
     for problem in status.get("problems", [])[-SHOWN:]:

@@ -39,10 +39,11 @@ class Case:
 
 
 class Door:
-    """Collects the cases of one door, in the order of the file."""
+    """Collects the cases of one door, in the order of the file; ``meaning`` says what the door is."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, meaning: str | None) -> None:
         self.name = name
+        self.meaning = " ".join((meaning or "").split())
         self.cases: list[Case] = []
 
     def case(

@@ -14,6 +14,8 @@ from tests.bad_input.table import CASES
 from tests.support.local_backend import LocalBackend
 from tests.support.system import small_corpus, system_settings
 
+SILENT = (0, 141)
+"""Ends that need no sentence: done, and a reader who has gone."""
 PURE = [case for case in CASES if case.needs != "cluster"]
 CLUSTERED = [case for case in CASES if case.needs == "cluster"]
 
@@ -100,4 +102,6 @@ def test_case_on_a_running_system(case: Case, bench: Bench, running: tuple[Path,
 def test_the_table_is_as_large_as_promised() -> None:
     assert len(CASES) >= 60
     assert len({case.name for case in CASES}) == len(CASES)
-    assert all(len(case.says) >= 2 for case in CASES if case.exit_code), "a refusal names cause and remedy"
+    assert all(len(case.says) >= 2 for case in CASES if case.exit_code not in SILENT), (
+        "a refusal names cause and remedy"
+    )

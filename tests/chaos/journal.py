@@ -1,8 +1,8 @@
 """Journals as the checker reads them: from the bytes of a stopped home, by the format alone.
 
-Written from ADR 2 and the layout at the top of ``tori/journal/frame.py``; it imports nothing of the product, because a checker
-that shares the code under test believes it. A frame counts when its magic, both checksums, version, journal id and epoch are
-right. Entries count when their commit unit is complete.
+Written from ADR 2, ADR 11 and the layout at the top of ``tori/journal/frame.py``; it imports nothing of the product, because a
+checker that shares the code under test believes it. A frame counts when its magic, both checksums, version and journal id are right and
+its epoch is not later than its segment's (a take-over copies what the last writer left). Entries count when their unit is complete.
 """
 
 from __future__ import annotations
@@ -115,10 +115,13 @@ def read_journal(directory: Path) -> JournalReading:
 
 
 def _pieces(directory: Path) -> list[_Piece]:
-    """Return the segments that count: an epoch that begins at P hides all of older epochs from P on."""
-    names = [(int(p.stem[17:], 16), int(p.stem[:16], 16), p) for p in directory.glob("*.seg")]
+    """Return the segments that count: a later (epoch, generation) that begins at P hides all of earlier ones from P on."""
+    names = []
+    for path in directory.glob("*.seg"):
+        base, epoch, *generation = (int(part, 16) for part in path.stem.split("-"))
+        names.append((epoch, generation[0] if generation else 0, base, path))
     live: list[tuple[int, int, Path]] = []
-    for epoch, base, path in sorted(names):
+    for epoch, _, base, path in sorted(names):
         live = [one for one in live if one[1] < base]
         live.append((epoch, base, path))
     ends = [base for _, base, _ in live[1:]]
@@ -138,6 +141,7 @@ class _Scan:
         self._expected: int | None = None
         self._reading = JournalReading(name, [], [], [], [], 0, 0)
         self._durable = 0
+        self._epoch = 0
         self._tail = 0
         self._reached: int | None = None
 
@@ -169,6 +173,9 @@ class _Scan:
             self._durable = max(self._durable, frame.durable)
             if self._expected is not None and frame.first != self._expected:
                 self._gap(frame.offset, f"entry {self._expected} should follow, entry {frame.first} does")
+            if frame.epoch < self._epoch:
+                self._gap(frame.offset, f"a frame of epoch {frame.epoch} after one of epoch {self._epoch}")
+            self._epoch = frame.epoch
             self._expected = frame.first + frame.count
             self._unit.append(frame)
             if frame.is_last:
@@ -189,7 +196,7 @@ class _Scan:
         body = data[at + _HEADER_BYTES : at + _HEADER_BYTES + size]
         if len(body) < size or zlib.crc32(body) != body_crc:
             return None
-        if version != 1 or journal_id != self._id or epoch != piece.epoch:
+        if version != 1 or journal_id != self._id or epoch > piece.epoch:
             return None
         end = piece.base + at + _HEADER_BYTES + (size + 7) // 8 * 8
         return _Frame(piece.base + at, end, epoch, lane, kind, bool(flags & 1), first, count, commit, durable, body)

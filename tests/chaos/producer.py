@@ -15,7 +15,7 @@ import msgspec
 
 from tests.chaos.history import HistoryWriter, Item
 from tests.chaos.identity import OPERATION, digest_of, producer_item
-from tori.errors import JournalError, JournalFenced
+from tori.errors import JournalError, JournalFenced, JournalRefused, JournalUnsynced, TemporaryError
 from tori.events.envelope import Event, FrameContext
 from tori.events.system import CustomEvent
 from tori.ids import IdSource, source_suffix
@@ -23,7 +23,7 @@ from tori.journal.unit import event_frames
 from tori.journal.writer import JournalWriter
 
 JOURNAL = "producer"
-SEGMENT_BYTES = 128 << 10
+SEGMENT_BYTES = 32 << 10
 """Small, so that segments roll all the time and a full disk is met at once."""
 REOPEN_S = 0.05
 
@@ -43,9 +43,7 @@ class Producer:
         while True:
             try:
                 return JournalWriter(self._directory, segment_bytes=SEGMENT_BYTES, fallback_s=None)
-            except JournalFenced:
-                raise
-            except (JournalError, OSError):
+            except TemporaryError:
                 time.sleep(REOPEN_S)
 
     def publish(self, writer: JournalWriter, seqs: Iterator[int], count: int) -> bool:
@@ -64,11 +62,14 @@ class Producer:
         except JournalFenced as error:
             self._history.unknown(call, error)
             raise
-        except JournalError as error:
+        except JournalRefused as error:
             self._history.fail(call, error)
             return False
         try:
             writer.commit(ticket.end)
+        except JournalUnsynced as error:  # kept in memory: a later commit may bring it to the disk
+            self._history.unknown(call, error)
+            return False
         except JournalError as error:
             self._history.unknown(call, error)
             raise

@@ -35,15 +35,21 @@ class Patch(NamedTuple):
 
 SABOTAGES: dict[str, tuple[Patch, ...]] = {
     "ack_before_fsync": (
-        Patch("tori.journal.writer", "                self._fdatasync(one)\n", "                pass\n"),
+        Patch("tori.journal.writer", "                    one.fdatasync()\n", "                    pass\n"),
     ),
     "skip_crc": (
-        Patch("tori.journal.reader", "if zlib.crc32(body) != header.body_crc:", "if False:"),
+        Patch(
+            "tori.journal.reader",
+            "if len(body) != header.body_bytes or zlib.crc32(body) != header.body_crc:",
+            "if False:",
+        ),
         Patch("tori.journal.recovery", " or zlib.crc32(body) != header.body_crc:", ":"),
     ),
     "no_fence": (
         Patch("tori.journal.writer", "if self._epoch_words.words[0] != self.epoch:", "if False:"),
-        Patch("tori.journal.ownership", "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),
+        Patch(
+            "tori.journal.files", "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "            pass\n"
+        ),
     ),
     "no_dedupe": (
         Patch(
@@ -62,14 +68,18 @@ SABOTAGES: dict[str, tuple[Patch, ...]] = {
     "read_undurable": (
         Patch(
             "tori.journal.reader",
-            'which = words.DURABLE_OFFSET if visibility == "durable" else words.WRITTEN_OFFSET',
-            "which = words.WRITTEN_OFFSET",
+            'words.DURABLE_OFFSET if visibility == "durable" else words.WRITTEN_OFFSET',
+            "words.WRITTEN_OFFSET",
         ),
     ),
 }
 
 REDUNDANT: dict[str, tuple[Patch, ...]] = {
-    "no_lock": (Patch("tori.journal.ownership", "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""),),
+    "no_lock": (
+        Patch(
+            "tori.journal.files", "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "            pass\n"
+        ),
+    ),
 }
 """Builds that lose one of two lines of defence: the other must hold alone, so the checker must find nothing."""
 

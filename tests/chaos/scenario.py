@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,19 +72,22 @@ def lose_open_writes(play: Play) -> Verdict:
 
 def wake_a_zombie(play: Play) -> Verdict:
     """A writer is stopped, another takes over, the first wakes up and goes on."""
-    zombie = play.start("publish_until_told", "zombie")
-    _wait(play.folder / "zombie.alive")
-    zombie.send_signal(signal.SIGSTOP)
-    heir = play.start("publish_until_told", "heir")
-    _wait(play.folder / "heir.alive")
-    (play.folder / "zombie.alive").unlink()
-    zombie.send_signal(signal.SIGCONT)
-    limit = time.monotonic() + 2.0
-    while zombie.poll() is None and not (play.folder / "zombie.alive").exists() and time.monotonic() < limit:
-        time.sleep(0.01)
-    (play.folder / "stop").touch()
-    for child in (zombie, heir):
-        child.communicate(timeout=PATIENCE_S)
+    with ExitStack() as stack:
+        zombie = play.start("publish_until_told", "zombie")
+        stack.callback(_end, zombie)
+        _wait(play.folder / "zombie.alive")
+        zombie.send_signal(signal.SIGSTOP)
+        heir = play.start("publish_until_told", "heir")
+        stack.callback(_end, heir)
+        _wait(play.folder / "heir.alive")
+        (play.folder / "zombie.alive").unlink()
+        zombie.send_signal(signal.SIGCONT)
+        limit = time.monotonic() + 2.0
+        while zombie.poll() is None and not (play.folder / "zombie.alive").exists() and time.monotonic() < limit:
+            time.sleep(0.01)
+        (play.folder / "stop").touch()
+        for child in (zombie, heir):
+            child.communicate(timeout=PATIENCE_S)
     if play.build != "no_fence":
         assert zombie.returncode, "a zombie went on as if nothing had happened"
         assert heir.returncode == 0
@@ -130,6 +134,13 @@ SCENARIOS = {
     "cursor_before_effect": Scenario(die_between_writes, frozenset({"acked_not_delivered"})),
     "skip_crc": Scenario(flip_a_bit, frozenset({"two_digests", "unreported_damage"})),
 }
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Make sure that a process a failure left behind is gone."""
+    if child.poll() is None:
+        child.kill()
+        child.communicate()
 
 
 def _wait(path: Path) -> None:

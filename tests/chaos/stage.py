@@ -117,19 +117,9 @@ class Stage:
 
     def echo(self) -> Any:
         """Return the echo's host alone, beside a journal that somebody else writes."""
-        from tests.chaos.echo import Echo
-        from tori.clock import SystemClock
-        from tori.journal.archive import Archive
-        from tori.journal.reader import JournalReader
-        from tori.journal.writer import JournalWriter
-        from tori.modules.host import ModuleHost
+        from tests.chaos.echo import open_host
 
-        journals = self.home / "journals"
-        own = JournalWriter(journals / ECHO, segment_bytes=1 << 16, fallback_s=None)
-        readers = JournalReader(journals / ECHO), JournalReader(journals / CLIENTS)
-        host = ModuleHost(Echo(), own, readers[0], [readers[1]], SystemClock(), Archive(journals).read)
-        host.recover()
-        return host
+        return open_host(self.home, CLIENTS)
 
 
 # -- phases ------------------------------------------------------------------------------------------------------------

@@ -48,6 +48,8 @@ def test_a_torn_tail_is_cut_by_the_next_epoch(tmp_path: Path) -> None:
     fd = os.open(segment, os.O_RDWR)
     os.pwrite(fd, b"\xff" * 64, end + 140)
     os.close(fd)
+    for control in directory.glob("control-*"):  # after a power loss its last words are gone
+        control.unlink()
     assert _numbers(directory) == [0, 1, 2]
     assert read_journal(directory).damage == []
     numbers.next = 3

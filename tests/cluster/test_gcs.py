@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from actors import cluster
-from actors.cluster import ClusterOptions
-from actors.cluster_gcs import GCS, restart_gcs
+from actors.cluster import ClusterOptions, restart_gcs
 from actors.names import NAMESPACE
 from tests.cluster.probe import Probe
 from tori.errors import PermanentError
 from tori.resources.process import await_end
 
+GCS = "gcs_server"
 LEAN = ClusterOptions(object_store_bytes=80 << 20, stop_timeout_s=1.0)
 
 
@@ -38,7 +38,8 @@ def test_actors_are_found_again_by_name(home: Path, monkeypatch: pytest.MonkeyPa
         _kill_gcs(info)
         assert ray.get(probe.facts.remote())["pid"] == pid, "calls go on without it"
 
-        now = restart_gcs(info)
+        now = cluster.find(home)
+        assert now is not None, "a look at the home starts it again"
         assert ray.get(ray.get_actor("probe", namespace=NAMESPACE).facts.remote())["pid"] == pid
         other = ray.remote(num_cpus=0)(Probe).remote()
         assert ray.get(other.facts.remote())["pid"] != pid

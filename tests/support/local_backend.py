@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tori.bus.producer import PublishReceipt
-from tori.client import Place, home_of
+from tori.client import Place, Stopped, home_of
 from tori.digest import mind_digest
 from tori.errors import BadInput, NotRunning
 from tori.events.document import Receipt
@@ -142,6 +142,6 @@ class LocalBackend:
     def place(self, settings: Any, address: str | None) -> Place | None:
         return self._place(settings) if self.client else None
 
-    def down(self, settings: Any, address: str | None) -> bool:
+    def down(self, settings: Any, address: str | None) -> Stopped:
         was, self.client = self.client, None
-        return was is not None
+        return Stopped(was_running=was is not None)

@@ -53,10 +53,15 @@ def batches(documents: Sequence[Document], size: int) -> list[bytes]:
 
 
 def system_settings(home: Path, **overrides: Any) -> Any:
-    """Return settings for a small test system: small segments, no Ray dashboard."""
+    """Return settings for a small test system: small segments, no Ray dashboard, no task held because the machine is busy."""
     return load_settings(
         home,
-        {"journal.segment_size_bytes": 1 << 20, "ray.dashboard": False, "ray.object_store_bytes": 128 << 20}
+        {
+            "journal.segment_size_bytes": 1 << 20,
+            "ray.dashboard": False,
+            "ray.object_store_bytes": 128 << 20,
+            "limits.resource_check_s": 3600.0,
+        }
         | overrides,
     )
 

@@ -70,6 +70,14 @@ def test_every_quote_stands_in_its_document_and_names_its_cause() -> None:
         assert source.document_id == e.document_id  # type: ignore[union-attr]  # a DocumentIngested
         assert source.text[e.start : e.start + len(e.quote)] == e.quote  # type: ignore[union-attr]  # as above
         assert e.quote == "We settle the steering councils here, as agreed."
+    copy = Alien()
+    copy.restore(told.module.snapshot())
+    for module in (told.module, copy):
+        (item,) = module.query("aliens", {})["items"]
+        assert item.keys() >= set(AlienDetected.__struct_fields__)
+        assert [(q["document_id"], q["quote"], q["event_id"]) for q in item["evidence"]] == [
+            (e.document_id, e.quote, e.event_id.hex()) for e in evidence
+        ]
 
 
 def test_concept_and_community_of_the_same_documents_are_one_episode() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.local_backend import LocalBackend
+from tests.support.machine_client import MachineBackend
 from tests.support.system import small_corpus
 from tori.cli import main as entry
+from tori.cli.lifecycle import status_table
 
 
 class Shell:
@@ -38,8 +40,8 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def backend() -> LocalBackend:
-    return LocalBackend()
+def backend() -> MachineBackend:
+    return MachineBackend()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shell(
-    tmp_path: Path, backend: LocalBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, backend: MachineBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Shell:
     monkeypatch.setenv("TORI_HOME", str(tmp_path))
     monkeypatch.setattr("tori.cli.session.load_backend", lambda: backend)
@@ -120,28 +122,81 @@ def test_tail(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tori.cli.ask.time.sleep", interrupt)
-    code, out, err = shell("tail", "-f", "-n", "1", "--json")
+    code, out, err = shell("tail", "-f", "-n", "60", "--json")
     assert code == 130
     assert len(out.splitlines()) > 48
     assert "run the same command again" in err
     assert time.monotonic() > 0
 
 
-def test_work(shell: Shell) -> None:
-    assert shell.json("task", "list")["tasks"][0]["task_id"] == "alien_audit"
-    assert "alien_audit" in shell("task", "list")[1]
-    assert shell.json("task", "run", "alien_audit")["run_id"] == "r-2"
-    assert "r-2" in shell("task", "run", "alien_audit")[1]
-    assert shell("task", "run", "nonsense")[0] == 65
-    assert "cancelled" in shell("task", "cancel", "r-2")[1]
-    assert shell.json("task", "cancel", "r-2")["state"] == "cancelled"
+def test_tasks(shell: Shell) -> None:
+    assert {row["task_id"] for row in shell.json("task", "list")["tasks"]} >= {"alien_audit", "state_persistence"}
+    run = shell.json("task", "run", "alien_audit")
+    assert run["state"] == "succeeded"
+    assert run["run_id"] in shell("task", "list")[1]
+    assert shell.json("why", run["run_id"])["nodes"][0]["payload"]["run_id"] == run["run_id"]
+    assert "alien_audit-" in shell("task", "run", "alien_audit")[1]
+    assert shell.json("task", "cancel", run["run_id"])["state"] == "succeeded", "it had ended: it is left as it is"
+    assert "succeeded" in shell("task", "cancel", run["run_id"])[1]
+    code, _, err = shell("task", "run", "nonsense")
+    assert (code, "alien_audit" in err) == (65, True)
+    code, _, err = shell("task", "cancel", "nobody")
+    assert (code, "tori task list" in err) == (65, True)
+
+
+def _states(shell: Shell) -> dict[str, str]:
+    status = shell.json("status")
+    return {m["name"]: m["state"] for m in status["modules"]} | {"system": status["state"]}
+
+
+def test_pauses(shell: Shell) -> None:
     assert "Paused: alien" in shell("pause", "alien")[1]
+    assert {name for name, state in _states(shell).items() if state == "paused"} == {"alien"}
+    code, _, err = shell("quiesce")
+    assert (code, "alien paused" in err) == (70, True)
+    assert shell.json("resume", "alien")["paused"] is False
+    assert set(_states(shell).values()) == {"running"}
+    assert shell("pause", "nobody")[0] == 65
+    shell("pause")
+    assert set(_states(shell).values()) == {"paused"}
+    assert "alien_audit" in shell("task", "list")[1].split("held:")[1]
+    assert "alien_audit" in shell("task", "list")[1].split("held:")[1]
+    assert "the system is paused: tori resume" in shell("task", "list")[1]
+    assert shell.json("task", "run", "alien_audit")["state"] == "due", "it waits"
     assert shell.json("resume")["paused"] is False
-    assert "c-1" in shell("checkpoint")[1]
-    assert "c-1" in shell("checkpoint", "--list")[1]
-    assert shell.json("checkpoint", "--list")["checkpoints"]
-    assert "Restored" in shell("restore")[1]
-    assert shell.json("restore", "c-1")["checkpoint_id"] == "c-1"
+    assert shell.json("task", "list")["runs"][-1]["state"] == "succeeded", "what waited has run"
+    assert set(_states(shell).values()) == {"running"}
+
+
+def test_a_pause_outlives_a_stop(shell: Shell, backend: MachineBackend) -> None:
+    client = backend.client
+    assert client is not None
+    shell("pause")
+    client.stop()
+    backend.client = type(client)(client.home)
+    assert set(_states(shell).values()) == {"paused"}
+    shell("resume")
+    assert set(_states(shell).values()) == {"running"}
+    assert shell.json("quiesce")["digest"]
+
+
+def test_checkpoints(shell: Shell, backend: MachineBackend) -> None:
+    assert backend.client is not None
+    digest = shell.json("digest")["digest"]
+    first = shell.json("checkpoint")["checkpoint_id"]
+    newest = shell.json("checkpoint")["checkpoint_id"]
+    assert shell("checkpoint")[1].startswith("Checkpoint checkpoint-")
+    listed = [row["checkpoint_id"] for row in shell.json("checkpoint", "--list")["checkpoints"]]
+    assert {first, newest} < set(listed)
+    assert newest in shell("checkpoint", "--list")[1]
+    restored = shell.json("restore", first)
+    assert (restored["checkpoint_id"], restored["digest"]) == (first, digest)
+    folder = backend.client.home / "checkpoints" / listed[0]
+    (folder / "braid.snapshot").write_bytes(b"nonsense")
+    assert shell("restore", listed[0])[0] == 65
+    code, out, err = shell("restore")
+    assert (code, listed[1] in out, digest in out) == (0, True, True)
+    assert f"passed over {listed[0]}" in err
 
 
 def test_bad_input_is_named(shell: Shell, tmp_path: Path) -> None:
@@ -190,6 +245,42 @@ def test_demo_and_down(shell: Shell, folder: Path) -> None:
     assert shell.json("down")["stopped"] is True
 
 
+def test_settings_are_shown_with_their_reasons_in_one_piece(shell: Shell) -> None:
+    lines = shell("config", "show")[1].splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("journal.fallback_commit_s = 0.002 s"))
+    assert lines[at + 1].strip().startswith("Events nobody waits for are synced this much later")
+
+
+def test_a_termination_ends_like_an_interruption(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("tori.cli.session.load_backend", terminated)
+    try:
+        code, _, err = shell("status")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 130
+    assert "what was acknowledged is kept" in err
+
+
+def test_a_status_says_what_each_module_holds_and_what_it_found_none_of() -> None:
+    summaries = {
+        "reader": {"documents": 48, "concepts": 0, "candidate_bytes": 1188},
+        "alien": {"aliens": 0, "standing": 0, "tested": 225, "reason": ""},
+        "guest": {"things": 3, "others": 0, "text_bytes": 9},
+        "fuzzing": {},
+    }
+    modules = [
+        {"name": name, "state": "running", "restarts": 0, "lag": 0, "events": 0, "summary": summary}
+        for name, summary in summaries.items()
+    ]
+    column = list(status_table({"modules": modules}).columns[-1].cells)
+    assert column == ["48 documents, 0 concepts", "0 aliens, 0 standing, 225 tested", "3 things", "-"]
+
+
 def test_a_defect_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise RuntimeError("boom")
@@ -199,3 +290,14 @@ def test_a_defect_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None
     assert code == 70
     assert "boom" in err
     assert "defect" in err
+    code, out, _ = shell("status", "--json")
+    assert code == 70
+    assert json.loads(out) == {"error": "RuntimeError", "message": "a defect in TORI: boom"}
+
+
+@pytest.mark.parametrize("words", [("frobnicate",), ("status", "--frobnicate"), ("task", "run")])
+def test_a_wrong_command_line_is_one_object_with_json(shell: Shell, words: tuple[str, ...]) -> None:
+    code, out, err = shell(*words, "--json")
+    assert code == 2
+    assert json.loads(out)["error"] == "UsageError"
+    assert "tori --help" in err

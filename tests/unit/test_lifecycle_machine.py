@@ -322,6 +322,13 @@ def test_when_every_adopted_module_is_paused_the_system_was(rig: Rig) -> None:
     assert [a.module for a in acts(rig.give(sig.ResumeRequested()))] == list(ORDER)
 
 
+@pytest.mark.parametrize("was_paused", [True, False])
+def test_what_the_shell_knows_of_a_pause_outweighs_what_the_modules_look_like(rig: Rig, was_paused: bool) -> None:
+    found = [sig.Adopt(name, 1, paused=not was_paused) for name in ORDER]
+    rig.give(*found, sig.StartRequested(paused=was_paused))
+    assert rig.machine.system is (State.PAUSED if was_paused else State.RUNNING)
+
+
 def test_one_module_paused_by_name_stays_so_when_adopted(rig: Rig) -> None:
     rig.give(
         sig.Adopt("reader", 1, paused=True), sig.Adopt("hierarchy", 1), sig.Adopt("alien", 1), sig.StartRequested()
@@ -418,6 +425,47 @@ def test_what_makes_no_sense_while_draining(rig: Rig) -> None:
     with pytest.raises(IllegalTransition, match="while the system is draining"):
         rig.give(sig.RecoverRequested("reader"))
     assert rig.give(sig.StopRequested()) == []
+
+
+def test_a_start_counts_on_from_the_last_one_that_is_remembered(rig: Rig) -> None:
+    rig.give(sig.Remember("reader", 3), sig.Remember("alien", 0))
+    assert acts(rig.give(sig.StartRequested())) == [sig.StartModule("reader", 4)]
+    rig.give(sig.Remember("reader", 9))
+    assert rig.machine.modules["reader"].incarnation == 4, "it lives: what was before matters no more"
+
+
+def test_a_busy_module_is_adopted_when_it_answers(rig: Rig) -> None:
+    rig.give(*(sig.Adopt(name, 2, is_ready=name != "alien") for name in ORDER))
+    assert acts(rig.give(sig.StartRequested())) == [], "nothing is started in its place"
+    assert rig.machine.system is State.INITIALIZING
+    out = rig.give(sig.ModuleReady("alien", 2))
+    assert rig.machine.system is State.RUNNING
+    assert [p.status for p in payloads(out, events.ModuleInitialized)] == ["adopted"]
+
+
+def test_a_busy_module_that_never_answers_is_started_again(rig: Rig) -> None:
+    rig.give(*(sig.Adopt(name, 2, is_ready=name != "alien") for name in ORDER), sig.StartRequested())
+    rig.clock.advance(rig.options.start_timeout_s)
+    assert acts(rig.give(Tick())) == [sig.KillModule("alien", 2)]
+    assert acts(rig.restart("alien")) == [sig.StartModule("alien", 3)]
+    assert rig.machine.system is State.RUNNING
+
+
+def test_a_recovery_that_makes_progress_has_all_the_time_it_needs(rig: Rig) -> None:
+    rig.give(sig.StartRequested())
+    for _ in range(5):
+        rig.clock.advance(rig.options.start_timeout_s - 1)
+        assert acts(rig.give(Tick(), sig.ModuleProgressed("reader", 1))) == []
+    rig.clock.advance(rig.options.start_timeout_s)
+    assert acts(rig.give(Tick())) == [sig.KillModule("reader", 1), sig.StartModule("hierarchy", 1)]
+
+
+def test_state_changes_name_the_start_they_are_about(rig: Rig) -> None:
+    rig.up()
+    rig.die("alien")
+    changes = payloads(rig.restart("alien"), events.ModuleStateChanged)
+    assert {p.incarnation for p in changes if p.module == "alien"} == {2}
+    assert {p.incarnation for p in payloads(rig.log, events.ModuleStateChanged) if p.module == "system"} == {0}
 
 
 def test_adopting_at_the_wrong_time(rig: Rig) -> None:

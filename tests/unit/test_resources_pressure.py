@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from tori.errors import BadSettings
 from tori.events.system import CPUPressure, MemoryPressure, ResourceRecovered, ResourceThresholdExceeded
 from tori.machine import Emit
-from tori.resources.pressure import Pressure, PressureChanged, PressureMachine, Sample, Threshold
+from tori.resources.pressure import (
+    DEFAULT_THRESHOLDS,
+    Pressure,
+    PressureChanged,
+    PressureMachine,
+    Sample,
+    Threshold,
+    thresholds_of,
+)
 
 PLAIN = Threshold(upper=0.8, lower=0.7, severe=0.95)
 
@@ -115,3 +123,22 @@ def test_laws_of_hysteresis(readings: list[float], samples: int) -> None:
             assert (usage < 0.7) == (cpu.pressure is Pressure.NONE)
         levels.append(cpu.pressure)
     assert all(later - earlier >= samples for earlier, later in pairwise(changed_at))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.8, 0.99])
+def test_thresholds_of_any_share_are_in_order_and_cpu_is_never_severe(share: float) -> None:
+    found = thresholds_of({"cpu_share": share, "memory_share": share, "disk_share": share})
+    assert {t.upper for t in found.values()} == {share}
+    machine = PressureMachine(found)
+    for _ in range(5):
+        machine.handle(Sample({"cpu": 1.0}))
+    assert machine.pressure is Pressure.HIGH
+    machine.handle(Sample({"memory": 1.0}))
+    assert machine.pressure is Pressure.SEVERE
+
+
+def test_the_settings_defaults_are_the_machine_s() -> None:
+    found = thresholds_of({"cpu_share": 0.80, "memory_share": 0.85, "disk_share": 0.90})
+    for name, default in DEFAULT_THRESHOLDS.items():
+        assert (found[name].upper, found[name].samples) == (default.upper, default.samples)
+        assert found[name].lower == pytest.approx(default.lower)

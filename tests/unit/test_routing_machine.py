@@ -16,8 +16,8 @@ from tori.events import mind
 from tori.events.catalogue import BY_NAME
 from tori.events.codec import tag_of
 from tori.events.envelope import Event
+from tori.modules.cascade import CASCADE, markdown, reach, rules_of
 from tori.modules.registry import FOLLOWS, START_ORDER, module_class
-from tori.orchestrator.cascade import CASCADE, markdown, reach, rules_of
 from tori.orchestrator.routing import (
     MAX_SUBSCRIPTIONS,
     Demand,
@@ -32,8 +32,6 @@ from tori.orchestrator.routing import (
 )
 
 ALARM = tag_of(mind.AlienDetected)
-CORPUS = (mind.DocumentIngested, mind.DocumentEmbedded)
-"""What every module reads to know the documents; no rule of the cascade needs to say so."""
 
 
 @pytest.fixture
@@ -204,10 +202,24 @@ def test_a_rule_of_the_cascade_is_what_its_module_does(rule: Any) -> None:
             assert effect in source, f"{rule.module} never names {effect}"
 
 
-@pytest.mark.parametrize("name", START_ORDER)
-def test_every_input_of_a_module_stands_in_the_cascade(name: str) -> None:
+@pytest.mark.parametrize("name", ["clients", *START_ORDER])
+def test_the_inputs_of_a_module_are_its_rules(name: str) -> None:
     told = {cause for rule in CASCADE if rule.module == name for cause in rule.causes}
-    assert {p.__name__ for p in module_class(name).inputs if p not in CORPUS} <= told
+    assert {p.__name__ for p in module_class(name).inputs} == told
+
+
+def test_everybody_follows_who_the_rules_name_and_nobody_else() -> None:
+    assert {
+        "clients": (),
+        "orchestrator": ("clients", *START_ORDER),
+        "reader": ("clients",),
+        "hierarchy": ("clients", "reader", "alien"),
+        "braid": ("clients", "reader", "wormhole"),
+        "wormhole": ("clients", "reader", "hierarchy", "alien"),
+        "alien": ("clients", "reader", "hierarchy"),
+        "scars": ("clients", "reader", "hierarchy"),
+        "fuzzing": (),
+    } == FOLLOWS
 
 
 def test_what_follows_from_what() -> None:

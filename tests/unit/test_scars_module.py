@@ -142,6 +142,7 @@ def test_a_gap_is_told_with_quotations_causes_and_what_is_missing() -> None:
     assert payload.details.startswith('missing: something that relates "station ')
     answer = world.bench.module.query("gaps", {"limit": 3})
     assert [i["scar_id"] for i in answer["items"]] == [payload.scar_id]
+    assert answer["items"][0].keys() >= set(ScarDetected.__struct_fields__)
     assert answer["reason"] == ""
     assert world.bench.module.query("find", {"id": payload.scar_id}) == {"event_id": event.id.hex()}
     assert [g["id"] for g in world.bench.module.section()["gaps"]] == [payload.scar_id]

@@ -46,6 +46,9 @@ def place(tmp_path: Path) -> Path:
     return folder
 
 
+SIDE = "A message of some length, so that the names of the files fit beside it"
+
+
 def documents(place: Path) -> list[Document]:
     return [found for found in open_source(f"git:{place}").documents() if isinstance(found, Document)]
 
@@ -58,11 +61,11 @@ def test_a_commit_is_a_document(place: Path) -> None:
     second = commit(place, message, "garden/rose.txt", date=1_710_000_000)
     begun, pruned = documents(place)
     assert (begun.id, begun.title, begun.thread, begun.links) == (first, "Begin the garden", "garden", ())
-    assert begun.text == "Begin the garden\n\nChanged: garden/rose.txt, garden/soil.txt, readme.md."
+    assert begun.text == "Begin the garden\n\n```\n3 changed\n```"
     assert (pruned.id, pruned.title, pruned.links) == (second, "Prune the roses", (first,))
     assert pruned.time_ns == 1_710_000_000 * 10**9
     assert "Signed-off-by" not in pruned.text
-    assert pruned.text.endswith("and deadbeef.\n\nChanged: garden/rose.txt.")
+    assert pruned.text.endswith("and deadbeef.\n\n```\ngarden/rose.txt\n```")
     source = open_source(f"git:{place}")
     assert source.total() == len(list(source.documents())) == source.position == 2
 
@@ -76,15 +79,16 @@ def test_the_same_history_gives_the_same_documents_wherever_it_lies(place: Path,
 
 
 def test_many_files_merges_and_odd_names(place: Path) -> None:
-    commit(place, "Import", *(f"lib/{n:03d}.txt" for n in range(50)))
+    commit(place, f"Import {'of the library ' * 20}", *(f"lib/{n:03d}.txt" for n in range(50)))
     git(place, "checkout", "--quiet", "-b", "side")
-    commit(place, "Side", "a\nb.txt", "0" * 40)
+    commit(place, SIDE, "a\nb.txt", "0" * 40)
     git(place, "checkout", "--quiet", "main")
     commit(place, "Main", "c.txt")
     git(place, "merge", "--quiet", "--no-ff", "-m", "Merge side", "side")
     found = {d.title: d.text for d in documents(place)}
-    assert found["Import"].endswith("lib/019.txt and 30 more files.")
-    assert found["Side"] == f"Side\n\nChanged: {'0' * 40}, a?b.txt."
+    imported = next(text for title, text in found.items() if title.startswith("Import"))
+    assert imported.endswith("lib/019.txt\nand 30 more files\n```")
+    assert found[SIDE] == f"{SIDE}\n\n```\n{'0' * 40}\na?b.txt\n```"
     assert found["Merge side"] == "Merge side"
     assert len(found) == 4
 
@@ -100,7 +104,7 @@ def test_a_shallow_clone_says_what_is_missing(place: Path, tmp_path: Path) -> No
     assert isinstance(boundary, Document)
     assert boundary.text == "Add b"
     assert isinstance(last, Document)
-    assert last.text == "Add c\n\nChanged: c.txt."
+    assert last.text == "Add c\n\n```\n1 changed\n```"
 
 
 def test_commits_without_words_or_with_odd_dates(place: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_bridge_quotes_both_ends_and_names_the_documents_as_causes() -> None:
     assert set(event.causes) == {world.bench.module.corpus.documents[d].event_id for d in ("engine-05", "garden-03")}
     item = next(i for i in world.ask()["items"] if i["wormhole_id"] == PLANTED)
     assert item["status"] == "created"
+    assert item.keys() >= set(WormholeCreated.__struct_fields__)
     assert world.bench.module.query("find", {"id": PLANTED}) == {"event_id": event.id.hex()}
     assert world.bench.module.query("find", {"id": "wormhole-none"}) == {}
 

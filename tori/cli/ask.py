@@ -92,13 +92,15 @@ def resolve(client: SystemClient, identifier: str) -> str:
     if found is None:
         raise BadInput(
             f"nothing here is called {identifier!r}.",
-            remedy="Use an id that ask, map, bridges, gaps, aliens or tail printed.",
+            remedy="Use an id that ask, map, bridges, gaps, aliens, task list, checkpoint, status or tail printed.",
         )
     return found
 
 
 def why(
-    identifier: Annotated[str, typer.Argument(help="Id of an event, document, concept, bridge, alarm or gap.")],
+    identifier: Annotated[
+        str, typer.Argument(help="Id of an event, document, concept, bridge, alarm, gap, run, problem or checkpoint.")
+    ],
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
@@ -170,7 +172,10 @@ def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
             print_json(row)
             continue
         fields = ", ".join(f"{k}={_brief(v)}" for k, v in row["payload"].items() if v not in ("", None, [], {}))
-        out.print(f"[dim]{row['time'][11:23]}[/] [bold]{row['type']:18}[/] {row['source']:12} {escape(fields[:160])}")
+        out.print(
+            f"[dim]{row['time'][11:23]}[/] [bold]{row['type']:18}[/] {row['source']:12} {escape(fields[:160])} "
+            f"[dim]{row['id']}[/]"
+        )
 
 
 def _brief(value: object) -> str:

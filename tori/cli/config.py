@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from tori.cli.session import HomeOption, JsonOption, out, print_json, settings_of
 
@@ -18,10 +17,10 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"settings": rows})
         return
-    table = Table("setting", "value", "unit", "from", "reason", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(row["name"], escape(str(row["value"])), row["unit"], row["origin"], escape(row["reason"]))
-    out.print(table)
+        unit = f" {row['unit']}" if row["unit"] else ""
+        out.print(f"[bold]{row['name']}[/] = {escape(str(row['value']))}{unit}  [dim]{row['origin']}[/]")
+        out.print(f"    {escape(row['reason'])}")
 
 
 @config_app.command("check")

@@ -113,7 +113,10 @@ def _niceness() -> dict[str, str]:
 def _bytecode() -> dict[str, str]:
     if sys.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE"):
         return _finding(
-            "warning", "bytecode", "PYTHONDONTWRITEBYTECODE is set: actors start in 3.6 s instead of 0.6; unset it."
+            "warning",
+            "bytecode",
+            "PYTHONDONTWRITEBYTECODE is set: unless make install compiled everything, the first start in a home takes seconds "
+            "longer; unset it.",
         )
     return _finding("ok", "bytecode", "modules are compiled once")
 

@@ -68,6 +68,7 @@ def gaps(
             f"[bold]{escape(item['details'])}[/]  [dim]p {item['p_value']:.3f}, persistence {item['persistence']:.2f}[/]"
         )
         out.print(f"  {escape(' → '.join(item['concepts']))}")
+        print_evidence(item)
         out.print(f"  [dim]tori why {item['scar_id']}[/]")
 
 
@@ -90,6 +91,7 @@ def print_alien(item: dict[str, Any]) -> None:
         f"[bold]{escape(item['label'])}[/] since {item['onset']}  "
         f"[dim]p {item['significance']:.1e}[/]  {escape(item.get('context', ''))}"
     )
+    print_evidence(item)
     out.print(f"  [dim]tori why {item['alien_id']}[/]")
 
 

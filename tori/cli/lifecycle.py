@@ -10,10 +10,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from tori.cli.doctor import examine
-from tori.cli.session import AddressOption, HomeOption, JsonOption, backend, connected, out, print_json, settings_of
+from tori.cli.session import (
+    AddressOption,
+    HomeOption,
+    JsonOption,
+    backend,
+    connected,
+    err,
+    out,
+    print_json,
+    settings_of,
+)
 from tori.errors import NotRunning
 
 SHOWN_COUNTS = 4
+HELD = {
+    "clients": ("documents", "replaced"),
+    "reader": ("documents", "concepts", "characters"),
+    "hierarchy": ("documents", "nodes", "scales"),
+    "braid": ("documents", "threads", "braids", "bridges"),
+    "wormhole": ("bridges", "suggestions", "tested"),
+    "alien": ("aliens", "standing", "tested"),
+    "scars": ("gaps", "tested"),
+    "fuzzing": ("checks", "failing"),
+}
+"""What a person wants to know of each module, zero or not; of any other module its first counts that are not zero."""
 
 
 def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
@@ -31,8 +52,10 @@ def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOpti
 def down(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
     """Stop the system: final checkpoint, modules in reverse order, then the cluster if it was started for it."""
     stopped = backend().down(settings_of(home), address)
+    for problem in stopped.problems:
+        err.print(f"[yellow]tori:[/] {escape(problem)}")
     if as_json:
-        print_json({"stopped": stopped})
+        print_json({"stopped": stopped.was_running, "problems": stopped.problems})
     else:
         out.print("Stopped." if stopped else "Nothing was running.")
 
@@ -46,28 +69,36 @@ def status(home: HomeOption = None, address: AddressOption = None, as_json: Json
         return
     out.print(status_table(found))
     out.print(
-        f"{found['state']}  ·  {found['events']:,} events, {found['events_per_s']:,.0f}/s  ·  "
+        f"{found['state']}  ·  {found['events']:,} events, {found['events_per_s']:,.0f}/s on average while documents came in  ·  "
         f"{found['refs_routed']:,} refs routed  ·  nodes {len(found['nodes'])}"
     )
     for problem in found.get("problems", [])[-3:]:
-        out.print(f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])}")
+        out.print(
+            f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])} "
+            f"[dim]{problem['id']}[/]"
+        )
 
 
 def status_table(found: dict[str, Any]) -> Table:
     """Return the modules as a table."""
     table = Table("module", "state", "restarts", "lag", "events", "what it holds", box=None, pad_edge=False)
     for module in found["modules"]:
-        counts = [f"{v:,} {k}" for k, v in module.get("summary", {}).items() if isinstance(v, int) and v]
-        held = ", ".join(counts[:SHOWN_COUNTS])
         table.add_row(
             module["name"],
             module["state"],
             str(module["restarts"]),
             f"{module['lag']:,}",
             f"{module['events']:,}",
-            held,
+            _held(module["name"], module.get("summary") or {}),
         )
     return table
+
+
+def _held(name: str, summary: dict[str, Any]) -> str:
+    """Return what a module holds in a few words; a dash when it does not say."""
+    counts = {k: v for k, v in summary.items() if isinstance(v, int) and not k.endswith("_bytes")}
+    shown = HELD.get(name) or [k for k, v in counts.items() if v][:SHOWN_COUNTS]
+    return ", ".join(f"{counts[k]:,} {k}" for k in shown if k in counts) or "-"
 
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 
 import typer
@@ -13,7 +14,7 @@ from rich.markup import escape
 
 from tori import __version__
 from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, work
-from tori.cli.session import err, report_error
+from tori.cli.session import err, print_json, report_error
 from tori.errors import JournalError, PermanentError, ToriError
 
 EXIT_INTERRUPTED = 130
@@ -47,13 +48,14 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; errors become a sentence and a documented exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks is shown as \\x.. rather than being the end of the command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first; no command exits by itself
         code = _closed()
     except ToriError as error:
         code = report_error(error, as_json="--json" in sys.argv)
@@ -68,6 +70,11 @@ def main() -> None:
     if code == EXIT_INTERRUPTED:
         err.print("tori: interrupted; what was acknowledged is kept, run the same command again to go on.")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Treat a termination as Ctrl-C: connections are closed, and what was acknowledged is said to be kept."""
+    raise KeyboardInterrupt
 
 
 def _closed() -> int:
@@ -90,10 +97,15 @@ def _machine(error: OSError) -> int:
 
 
 def _usage_or_internal(error: Exception) -> int:
+    is_json = "--json" in sys.argv
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        if is_json:
+            print_json({"error": "UsageError", "message": error.format_message()})
         err.print(f"tori: {escape(error.format_message())}")
         err.print("Try `tori --help`.")
         return int(error.exit_code)
+    if is_json:
+        print_json({"error": type(error).__name__, "message": f"a defect in TORI: {error}"})
     err.print_exception()
     err.print("tori: this is a defect in TORI; please report the lines above.")
     return EXIT_INTERNAL

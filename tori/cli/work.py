@@ -106,6 +106,7 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
         print_json(found)
         return
     table = Table("task", "module", "every", "next in", "runs", "skipped", "last", box=None, pad_edge=False)
+    held: dict[str, list[str]] = {}
     for task in found["tasks"]:
         table.add_row(
             *(
@@ -113,7 +114,11 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
                 for k in ("task_id", "module", "interval_s", "due_in_s", "runs", "skipped", "last_state")
             )
         )
+        if task.get("held_by"):
+            held.setdefault(task["held_by"], []).append(task["task_id"])
     out.print(table)
+    for reason, tasks in held.items():
+        out.print(f"[yellow]held:[/] {', '.join(tasks)}: {escape(reason)}")
     for run in found["runs"][-10:]:
         took = "" if run["duration_s"] is None else f"{run['duration_s']:.2f} s"
         out.print(f"  {run['run_id']}  {run['task_type']:24} {run['state']:10} {took} {escape(run['error'] or '')}")
@@ -191,7 +196,7 @@ def checkpoint(
 ) -> None:
     """Take a checkpoint of every module now."""
     with connected(home, address) as client:
-        found = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
+        found: dict[str, Any] = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
     if as_json:
         print_json(found)
     elif show:
@@ -199,6 +204,8 @@ def checkpoint(
             out.print(f"{one['checkpoint_id']}  {one['size_bytes']:>12,} bytes  {', '.join(one['modules'])}")
     else:
         out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
+        for name, why in found.get("missing", {}).items():
+            err.print(f"[yellow]without {escape(name)}[/]: {escape(why)}")
 
 
 def restore(
@@ -215,7 +222,9 @@ def restore(
     if as_json:
         print_json(found)
     else:
-        out.print(f"Restored: {', '.join(found['modules'])}. Digest {found['digest']}")
+        for one, why in found.get("passed_over", {}).items():
+            err.print(f"[yellow]passed over[/] {escape(one)}: {escape(why)}")
+        out.print(f"Restored {escape(found['checkpoint_id'])}: {', '.join(found['modules'])}. Digest {found['digest']}")
 
 
 def register(app: typer.Typer) -> None:

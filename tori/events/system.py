@@ -37,6 +37,8 @@ class ModuleStateChanged(msgspec.Struct, frozen=True, array_like=True, gc=False,
     old: str
     new: str
     reason: str = ""
+    incarnation: int = 0
+    """Which start of the module this is about, from 1; 0 = the system's own state."""
 
 
 class _Resource(msgspec.Struct, frozen=True, array_like=True, gc=False):

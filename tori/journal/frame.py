@@ -136,9 +136,9 @@ def decode_header(data: bytes | memoryview, offset: int = 0) -> Header | None:
     if zlib.crc32(rest) != crc:
         return None
     fields = _AFTER_CRC.unpack(rest)
-    if fields[6] > VERSION:
+    if fields[7] > VERSION:
         raise JournalError(
-            f"a frame of format {fields[6]} stands in the journal; this version reads {VERSION}.",
+            f"a frame of format {fields[7]} stands in the journal; this version reads {VERSION}.",
             remedy="Use the version of tori-orchestrator that wrote it, or a newer one.",
         )
     return Header(*fields[:10], *fields[11:17])

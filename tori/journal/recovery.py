@@ -19,7 +19,7 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from tori.errors import JournalDamaged
+from tori.errors import JournalDamaged, JournalError
 from tori.journal import control as words
 from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.frame import HEADER_BYTES, MAGIC, Header, decode_header
@@ -116,6 +116,7 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False, fil
     names = list_segments(directory, files)
     if not names:
         return Tail(0, 0, 0, 0)
+    _check_owner(directory, names[0], journal_id, files)
     first = 0 if verify_all else max(0, len(names) - 2)
     while True:
         tail = _scan(directory, journal_id, names, first, files)
@@ -210,6 +211,20 @@ def _is_whole(content: bytes, journal_id: bytes) -> bool:
             return False
         at += header.size
     return at == len(content)
+
+
+def _check_owner(directory: Path, name: SegmentName, journal_id: bytes, files: Files) -> None:
+    """Raise JournalError when the oldest segment was written for another journal: beginning anew would hide it."""
+    segment = MappedSegment(directory, name, files)
+    try:
+        header = decode_header(segment.view)
+    finally:
+        segment.close()
+    if header is not None and header.journal_id != journal_id:
+        raise JournalError(
+            f"{name.file(directory)} belongs to journal {header.journal_id.hex()}, not to {journal_id.hex()}.",
+            remedy=f"Restore journal.json and the segments of {directory} from one copy.",
+        )
 
 
 def valid_frame(view: memoryview, at: int, journal_id: bytes) -> Header | None:

@@ -65,7 +65,8 @@ class LocalSystem:
         wait: Callable[[float], None] = time.sleep,
         credit: CreditPolicy | None = None,
     ) -> None:
-        self.home = home if home is None else open_home(home)
+        is_real = files is SYSTEM_FILES
+        self.home = open_home(home) if home is not None and is_real else home
         self.names = tuple(modules)
         self._clock = clock or SystemClock()
         self._files = files
@@ -78,15 +79,20 @@ class LocalSystem:
         self._journals: dict[str, Writable] = {}
         self.archive = Archive()
         self.hosts: dict[str, ModuleHost] = {}
-        is_real = files is SYSTEM_FILES
         self._dead_letters = DeadLetters(projection_path(home) if home is not None and is_real else None)
+        try:
+            self._open(create, snapshots or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, create: Callable[[str], Module], snapshots: Mapping[str, HostSnapshot]) -> None:
         for name in self.names:
             self._journals[name] = self._open_journal(name)
             self.archive.add(self._reader(name))
         for name in self.names:
-            host = self._create_host(name, create(name))
-            host.recover((snapshots or {}).get(name))
-            self.hosts[name] = host
+            host = self.hosts[name] = self._create_host(name, create(name))
+            host.recover(snapshots.get(name))
 
     def _open_journal(self, name: str) -> Writable:
         if self.home is None:
@@ -257,6 +263,8 @@ class LocalSystem:
         """Give every journal up."""
         for host in self.hosts.values():
             host.close()
+        for name in set(self._journals) - set(self.hosts):
+            self._journals[name].close()
         self.archive.close()
         self._dead_letters.close()
 

@@ -158,7 +158,7 @@ CATALOGUE: tuple[Metric, ...] = (
         labels=("subscriber",),
         group="Bus",
         help="deliveries set aside after their last attempt",
-        reason="Nothing is lost, but somebody has to look: tori dlq.",
+        reason="Nothing is lost, but somebody has to look: tori tail --type DeliveryDeadLettered.",
         alert_above=0,
     ),
     Metric(
@@ -204,7 +204,7 @@ CATALOGUE: tuple[Metric, ...] = (
         labels=("module",),
         group="System",
         help="failures of modules, tasks and actors that were recorded",
-        reason="Where things go wrong; tori events --type ErrorOccurred tells the story.",
+        reason="Where things go wrong; tori tail --type ErrorOccurred tells the story.",
         alert_above=10,
     ),
     Metric(

@@ -15,7 +15,7 @@ from tori.clock import Clock, SystemClock
 from tori.errors import JournalMissing
 from tori.journal.archive import Archive
 from tori.journal.files import SYSTEM_FILES, Files
-from tori.journal.ownership import create_journal
+from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
 from tori.modules.base import Module
@@ -73,6 +73,14 @@ def open_gate(
 
 def _watchdog(directory: Path, limits: Mapping[str, Any]) -> ProcessWatchdog:
     return ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S), directory / "timeout.trace")
+
+
+def check_journals(home: Path) -> None:
+    """Raise JournalError when a journal of this home cannot be one of this version: said before anything is started."""
+    for name in FOLLOWS:
+        directory = journal_directory(home, name)
+        if (directory / "journal.json").exists() or any(directory.glob("*.seg")):
+            read_identity(directory)
 
 
 def open_host(

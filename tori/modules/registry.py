@@ -8,6 +8,7 @@ from typing import Any
 
 from tori.errors import BadInput
 from tori.modules.base import Module
+from tori.modules.cascade import followed
 from tori.modules.settings import module_settings
 
 PATHS = {
@@ -34,18 +35,9 @@ FULL_PASS = (
 )
 """One pass of every scan, each after what it reads has settled: what quiesce runs."""
 
-FOLLOWS = {
-    "clients": (),
-    "reader": ("clients",),
-    "hierarchy": ("clients", "reader", "alien"),
-    "braid": ("clients", "reader", "wormhole"),
-    "wormhole": ("clients", "reader", "hierarchy", "alien"),
-    "alien": ("clients", "reader", "hierarchy"),
-    "scars": ("clients", "reader", "hierarchy"),
-    "fuzzing": (),
-    "orchestrator": ("clients", *START_ORDER),
-}
-"""Which journals each module follows."""
+_PRODUCERS = ("clients", *START_ORDER)
+FOLLOWS = {name: followed(name, _PRODUCERS) for name in PATHS} | {"orchestrator": _PRODUCERS}
+"""Which journals each module follows: those that the rules of the cascade name. The orchestrator, who keeps the record, follows all."""
 
 
 def module_class(name: str) -> type[Module]:

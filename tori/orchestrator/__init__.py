@@ -1,1 +1,1 @@
-"""The orchestrator's pure machines: lifecycle with supervision, routing, and the cascade as data."""
+"""The orchestrator's pure machines: lifecycle with supervision, and routing."""

@@ -15,11 +15,13 @@ import msgspec
 from tori.events import mind, system
 from tori.events.envelope import Event
 from tori.modules.base import Context, Fact, Module
+from tori.orchestrator.state import State
 from tori.scheduler.signal import SchedulerRecord
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
 KEPT_FINDINGS = 200
+KEPT_CHECKPOINTS = 100
 
 _TASKS = (system.TaskStarted, system.TaskCompleted, system.TaskFailed, system.TaskCancelled)
 _PROBLEMS = (
@@ -89,6 +91,8 @@ class RunLine(msgspec.Struct, array_like=True):
     started_ns: int
     duration_s: float | None = None
     error: str | None = None
+    event_id: bytes = b""
+    """Its latest event."""
 
 
 class Problem(msgspec.Struct, array_like=True, frozen=True):
@@ -108,6 +112,8 @@ class _State(msgspec.Struct, array_like=True):
     modules: list[tuple[str, str]]
     metrics: list[tuple[str, float]]
     checkpoint_id: str
+    starts: list[tuple[str, int]] = []
+    checkpoints: list[tuple[str, bytes]] = []
 
 
 class Ledger(Module):
@@ -123,8 +129,12 @@ class Ledger(Module):
         self.findings: deque[tuple[bytes, str]] = deque(maxlen=KEPT_FINDINGS)
         self.counts: Counter[str] = Counter()
         self.modules: dict[str, str] = {}
+        self.starts: dict[str, int] = {}
+        """Incarnation of every module that was started and has not been stopped since."""
         self.metrics: dict[str, float] = {}
         self.checkpoint_id = ""
+        self.checkpoints: dict[str, bytes] = {}
+        """By id, the event that tells of it."""
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         return []
@@ -139,13 +149,23 @@ class Ledger(Module):
         elif isinstance(payload, _PROBLEMS):
             self.problems.append(Problem(fact.id, fact.type, *_describe(payload)))
         elif isinstance(payload, system.ModuleStateChanged):
-            self.modules[payload.module] = payload.new
+            self._apply_state(payload)
         elif isinstance(payload, system.MetricsCollected):
             self.metrics[payload.metric] = payload.value
         elif isinstance(payload, system.CheckpointCreated):
             self.checkpoint_id = payload.checkpoint_id
+            self.checkpoints[payload.checkpoint_id] = fact.id
+            while len(self.checkpoints) > KEPT_CHECKPOINTS:
+                del self.checkpoints[next(iter(self.checkpoints))]
         elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
             self.findings.append((fact.id, fact.type))
+
+    def _apply_state(self, payload: system.ModuleStateChanged) -> None:
+        self.modules[payload.module] = payload.new
+        if payload.new == State.STOPPED:
+            self.starts.pop(payload.module, None)
+        elif payload.incarnation:
+            self.starts[payload.module] = payload.incarnation
 
     def _apply_task(self, event: Event, payload: Any) -> None:
         state = {
@@ -165,6 +185,7 @@ class Ledger(Module):
             started_ns,
             payload.duration_s,
             payload.error,
+            event.id,
         )
         while len(self.runs) > KEPT_RUNS:
             del self.runs[next(iter(self.runs))]
@@ -179,6 +200,8 @@ class Ledger(Module):
                 sorted(self.modules.items()),
                 sorted(self.metrics.items()),
                 self.checkpoint_id,
+                sorted(self.starts.items()),
+                list(self.checkpoints.items()),
             )
         )
 
@@ -191,14 +214,28 @@ class Ledger(Module):
         self.modules = dict(state.modules)
         self.metrics = dict(state.metrics)
         self.checkpoint_id = state.checkpoint_id
+        self.starts = dict(state.starts)
+        self.checkpoints = dict(state.checkpoints)
+
+    def _find(self, identifier: str) -> bytes:
+        """Return the latest event about a run, a problem or a checkpoint; empty when none is called so."""
+        run = self.runs.get(identifier)
+        if run is not None:
+            return run.event_id
+        problems = (p.event_id for p in self.problems if p.event_id.hex() == identifier)
+        return self.checkpoints.get(identifier, b"") or next(problems, b"")
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``find`` {id}: a run or problem."""
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``.
+
+        ``find`` {id}: a run, a problem or a checkpoint.
+        """
         limit = int(arguments.get("limit", 50))
         if name == "summary":
             return {"events": sum(self.counts.values()), "types": len(self.counts), "runs": len(self.runs)}
         if name == "runs":
-            return [msgspec.structs.asdict(r) for r in list(self.runs.values())[-limit:]]
+            rows = [msgspec.structs.asdict(r) for r in list(self.runs.values())[-limit:]]
+            return [row | {"event_id": row["event_id"].hex()} for row in rows]
         if name == "problems":
             return [
                 {"id": p.event_id.hex(), "type": p.type, "subject": p.subject, "message": p.message}
@@ -208,8 +245,11 @@ class Ledger(Module):
             return dict(sorted(self.counts.items()))
         if name == "metrics":
             return dict(sorted(self.metrics.items()))
+        if name == "starts":
+            return dict(sorted(self.starts.items()))
         if name == "find":
-            return {}
+            found = self._find(str(arguments.get("id", "")))
+            return {"event_id": found.hex()} if found else {}
         return super().query(name, arguments)
 
 

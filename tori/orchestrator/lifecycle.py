@@ -49,7 +49,9 @@ class Lifecycle:
             sig.PauseRequested: self._on_pause,
             sig.ResumeRequested: self._on_resume,
             sig.RecoverRequested: self._on_recover,
+            sig.Remember: self._on_remember,
             sig.Adopt: self._on_adopt,
+            sig.ModuleProgressed: self._on_progressed,
             sig.ModuleReady: self._on_ready,
             sig.ModuleDied: self._on_died,
             sig.ModuleStopped: self._on_stopped,
@@ -133,7 +135,7 @@ class Lifecycle:
             return
         adopted = [m for m in self.modules.values() if m.state in UP]
         was_paused = bool(adopted) and all(m.is_held for m in adopted)
-        self._is_pausing = request.paused or was_paused
+        self._is_pausing = was_paused if request.paused is None else request.paused
         self._change_system(State.INITIALIZING, "start requested")
         for m in self.modules.values():
             m.is_pending = m.state is State.STOPPED
@@ -207,6 +209,11 @@ class Lifecycle:
         self._supervision.forgive(m.name)
         self._recover(m, "recovery requested")
 
+    def _on_remember(self, past: sig.Remember) -> None:
+        m = self._module(past.module)
+        if m.state is State.STOPPED:
+            m.incarnation = max(m.incarnation, past.incarnation)
+
     def _on_adopt(self, found: sig.Adopt) -> None:
         m = self._module(found.module)
         if m.state in (*UP, State.INITIALIZING) and m.incarnation == found.incarnation:
@@ -217,10 +224,20 @@ class Lifecycle:
         if found.incarnation < 1:
             raise BadInput(f"incarnation: {found.incarnation} of {m.name} is not a start.", remedy="They count from 1.")
         m.incarnation, m.is_held, self._is_adopted = found.incarnation, found.paused, True
+        if not found.is_ready:
+            m.is_started_paused, m.is_adopting = found.paused, True
+            self._change(m, State.INITIALIZING, "found alive, busy")
+            self._arm(m, self.options.start_timeout_s)
+            return
         self._change(m, new, "found alive")
         self._out.append(Emit(events.ModuleInitialized("adopted", m.name, self._version)))
 
     # -- reports -------------------------------------------------------------------------------------------------
+
+    def _on_progressed(self, report: sig.ModuleProgressed) -> None:
+        m = self._subject(report, State.INITIALIZING)
+        if m is not None:
+            self._arm(m, self.options.start_timeout_s)
 
     def _on_ready(self, report: sig.ModuleReady) -> None:
         m = self._subject(report, State.INITIALIZING)
@@ -229,11 +246,11 @@ class Lifecycle:
         m.deadline_ns = None
         waits = m.is_held or self._is_paused
         self._change(m, State.PAUSED if waits else State.RUNNING, "ready")
-        status = "restarted" if m.is_recovering else "cold"
+        status = "restarted" if m.is_recovering else "adopted" if m.is_adopting else "cold"
         self._out.append(Emit(events.ModuleInitialized(status, m.name, self._version)))
         if m.is_recovering:
             self._tell_recovery(events.RecoverySucceeded, m, m.error)
-        m.is_recovering = False
+        m.is_recovering = m.is_adopting = False
         if waits != m.is_started_paused:
             self._out.append((sig.PauseModule if waits else sig.ResumeModule)(m.name, m.incarnation))
         self._start_next()
@@ -302,7 +319,7 @@ class Lifecycle:
             self._begin(m, "its turn to start")
 
     def _begin(self, m: ModuleRecord, reason: str) -> None:
-        m.is_pending = False
+        m.is_pending = m.is_adopting = False
         m.incarnation += 1
         self._change(m, State.INITIALIZING, reason)
         self._arm(m, self.options.start_timeout_s)
@@ -436,7 +453,7 @@ class Lifecycle:
 
     def _change(self, m: ModuleRecord, new: State, reason: str) -> None:
         MODULE_TABLE.check(m.name, m.state, new, self._stories)
-        self._note(m.name, m.state, new, reason)
+        self._note(m.name, m.state, new, reason, m.incarnation)
         m.state = new
 
     def _change_system(self, new: State, reason: str) -> None:
@@ -444,9 +461,9 @@ class Lifecycle:
         self._note(SYSTEM, self.system, new, reason)
         self.system = new
 
-    def _note(self, subject: str, old: State, new: State, reason: str) -> None:
+    def _note(self, subject: str, old: State, new: State, reason: str, incarnation: int = 0) -> None:
         self._tell(subject, f"{old} -> {new}: {reason}")
-        self._out.append(Emit(events.ModuleStateChanged(subject, str(old), str(new), reason)))
+        self._out.append(Emit(events.ModuleStateChanged(subject, str(old), str(new), reason, incarnation)))
 
     def _refuse(self, m: ModuleRecord, new: State) -> None:
         MODULE_TABLE.check(m.name, m.state, new, self._stories)

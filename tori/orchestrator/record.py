@@ -48,6 +48,8 @@ class ModuleRecord(msgspec.Struct):
     """Monotonic: end of the start or drain, or when the restart is due."""
     error: str = ""
     """Last failure."""
+    is_adopting: bool = False
+    """Found alive by a new orchestrator, and not ready yet."""
 
 
 class LifecycleSnapshot(msgspec.Struct, array_like=True):

@@ -24,10 +24,10 @@ class _Of(msgspec.Struct, frozen=True):
 class StartRequested(msgspec.Struct, frozen=True):
     """Start the system; ``paused``: bring every module up but let none work (the system was paused before).
 
-    When every adopted module is paused, the system was.
+    None = nobody knows: when every adopted module is paused, the system was.
     """
 
-    paused: bool = False
+    paused: bool | None = None
 
 
 class StopRequested(msgspec.Struct, frozen=True):
@@ -57,10 +57,23 @@ class RecoverRequested(msgspec.Struct, frozen=True):
     module: str
 
 
+class Remember(_Of, frozen=True):
+    """The last start of a module under the orchestrator before this one. Give these first: the next start counts on from it."""
+
+
 class Adopt(_Of, frozen=True):
-    """A living module was found by an orchestrator that restarted. Give these before ``StartRequested``."""
+    """A living module was found by an orchestrator that restarted. Give these before ``StartRequested``.
+
+    ``is_ready`` False: its process lives but it has not answered yet, being busy; ``ModuleReady`` or ``ModuleDied`` follows, or
+    the start time-out passes.
+    """
 
     paused: bool = False
+    is_ready: bool = True
+
+
+class ModuleProgressed(_Of, frozen=True):
+    """It is not ready yet, and has come further since the last word: its time to start counts from now."""
 
 
 class ModuleReady(_Of, frozen=True):
@@ -103,7 +116,9 @@ LifecycleStimulus: TypeAlias = (
     | PauseRequested
     | ResumeRequested
     | RecoverRequested
+    | Remember
     | Adopt
+    | ModuleProgressed
     | ModuleReady
     | ModuleDied
     | ModuleStopped

@@ -50,6 +50,28 @@ DEFAULT_THRESHOLDS: Mapping[str, Threshold] = {
 }
 """CPU swings, so it needs three readings (15 s at the default interval); memory and disk do not come back by themselves."""
 
+NEVER = 2.0
+"""A severe threshold that no reading reaches."""
+
+
+def thresholds_of(limits: Mapping[str, Any]) -> dict[str, Threshold]:
+    """Return the thresholds that the section ``limits`` of the settings asks for: ``cpu_share``, ``memory_share``, ``disk_share``.
+
+    The distances between the thresholds stay those of the defaults. CPU alone is never severe: others, or TORI's own scans, may
+    take all of it for hours, and a scan that waits so long is worse than one that is slow.
+    """
+    found = {}
+    for name, default in DEFAULT_THRESHOLDS.items():
+        upper = float(limits[f"{name}_share"])
+        found[name] = Threshold(
+            upper=upper,
+            lower=max(upper / 2, upper - (default.upper - default.lower)),
+            severe=NEVER if name == "cpu" else max(upper, default.severe),
+            samples=default.samples,
+        )
+    return found
+
+
 _WORDS = {Pressure.HIGH: "warning", Pressure.SEVERE: "critical"}
 _PAYLOADS: dict[str, Any] = {"cpu": CPUPressure, "memory": MemoryPressure}
 

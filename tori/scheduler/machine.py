@@ -162,6 +162,11 @@ class Scheduler:
         """Whether nothing is under way."""
         return not self._desk.usage.runs
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the scheduler as a whole is paused."""
+        return self._book.is_paused
+
     def run(self, run_id: str) -> Run:
         """Return a run; raises BadInput when there is none, or none any more."""
         run = self._book.find(run_id)

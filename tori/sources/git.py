@@ -113,7 +113,7 @@ class GitHistory(Source):
                 yield self._document(known if commit.name in boundary else commit, names)
             if log.wait() != 0:
                 said.seek(0)
-                reason = f"reading stopped: {_last_line(said.read(_SAID_BYTES))}."
+                reason = f"reading stopped: {_complaint(said.read(_SAID_BYTES))}."
                 yield Refusal(str(self.path), reason, "Repair the repository (git fsck), run it again.")
 
     def _document(self, commit: _Commit, names: subprocess.Popen[bytes]) -> Document | Refusal:
@@ -125,7 +125,7 @@ class GitHistory(Source):
         document = Document(
             id=commit.name,
             title=subject[:LONGEST_TITLE] or commit.name[:12],
-            text="\n\n".join(filter(None, (message, _changes(commit)))),
+            text="\n\n".join(filter(None, (message, _changes(commit, message)))),
             time_ns=_time_ns(commit.author_s),
             source=self.name.encode("utf-8", "replace").decode(),
             thread=_thread(commit),
@@ -161,7 +161,7 @@ class GitHistory(Source):
                 f"git did not answer about {self.path} in {_ANSWER_S:.0f} s.", remedy="Run git fsck."
             ) from error
         if done.returncode:
-            return "", _last_line(done.stderr)
+            return "", _complaint(done.stderr)
         return done.stdout.decode("utf-8", "surrogateescape").strip(), ""
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
@@ -204,9 +204,11 @@ def _environment(path: Path) -> dict[str, str]:
     }
 
 
-def _last_line(data: bytes) -> str:
-    lines = data[-_SAID_BYTES:].decode("utf-8", "replace").strip().splitlines()
-    return (lines[-1] if lines else "git ended without a word").removeprefix("fatal: ").rstrip(".")[:300]
+def _complaint(data: bytes) -> str:
+    """Return what git says is wrong: its first fatal line, or the last one it wrote."""
+    lines = data[-_SAID_BYTES:].decode("utf-8", "replace").strip().splitlines() or ["git ended without a word"]
+    said = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
+    return said.removeprefix("fatal: ").rstrip(".")[:300]
 
 
 def _tokens(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -255,11 +257,23 @@ def _add_path(commit: _Commit, path: str) -> None:
         commit.more += 1
 
 
-def _changes(commit: _Commit) -> str:
+def _changes(commit: _Commit, message: str) -> str:
+    """Return which files changed, as a block of code: the names are for questions and for people, no prose to learn words from.
+
+    It is at most twice as long as the message, for a text that is mostly code is read as if it were prose (``reader.clean``).
+    """
     if not commit.paths:
         return ""
-    shown = ", ".join("".join(c if c.isprintable() else "?" for c in path) for path in commit.paths)
-    return f"Changed: {shown}{f' and {commit.more} more files' if commit.more else ''}."
+    budget = 2 * len("".join(message.split())) - len("``````and999999morefiles") if message else LARGEST_TEXT_BYTES
+    shown: list[str] = []
+    for path in commit.paths:
+        budget -= len(path)
+        if budget < 0:
+            break
+        shown.append("".join(c if c.isprintable() else "?" for c in path))
+    left = len(commit.paths) - len(shown) + commit.more
+    more = f"and {left} more files" if shown else f"{left} changed"
+    return "\n".join(["```", *shown, *([more] if left else []), "```"])
 
 
 def _thread(commit: _Commit) -> str:

@@ -17,13 +17,17 @@ import msgspec
 
 from tori.events.document import Document, Section
 from tori.sources import markup
-from tori.sources.base import LARGEST_TEXT_BYTES, Refusal, Source, flaw_of_id, flaw_of_text
+from tori.sources.base import LARGEST_TEXT_BYTES, Refusal, Source, flaw_of, flaw_of_id, flaw_of_text
 from tori.sources.moment import time_ns_of
 
 LONGEST_LINE = 3 * LARGEST_TEXT_BYTES
 """Bytes a line may have: a text of full size with every second character escaped."""
+MOST_WITHOUT = 200_000
+"""Lines in a row without a document, empty ones included, after which a file is given up: it is something else."""
 LARGEST_RATIO = 300
 """A compressed file that grows by more than this, past ``LONGEST_LINE``, is taken for a bomb and given up."""
+
+_SHAPE = 'A line is one JSON object with at least "id" and "text".'
 
 
 class _Span(msgspec.Struct):
@@ -67,7 +71,7 @@ class JsonLines(Source):
             self.position = raw.tell()
 
     def _walk(self, raw: IO[bytes], lines: IO[bytes]) -> Iterator[Document | Refusal]:
-        produced = number = 0
+        produced = number = without = 0
         most = LONGEST_LINE + LARGEST_RATIO * self.path.stat().st_size
         while line := lines.readline(LONGEST_LINE):
             number += 1
@@ -78,8 +82,16 @@ class JsonLines(Source):
                 while line and not line.endswith(b"\n") and produced <= most:
                     line = lines.readline(LONGEST_LINE)
                     produced += len(line)
+                without += 1
             elif line.strip():
-                yield self._read(number, line)
+                found = self._read(number, line)
+                without = without + 1 if isinstance(found, Refusal) else 0
+                yield found
+            else:
+                without += 1
+            if without >= MOST_WITHOUT:
+                yield self._refusal(number, f"{without} lines in a row hold no document: given up here.", _SHAPE)
+                return
             if produced > most:
                 yield self._refusal(number, "expands far beyond its size.", "Unpack it and look inside first.")
                 return
@@ -88,8 +100,7 @@ class JsonLines(Source):
         try:
             row = self._decoder.decode(line.removeprefix(b"\xef\xbb\xbf"))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            remedy = 'A line is one JSON object with at least "id" and "text".'
-            return self._refusal(number, f"not a document: {error}.", remedy)
+            return self._refusal(number, f"not a document: {error}.", _SHAPE)
         document_id = str(row.id)
         flaw = flaw_of_id(document_id) or flaw_of_text(row.text)
         if flaw:
@@ -104,7 +115,7 @@ class JsonLines(Source):
             return self._refusal(
                 number, "field sections: a span lies outside the text.", "Count characters of text: 0 <= start <= end."
             )
-        return Document(
+        document = Document(
             id=document_id,
             title=title,
             text=row.text,
@@ -114,6 +125,8 @@ class JsonLines(Source):
             links=tuple(dict.fromkeys(link for link in row.links or () if link and link != document_id)),
             sections=sections,
         )
+        flaw = flaw_of(document)
+        return self._refusal(number, flaw, "Correct the line or leave it out.") if flaw else document
 
     def _refusal(self, line: int | None, reason: str, remedy: str) -> Refusal:
         return Refusal(str(self.path), reason, remedy, line)

@@ -12,7 +12,7 @@ from tests.bad_input.case import Door, Outcome
 from tori.events.document import Document, Section
 from tori.events.mind import ConceptAdded
 
-DOOR = Door("batch of a program")
+DOOR = Door("batch of a program", __doc__)
 CORRECT = "Correct the document or leave it out."
 
 

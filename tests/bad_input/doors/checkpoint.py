@@ -17,7 +17,7 @@ from tori.events.document import Document
 from tori.local import LocalSystem
 from tori.modules.host import HostSnapshot
 
-DOOR = Door("checkpoint")
+DOOR = Door("checkpoint", __doc__)
 OLDER = "An older checkpoint and the journal hold the same state"
 Damage = Callable[[Path], object]
 

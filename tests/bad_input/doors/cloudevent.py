@@ -18,7 +18,7 @@ from tori.events.topic import Topic
 from tori.ids import IdSource, source_suffix
 from tori.journal.position import Position
 
-DOOR = Door("event from outside")
+DOOR = Door("event from outside", __doc__)
 EVENT = Event(IdSource(source_suffix("x", b"x"), lambda: 1_700_000_000 * 10**9).next(), ConceptAdded("c-1", "roses"))
 GOOD = cloudevents.to_cloudevent(Envelope(EVENT, FrameContext("reader"), 2, Position("reader", 1, 0)))
 FIELDS = "docs/events.md"
@@ -139,7 +139,7 @@ DOOR.add(
     "a topic of no group",
     lambda _: caught(lambda: Topic("*", "@dreams")),
     "there is no group '@dreams'.",
-    "Groups: @concept",
+    "Groups: @document",
 )
 DOOR.add(
     "an empty topic part",

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.bad_input.bench import Bench
 from tests.bad_input.case import Case, Door, Outcome
 
-DOOR = Door("running system")
+DOOR = Door("running system", __doc__)
 
 
 def tori(bench: Bench, *words: str) -> Outcome:
@@ -52,8 +52,8 @@ def finished_run(bench: Bench) -> Outcome:
 
 @DOOR.case(
     "`tori restore` of a checkpoint with one byte flipped",
-    "is damaged (reader:",
-    "`tori checkpoint --list` shows the others.",
+    "is damaged (reader: the sha256",
+    "tori checkpoint --list shows the others.",
     needs="cluster",
 )
 def flipped(bench: Bench) -> Outcome:

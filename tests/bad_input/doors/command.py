@@ -11,7 +11,7 @@ import threading
 from tests.bad_input.bench import Bench
 from tests.bad_input.case import Door, Outcome
 
-DOOR = Door("command line")
+DOOR = Door("command line", __doc__)
 IDS = "Use an id that ask, map, bridges, gaps, aliens or tail printed."
 
 
@@ -32,7 +32,7 @@ add("accept w-nothing", "w-nothing", "tori bridges")
 add("task run nonsense", "there is no task 'nonsense'.", "Tasks: ")
 add("frobnicate", "No such command 'frobnicate'.", "Try `tori --help`.", exit_code=2)
 add("status --colour", "No such option: --colour", "Try `tori --help`.", exit_code=2)
-add("why", "Missing argument 'IDENTIFIER'.", "Try `tori --help`.", exit_code=2)
+add("why", "Missing argument", "Try `tori --help`.", exit_code=2)
 
 
 @DOOR.case("no system in the home", "no TORI runs in", "Start it with tori up.", exit_code=69)
@@ -76,17 +76,28 @@ def not_ray(bench: Bench) -> Outcome:
         return at(f"127.0.0.1:{server.getsockname()[1]}")(bench)  # type: ignore[operator,no-any-return]  # see at
 
 
-@DOOR.case("a locale that is not UTF-8", "there is no file or folder 'caf\\xe9\\u2014'.", "Give a path", exit_code=65)
-def plain_locale(bench: Bench) -> Outcome:
-    code = "import sys; sys.argv = ['tori', 'ingest', 'caf\\xe9\\u2014']; from tori.cli.main import main; main()"
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+"""An environment in which Python knows ASCII only."""
+
+
+def in_plain_locale(bench: Bench, source: bytes, *, python: str) -> Outcome:
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"{python}from tori.cli.main import main; main()", b"ingest", source],
         capture_output=True,
-        env=os.environ | {"TORI_HOME": str(bench.place)} | plain,
+        env=os.environ | {"TORI_HOME": str(bench.place)} | PLAIN,
         check=False,
     )
     return Outcome(done.stderr.decode("ascii"), done.returncode)
+
+
+@DOOR.case("a locale that is not UTF-8", "there is no file or folder 'caf\\udcc3\\udca9'.", "Give a path")
+def plain_locale(bench: Bench) -> Outcome:
+    return in_plain_locale(bench, "café".encode(), python="")
+
+
+@DOOR.case("a letter that the locale cannot spell", "is no path in this locale's encoding.", "Set LC_ALL=C.UTF-8")
+def letter(bench: Bench) -> Outcome:
+    return in_plain_locale(bench, b"x", python="import sys; sys.argv[2] = 'caf' + chr(233); ")
 
 
 @DOOR.case("a reader that closes the pipe", exit_code=141)

@@ -12,7 +12,7 @@ from tests.bad_input.case import Door, Outcome
 from tori.events.document import LARGEST_TEXT_BYTES
 from tori.sources import open_source
 
-DOOR = Door("folder")
+DOOR = Door("folder", __doc__)
 CORRECT = "Correct the file or remove it."
 
 

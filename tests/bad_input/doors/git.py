@@ -11,7 +11,7 @@ from tests.bad_input.bench import Bench
 from tests.bad_input.case import Door, Outcome
 from tori.sources import Refusal, open_source
 
-DOOR = Door("git history")
+DOOR = Door("git history", __doc__)
 
 
 def git(place: Path, *words: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tori.cli.doctor import examine
 from tori.home import open_home
 from tori.settings import load_settings
 
-DOOR = Door("home")
+DOOR = Door("home", __doc__)
 ELSEWHERE = "Choose another with --home or TORI_HOME."
 NEWER = "Use the version of tori-orchestrator that wrote it, or a newer one."
 
@@ -59,7 +59,14 @@ def not_ours(bench: Bench) -> Outcome:
         return as_nobody(lambda: caught(lambda: open_home(place)))
 
 
-@contextmanager
+def fill(file: io.FileIO) -> None:
+    """Write until there is no room left."""
+    with contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+@contextlib.contextmanager
 def file_system(place: Path, options: str) -> Iterator[Path]:
     """Yield a small file system of its own; skips where it cannot be mounted."""
     folder = place / "mounted"
@@ -84,9 +91,8 @@ def file_system(place: Path, options: str) -> Iterator[Path]:
 )
 def full(bench: Bench) -> Outcome:
     with file_system(bench.place, "size=64k") as folder:
-        with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
+        with (folder / "filler").open("wb", buffering=0) as file:
+            fill(file)
         return caught(lambda: open_home(folder / "home"))
 
 

@@ -18,7 +18,7 @@ from tori.journal import ownership
 from tori.journal.reader import JournalReader
 from tori.local import LocalSystem
 
-DOOR = Door("journal")
+DOOR = Door("journal", __doc__)
 COPY = "Restore it from a copy."
 NEWER = "Use the version of tori-orchestrator that wrote it, or a newer one."
 Damage = Callable[[Path], object]
@@ -90,8 +90,8 @@ refused("a journal id that is too short", identity(journal_id="ab"), "names a jo
 refused(
     "the segments of another journal",
     identity(journal_id="0" * 32),
-    "cannot be read",
-    "restore it from a copy.",
+    "belongs to journal",
+    "from one copy.",
 )
 refused(
     "a missing journal.json",
@@ -103,7 +103,7 @@ refused("one flipped bit", flip, "journal clients is damaged at offset", "as it 
 refused(
     "a segment of 0 bytes",
     lambda folder: segments(folder)[0].write_bytes(b""),
-    "is damaged at offset 0",
+    "offset 0: a frame header fails its checksum.",
     "restore it from a copy.",
 )
 refused(
@@ -211,3 +211,25 @@ def clock_jumps(bench: Bench) -> Outcome:
         digest = mind.digest()
     assert digest == home_digest(bench.home())
     return Outcome("", 0)
+
+
+@DOOR.case(
+    "`tori up` on a journal of a newer version",
+    "has journal format 2, this version reads 1.",
+    NEWER,
+    exit_code=74,
+    digest=AFTER_REMEDY,
+)
+def up_on_newer(bench: Bench) -> Outcome:
+    from actors.backend import RayBackend
+
+    home = bench.home()
+    before = home_digest(home)
+    path = home / "journals" / "reader" / "journal.json"
+    written = path.read_text()
+    path.write_text(written.replace('"format": 1', '"format": 2'))
+    outcome = bench.tori("up", backend=RayBackend(), home=home)
+    assert not (home / "cluster.json").exists(), "nothing is started for a home that cannot be opened"
+    path.write_text(written)
+    assert home_digest(home) == before
+    return outcome

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from tests.bad_input.bench import Bench
 from tests.bad_input.case import Door, Outcome
 
-DOOR = Door("settings")
+DOOR = Door("settings", __doc__)
 PAGE = "docs/settings.md says what it may be."
 
 

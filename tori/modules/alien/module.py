@@ -39,6 +39,7 @@ class _State(msgspec.Struct, array_like=True):
     nodes: list[MapNode]
     audited: Audited
     events: list[tuple[str, bytes]]
+    evidence: list[tuple[str, tuple[Evidence, ...]]] = []
 
 
 def _blank() -> Audited:
@@ -52,6 +53,7 @@ class Alien(Module):
     """
 
     name = "alien"
+    state_version = 2
     inputs: ClassVar[tuple[type, ...]] = (DocumentIngested, ConceptAdded, ConceptModified, ConceptRemoved)
     records = Audited
     tasks = (TASK,)
@@ -62,6 +64,8 @@ class Alien(Module):
         self._audited = _blank()
         self._standing: dict[str, Standing] = {}
         self._events: dict[str, bytes] = {}
+        self._quotations: dict[str, tuple[Evidence, ...]] = {}
+        """By finding, what its last event quoted."""
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Return nothing: findings come from audits only."""
@@ -73,14 +77,22 @@ class Alien(Module):
             self._audited = fact
             self._standing = {s.finding.alien_id: s for s in fact.standing}
             self._events = {k: v for k, v in self._events.items() if k in self._standing}
+            self._quotations = {k: v for k, v in self._quotations.items() if k in self._standing}
         elif isinstance(fact.payload, AlienDetected | AlienResolved):
             if fact.payload.alien_id in self._standing:
                 self._events[fact.payload.alien_id] = fact.id
+                self._quotations[fact.payload.alien_id] = fact.payload.evidence
         elif not self._map.apply(fact):
             self._corpus.apply(fact)
 
     def snapshot(self) -> bytes:
-        state = _State(self._corpus.snapshot(), self._map.snapshot(), self._audited, sorted(self._events.items()))
+        state = _State(
+            self._corpus.snapshot(),
+            self._map.snapshot(),
+            self._audited,
+            sorted(self._events.items()),
+            sorted(self._quotations.items()),
+        )
         return msgspec.msgpack.encode(state)
 
     def restore(self, data: bytes) -> None:
@@ -90,6 +102,7 @@ class Alien(Module):
         self._audited = state.audited
         self._standing = {s.finding.alien_id: s for s in state.audited.standing}
         self._events = dict(state.events)
+        self._quotations = dict(state.evidence)
 
     def section(self) -> dict[str, Any]:
         return {"aliens": [_item(s.finding) for s in self._audited.standing]}
@@ -217,6 +230,7 @@ class Alien(Module):
                     "alien_id": finding.alien_id,
                     "significance": finding.p,
                     "model": finding.model,
+                    "evidence": [self._row(e) for e in self._quotations[finding.alien_id]],
                     "event_id": event_id.hex(),
                 }
             )
@@ -230,6 +244,16 @@ class Alien(Module):
             "undated": self._audited.undated,
             "items": items,
             "reason": self._audited.reason or ("" if items else f"no departure among {self._audited.tested} tested"),
+        }
+
+    def _row(self, evidence: Evidence) -> dict[str, Any]:
+        document = self._corpus.documents.get(evidence.document_id)
+        return {
+            "document_id": evidence.document_id,
+            "title": evidence.document_id if document is None else document.title,
+            "quote": evidence.quote,
+            "start": evidence.start,
+            "event_id": evidence.event_id.hex(),
         }
 
 

@@ -1,14 +1,15 @@
-"""The cascade as data: which event makes which module do what. Docs and checks come from this table; modules act on their own."""
+"""The cascade as data: which event of whom makes which module do what.
+
+Who follows which journal is derived from this table (``FOLLOWS`` in ``tori.modules.registry``), and the tests hold every module's
+inputs equal to it: a rule that is not here does not happen. The table in ``docs/cascade.md`` is written from it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tori.errors import BadInput
-from tori.events.catalogue import BY_NAME
-
-MAX_DEPTH = 16
-"""Links a chain of causes may have before the event is dead-lettered as a loop."""
 
 
 class Rule(NamedTuple):
@@ -25,6 +26,9 @@ class Rule(NamedTuple):
 _CONCEPTS = ("ConceptAdded", "ConceptModified", "ConceptRemoved")
 _MAP = ("reader", "hierarchy")
 
+_KNOWS = "knows the document: id, title, date, links"
+_PLACES = "knows where the document lies in meaning space"
+
 CASCADE: tuple[Rule, ...] = (
     Rule(
         ("DocumentIngested",),
@@ -40,6 +44,13 @@ CASCADE: tuple[Rule, ...] = (
         "remembers it in its thread",
         ("ThreadCreated", "ThreadAppended", "ThreadClosed"),
     ),
+    Rule(("DocumentIngested",), ("clients",), "hierarchy", _KNOWS),
+    Rule(("DocumentIngested",), ("clients",), "wormhole", _KNOWS),
+    Rule(("DocumentIngested",), ("clients",), "alien", _KNOWS),
+    Rule(("DocumentIngested",), ("clients",), "scars", _KNOWS),
+    Rule(("DocumentEmbedded",), ("reader",), "hierarchy", _PLACES),
+    Rule(("DocumentEmbedded",), ("reader",), "wormhole", _PLACES),
+    Rule(("DocumentEmbedded",), ("reader",), "scars", _PLACES),
     Rule(_CONCEPTS, ("reader",), "hierarchy", "finds its place on the map", _CONCEPTS),
     Rule(_CONCEPTS, _MAP, "alien", "watches its activity for departures", ("AlienDetected", "AlienResolved")),
     Rule(
@@ -75,12 +86,45 @@ CASCADE: tuple[Rule, ...] = (
     ),
     Rule(("AlienDetected", "AlienResolved"), ("alien",), "orchestrator", "tells of it in the report"),
     Rule(("ScarDetected", "ScarHealed"), ("scars",), "orchestrator", "tells of it in the report"),
-    Rule(("BraidFormed", "BraidDissolved"), ("braid",), "orchestrator", "tells of it in the report"),
+    Rule(
+        ("BraidFormed", "BraidDissolved", "ThreadCreated", "ThreadAppended", "ThreadClosed"),
+        ("braid",),
+        "orchestrator",
+        "tells of it in the report",
+    ),
+    Rule(("IngestProgressed",), ("reader",), "orchestrator", "counts it"),
+    Rule(
+        ("FuzzTestStarted", "FuzzTestCompleted", "CoverageUpdated"),
+        ("fuzzing",),
+        "orchestrator",
+        "tells of it in the report",
+    ),
+    Rule(
+        (
+            "SuggestionAccepted",
+            "SuggestionRejected",
+            "ClientConnected",
+            "ClientDisconnected",
+            "ClientMessage",
+            "CustomEvent",
+        ),
+        ("clients",),
+        "orchestrator",
+        "keeps what people said",
+    ),
 )
+
+
+def followed(module: str, order: Sequence[str]) -> tuple[str, ...]:
+    """Return the journals that the rules of ``module`` name, in the order of ``order``."""
+    producers = {producer for rule in CASCADE if rule.module == module for producer in rule.producers}
+    return tuple(name for name in order if name in producers)
 
 
 def rules_of(type_name: str) -> tuple[Rule, ...]:
     """Return the rules that an event of this type sets off; raises BadInput for an unknown type."""
+    from tori.events.catalogue import BY_NAME
+
     if type_name not in BY_NAME:
         raise BadInput(f"type: there is no event type {type_name!r}.", remedy="docs/events.md lists the types.")
     return tuple(rule for rule in CASCADE if type_name in rule.causes)

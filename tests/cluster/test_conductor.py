@@ -1,0 +1,218 @@
+"""The conductor's threads over fake actors: what a new orchestrator makes of what the old one left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors import conductor as shell
+from actors.conductor import Conductor, Past
+from actors.module import ShellConfig
+from tests.cluster.fake_ray import FakeActor, FakeRay, Ref
+from tori.clock import SystemClock
+from tori.errors import Unavailable
+from tori.events.system import ModuleInitialized, ModuleStateChanged
+from tori.machine import Tick
+from tori.orchestrator import signal as sig
+from tori.orchestrator.lifecycle import Lifecycle
+from tori.orchestrator.record import LifecycleOptions
+from tori.orchestrator.state import State
+from tori.orchestrator.supervision import RestartPolicy
+
+ORDER = ("reader", "hierarchy")
+
+
+def module_actor(incarnation: int, ready: Callable[[], Any] | None = None, replayed: Any = 0) -> FakeActor:
+    view = SimpleNamespace(paused=False, replayed_units=replayed)
+    answer = {"incarnation": incarnation, "view": view, "events": []}
+    return FakeActor(
+        ready=ready or (lambda: answer),
+        view=lambda: SimpleNamespace(paused=False, replayed_units=replayed() if callable(replayed) else replayed),
+        watch=lambda epoch: Ref(),
+        pause=lambda paused: None,
+        stop=lambda: None,
+    )
+
+
+class Stage:
+    """A conductor whose actors are fakes; ``create`` makes those it starts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, past: Past, start_timeout_s: float = 5.0) -> None:
+        self.ray = FakeRay()
+        self.create: Callable[[ShellConfig], FakeActor] = lambda config: module_actor(config.incarnation)
+        self.started: list[tuple[str, int]] = []
+        self.told: list[Any] = []
+        monkeypatch.setattr(shell, "ray", self.ray)
+        monkeypatch.setattr(shell, "remote_class", lambda cls, options: SimpleNamespace(remote=self._create))
+        monkeypatch.setattr(shell, "ADOPT_TIMEOUT_S", 0.05)
+        options = LifecycleOptions(
+            order=ORDER, start_timeout_s=start_timeout_s, starts_at_once=2, restart=RestartPolicy(limit=0)
+        )
+        self.lifecycle = Lifecycle(SystemClock(), options)
+        self.conductor = Conductor(
+            self.lifecycle,
+            lambda name, incarnation: ShellConfig("", name, 1 << 20, incarnation),
+            SystemClock(),
+            lambda *payloads: self.told.extend(payloads),
+            lambda name: None,
+            {},
+            past,
+        )
+
+    def _create(self, config: ShellConfig, snapshot: Any) -> FakeActor:
+        self.started.append((config.name, config.incarnation))
+        self.ray.named[config.name] = self.create(config)
+        return self.ray.named[config.name]
+
+    def close(self) -> None:
+        """End every thread while the fakes are still in place."""
+        self.conductor.tell(sig.StopRequested())
+        self.conductor.finished.wait(1.0)
+        self.conductor.finished.set()
+        self.conductor.tell(Tick())
+        for actor in (*self.ray.named.values(), *self.ray.killed):
+            actor.die()
+        self.conductor._pool.shutdown(wait=True)
+        for thread in threading.enumerate():
+            if thread.name.startswith(("tori-watch", "tori-conductor")):
+                thread.join(10.0)
+
+    def up(self) -> None:
+        self.conductor.start()
+        self.conductor.tell(sig.StartRequested())
+
+    def await_(self, what: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not what():
+            assert time.monotonic() < deadline, (self.lifecycle.states(), self.told)
+            time.sleep(0.005)
+
+    def await_state(self, state: State) -> None:
+        self.await_(lambda: self.lifecycle.system is state)
+
+
+Begin = Callable[..., Stage]
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
+    """Return a stage for a past; its threads have ended after the test."""
+    loggers = [logging.getLogger(name) for name in ("tori", "actors")]
+    for logger in loggers:
+        monkeypatch.setattr(logger, "propagate", True)
+        monkeypatch.setattr(logger, "handlers", [])
+    with ExitStack() as stack:
+
+        def begin(past: Past, **options: Any) -> Stage:
+            stage = Stage(monkeypatch, past, **options)
+            stack.callback(stage.close)
+            return stage
+
+        yield begin
+
+
+def test_who_is_not_adopted_counts_on_and_who_is_adopted_is_told_of(begin: Begin) -> None:
+    stage = begin(Past(7, {"reader": 3, "hierarchy": 4}, is_reborn=True))
+    stage.ray.named["hierarchy"] = module_actor(4)
+    stage.up()
+    stage.await_state(State.RUNNING)
+    assert stage.started == [("reader", 4)]
+    assert stage.conductor.restarts == {"reader": 3, "hierarchy": 3}
+    assert [p.module for p in stage.told if isinstance(p, ModuleInitialized) and p.status == "adopted"] == ["hierarchy"]
+    assert [p.incarnation for p in stage.told if isinstance(p, ModuleStateChanged) and p.module == "reader"] == [4, 4]
+    assert ("watch", 7) in stage.ray.named["hierarchy"].calls
+
+
+def test_a_system_started_anew_counts_from_one(begin: Begin) -> None:
+    stage = begin(Past(7, {"reader": 3}, is_reborn=False))
+    stage.up()
+    stage.await_state(State.RUNNING)
+    assert stage.conductor.restarts == {"reader": 0, "hierarchy": 0}
+
+
+def test_a_busy_module_is_waited_for_and_not_killed(begin: Begin) -> None:
+    stage = begin(Past(2, {"reader": 1, "hierarchy": 2}, is_reborn=True))
+    pending = Ref()
+    busy = stage.ray.named["reader"] = module_actor(1, ready=lambda: pending)
+    stage.ray.named["hierarchy"] = module_actor(2)
+    stage.up()
+    stage.await_(lambda: stage.lifecycle.modules["reader"].state is State.INITIALIZING)
+    stage.await_state(State.INITIALIZING)
+    pending.finish({"incarnation": 1, "view": SimpleNamespace(paused=False), "events": []})
+    stage.await_state(State.RUNNING)
+    assert stage.started == []
+    assert stage.ray.killed == []
+    assert stage.conductor.restarts == {"reader": 0, "hierarchy": 1}
+    assert stage.conductor.handles["reader"] is busy
+    assert {p.module for p in stage.told if isinstance(p, ModuleInitialized) and p.status == "adopted"} == set(ORDER)
+
+
+def test_a_module_that_never_answers_is_started_again(begin: Begin) -> None:
+    stage = begin(Past(2, {"reader": 1, "hierarchy": 1}, is_reborn=True), start_timeout_s=0.2)
+    stage.lifecycle.options = LifecycleOptions(order=ORDER, start_timeout_s=0.2, starts_at_once=2)
+    stage.lifecycle._supervision.policy = RestartPolicy()
+    hung = stage.ray.named["reader"] = module_actor(1, ready=Ref)
+    stage.ray.named["hierarchy"] = module_actor(1)
+    stage.up()
+    stage.await_state(State.RUNNING)
+    assert hung in stage.ray.killed
+    assert stage.started == [("reader", 2)]
+
+
+def test_a_replay_longer_than_the_time_to_start_comes_up(begin: Begin) -> None:
+    stage = begin(Past(1), start_timeout_s=1.5)
+    begun, pending = time.monotonic(), Ref()
+
+    def slow(config: ShellConfig) -> FakeActor:
+        if config.name != "reader":
+            return module_actor(config.incarnation)
+        threading.Timer(
+            4.0, pending.finish, ({"incarnation": 1, "view": SimpleNamespace(paused=False), "events": []},)
+        ).start()
+        return module_actor(1, ready=lambda: pending, replayed=lambda: int((time.monotonic() - begun) * 1000))
+
+    stage.create = slow
+    stage.up()
+    stage.await_state(State.RUNNING)
+    assert stage.started == [("reader", 1), ("hierarchy", 1)]
+    assert stage.ray.killed == []
+
+
+def test_a_start_that_fails_leaves_its_traceback_in_the_log(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse() -> Any:
+        raise Unavailable("no room.")
+
+    stage = begin(Past(1))
+    stage.create = lambda config: module_actor(config.incarnation, ready=refuse)
+    stage.up()
+    stage.await_state(State.FAILED)
+    found = [r for r in caplog.records if r.getMessage() == "start 1 failed: no room."]
+    assert len(found) == len(ORDER)
+    for record in found:
+        assert record.exc_info is not None
+        assert record.exc_info[0] is Unavailable
+
+
+def test_a_newer_orchestrator_s_watch_ends_no_module(begin: Begin) -> None:
+    stage = begin(Past(1))
+    replaced = Ref()
+
+    def create(config: ShellConfig) -> FakeActor:
+        actor = module_actor(config.incarnation)
+        actor.methods["watch"] = lambda epoch: replaced
+        return actor
+
+    stage.create = create
+    stage.up()
+    stage.await_state(State.RUNNING)
+    replaced.finish(value=False)
+    stage.conductor.ask(sig.ResumeRequested())
+    assert stage.ray.killed == []
+    assert stage.lifecycle.system is State.RUNNING

@@ -1,0 +1,188 @@
+"""The scheduler's shell without a cluster: what fails where, and who learns of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.pressure import PressureWatch
+from actors.runs import Runs
+from tests.support.system import system_settings
+from tori.clock import VirtualClock
+from tori.errors import BadInput, JournalError
+from tori.events.system import MemoryPressure, ResourceRecovered
+from tori.local import LocalSystem
+from tori.machine import Tick
+from tori.resources.pressure import Sample
+from tori.scheduler import signal as sig
+from tori.scheduler.transition import RunState
+
+
+class Rig:
+    """The shell with a ledger that may refuse and work that counts itself."""
+
+    def __init__(self, home: Path, **settings: Any) -> None:
+        self.clock = VirtualClock()
+        self.is_full = False
+        self.kept: list[Any] = []
+        self.checkpoints = 0
+        self.failure: BaseException | None = None
+        self.runs = Runs(
+            home,
+            system_settings(home, **settings).plain(),
+            self.clock,
+            dict,
+            None,  # type: ignore[arg-type]  # the ledger is only asked through ``record``
+            self._record,
+            self._checkpoint,
+            lambda: None,
+        )
+        self.runs.on_failure = self._fail
+        self.runs._pool = _AtOnce()  # type: ignore[assignment]  # all that is asked of a pool
+
+    def _record(self, records: Any, payloads: Any) -> None:
+        if self.is_full:
+            raise JournalError("no space left on device.")
+        self.kept += [*records, *(payload for payload, _ in payloads)]
+
+    def _checkpoint(self) -> None:
+        self.checkpoints += 1
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = error
+
+    def work(self) -> None:
+        """Serve what waits, as the thread would, until nothing does or it failed."""
+        self.runs.tell(sig.ModuleAvailable("", available=True))
+        while not self.runs._stimuli.empty() and self.failure is None:
+            try:
+                self.runs._turn()
+            except BaseException as error:
+                self.failure = error
+
+
+class _AtOnce:
+    """A pool that runs what it is given at once."""
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> None:
+        work(*arguments)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_a_ledger_that_refuses_ends_the_process(rig: Rig) -> None:
+    rig.is_full = True
+    rig.runs.tell(sig.RunRequested("state_persistence", "x"))
+    rig.work()
+    assert isinstance(rig.failure, JournalError), "nobody waited, and it was dropped"
+    assert rig.checkpoints == 0, "an attempt began that no fact tells of"
+
+
+def test_the_thread_hands_its_failure_on(rig: Rig) -> None:
+    rig.is_full = True
+    rig.runs.tell(sig.RunRequested("state_persistence", "x"))
+    rig.runs._run()
+    assert isinstance(rig.failure, JournalError)
+
+
+def test_a_request_that_is_refused_reaches_who_asked_and_nobody_else(rig: Rig) -> None:
+    rig.runs.tell(sig.RunRequested("nonsense", "x"))
+    rig.work()
+    assert rig.failure is None
+    with pytest.raises(BadInput, match="nonsense"):
+        rig.runs.request("nonsense", "y")
+
+
+def test_an_attempt_that_no_process_here_began_is_lost_also_when_it_timed_out(rig: Rig) -> None:
+    scheduler = rig.runs.scheduler
+    scheduler.handle(sig.RunRequested("state_persistence", "x"))  # admitted; the process died before it began
+    rig.clock.advance(scheduler.specs["state_persistence"].timeout_s + 1)
+    (order,) = [i for i in scheduler.handle(Tick()) if isinstance(i, sig.CancelRun)]
+    assert scheduler.run("x").ending == "timed out"
+    rig.runs._cancel(order)
+    rig.work()
+    assert scheduler.run("x").state is RunState.RETRYING
+
+
+def test_attempts_follow_the_setting(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, **{"limits.retries": 1})
+    assert {spec.retry.retries for spec in rig.runs.scheduler.specs.values()} == {1}
+
+
+def test_under_pressure_background_work_waits_and_says_so(rig: Rig, tmp_path: Path) -> None:
+    readings = [0.5, 0.9, 0.7]
+    limits = system_settings(tmp_path, **{"limits.memory_share": 0.8}).plain()["limits"]
+    told: list[Any] = []
+    watch = PressureWatch(tmp_path, limits, told.append, rig.runs.tell, lambda: Sample({"memory": readings.pop(0)}))
+    watch.look()
+    assert told == []
+    watch.look()
+    rig.runs.tell(sig.RunRequested("concept_fuzz_test", "x"))
+    rig.runs.scheduler.handle(sig.ModuleAvailable("fuzzing", available=True))
+    rig.work()
+    assert [type(p) for p in told] == [MemoryPressure]
+    assert (told[0].threshold, told[0].level) == (0.8, "warning")
+    assert rig.runs.scheduler.run("x").state is RunState.DUE
+    held = next(row for row in rig.runs.tasks() if row["task_id"] == "concept_fuzz_test")["held_by"]
+    assert held == "background runs wait: pressure is high"
+    watch.look()
+    rig.work()
+    assert isinstance(told[1], ResourceRecovered)
+    assert rig.runs.scheduler.run("x").state is not RunState.DUE
+
+
+def test_resources_that_cannot_be_read_are_no_reason_to_die(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def gone() -> Sample:
+        raise FileNotFoundError("no home")
+
+    PressureWatch(tmp_path, system_settings(tmp_path).plain()["limits"], lambda p: None, lambda p: None, gone).look()
+    assert "resources cannot be read" in caplog.text
+
+
+def test_a_ledger_that_refuses_an_event_of_pressure_is_a_failure(tmp_path: Path) -> None:
+    limits = system_settings(tmp_path, **{"limits.resource_check_s": 0.001}).plain()["limits"]
+    failures: list[BaseException] = []
+
+    def full(*_: Any) -> None:
+        raise JournalError("no space left on device.")
+
+    watch = PressureWatch(tmp_path, limits, full, lambda p: None, lambda: Sample({"disk": 0.99}))
+    watch.on_failure = failures.append
+    watch._run()
+    assert isinstance(failures[0], JournalError)
+
+
+def test_a_pause_outlives_the_orchestrator_and_says_what_it_holds(tmp_path: Path) -> None:
+    with LocalSystem(tmp_path, modules=("orchestrator",)) as past:
+        past.hosts["orchestrator"].emit([sig.TaskPaused("", True)], [])
+    rig = Rig(tmp_path)
+    rig.runs.remember()
+    assert rig.runs.is_paused
+    assert rig.runs.scheduler.wake_ns is None
+    assert {row["held_by"] for row in rig.runs.tasks()} == {"the system is paused: tori resume"}
+    rig.runs.scheduler.handle(sig.ResumeRequested())
+    assert not rig.runs.is_paused
+    held = {row["task_id"]: row["held_by"] for row in rig.runs.tasks()}
+    assert held["alien_audit"] == "module alien is not running"
+    assert held["state_persistence"] is None
+
+
+def test_an_attempt_that_began_is_never_called_lost(rig: Rig) -> None:
+    seen: list[bool] = []
+
+    def look() -> None:
+        rig.runs._cancel(sig.CancelRun("x", 1))
+        seen.append(rig.runs._stimuli.qsize() == 1)  # RunStarted, and no RunLost
+
+    rig.runs._house["state_persistence"] = look
+    rig.runs.tell(sig.RunRequested("state_persistence", "x"))
+    rig.runs._turn()
+    assert seen == [True]
+    rig.work()
+    assert rig.runs.scheduler.run("x").state is RunState.SUCCEEDED

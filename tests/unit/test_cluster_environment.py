@@ -1,0 +1,39 @@
+"""What Ray's processes inherit: where bytecode may be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors import cluster_environment
+from actors.cluster_environment import head_environment
+
+
+@pytest.fixture(autouse=True)
+def unwanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+
+
+def test_bytecode_nobody_wants_beside_the_sources_goes_into_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_environment, "is_compiled", lambda: False)
+    environment = head_environment(None, bytecode=tmp_path / "bytecode")
+    assert environment["PYTHONPYCACHEPREFIX"] == str(tmp_path / "bytecode")
+    assert "PYTHONDONTWRITEBYTECODE" not in environment
+    assert not [value for value in environment.values() if value.endswith(".cache/tori/bytecode")]
+
+
+def test_where_it_lies_beside_the_sources_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_environment, "is_compiled", lambda: True)
+    environment = head_environment(None, bytecode=tmp_path / "bytecode")
+    assert "PYTHONPYCACHEPREFIX" not in environment
+    assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
+
+
+def test_a_place_the_caller_chose_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_environment, "is_compiled", lambda: False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "mine"))
+    assert head_environment(None, bytecode=tmp_path / "bytecode")["PYTHONPYCACHEPREFIX"] == str(tmp_path / "mine")
