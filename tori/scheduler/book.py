@@ -52,8 +52,8 @@ class Run(msgspec.Struct):
     """The fallback variant that the next or present attempt runs; empty = the task itself."""
     expires_ns: int | None = None
     """Monotonic: the deadline of the whole run."""
-    since_ns: int = 0
-    """Monotonic: since when admission has had it in hand; what ageing and the fallback count from."""
+    since_ns: int | None = None
+    """Monotonic: since when it has been in line, which is what the fallback counts from; None = it is not."""
     cause: str = ""
     """Id of the event, or of the run, that made it due."""
     done: float = 0.0
@@ -305,7 +305,7 @@ def _shift_run(run: Run, by_ns: int) -> Run:
         started_ns=run.started_ns + by_ns,
         deadline_ns=_shifted(run.deadline_ns, by_ns),
         expires_ns=_shifted(run.expires_ns, by_ns),
-        since_ns=run.since_ns + by_ns,
+        since_ns=_shifted(run.since_ns, by_ns),
     )
 
 

@@ -60,7 +60,6 @@ class Desk:
     def await_turn(self, run: Run) -> None:
         """Put a run in line, or note what keeps it out."""
         spec, now_ns = self.spec(run), self._clock.monotonic_ns()
-        run.since_ns = run.since_ns or now_ns
         if spec.deadline_s is not None and run.expires_ns is None:
             run.expires_ns = (run.due_ns or now_ns) + round(spec.deadline_s * SECOND_NS)
         self.calendar.set("expiry", run.run_id, run.expires_ns)
@@ -68,8 +67,10 @@ class Desk:
         self.calendar.set("rest", run.run_id, run.due_ns if run.hold == RESTING else None)
         fallback, variant_ns = spec.fallback, None
         if run.hold:
+            run.since_ns = None
             self._line.discard(run.run_id)
         else:
+            run.since_ns = now_ns if run.since_ns is None else run.since_ns
             resources = spec.resources_of(run.variant)
             self._line.add(Candidate(spec.priority, run.due_ns, run.run_id, spec.group, resources))
             self._may_admit = True
@@ -155,6 +156,7 @@ class Desk:
         self.calendar.set("fallback", run.run_id, None)
         run.attempt += 1
         self.change(run, RunState.ADMITTED, f"attempt {run.attempt}" + (f" as {run.variant}" if run.variant else ""))
+        run.since_ns = None
         run.hold, run.started_ns, run.done, run.total = "", now_ns, 0.0, 0.0
         run.deadline_ns = now_ns + round(spec.timeout_of(run.variant) * SECOND_NS)
         self.calendar.set("deadline", run.run_id, run.deadline_ns)
@@ -235,7 +237,7 @@ class Desk:
         run.duration_s = self._duration_s(run)
         self._close_attempt(run)  # what the attempt used is counted by its own variant
         run.variant = variant
-        run.due_ns = run.since_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
+        run.due_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
         self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant)))
         self.emit(events.TaskFailed, run, run.error)
         self.await_turn(run)

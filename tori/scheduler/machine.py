@@ -237,8 +237,9 @@ class Scheduler:
         at = task.next_due_ns if self._may_fire(task) else None
         self._desk.calendar.set("due", task.task_id, at)
         is_far = at is not None and task.due_wall_ns is not None
-        look_ns = self._clock.monotonic_ns() + round(LOOK_S * SECOND_NS) if is_far else None
-        self._desk.calendar.set("look", task.task_id, look_ns)
+        look_ns = round(LOOK_S * SECOND_NS)
+        look_ns *= self._clock.monotonic_ns() // look_ns + 1  # all at the same moments: one wake-up for all
+        self._desk.calendar.set("look", task.task_id, look_ns if is_far else None)
 
     def _may_fire(self, task: Task) -> bool:
         if self._book.is_paused or self._desk.is_draining:
