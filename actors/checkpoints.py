@@ -148,7 +148,7 @@ class Checkpoints:
                 return one, damaged
             damaged[one] = ", ".join(f"{p.module or 'the manifest'}: {p.reason.rstrip('.')}" for p in problems)
         named = "; ".join(f"checkpoint {one} is damaged ({why})" for one, why in damaged.items())
-        raise BadInput(f"{named}.", remedy="tori checkpoint --list shows what there is.")
+        raise BadInput(f"{named}.", remedy="tori checkpoint --list shows the others.")
 
 
 def final_checkpoint(take: Callable[[], Mapping[str, Any]], emit: Callable[..., None]) -> list[str]:

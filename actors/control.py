@@ -262,6 +262,9 @@ class Control:
                     "consumed": 0 if view is None else view.consumed,
                     "busy_s": 0.0 if view is None else round(view.busy_s, 3),
                     "late_wakes": 0 if view is None else view.late_wakes,
+                    "held": 0 if view is None else view.held,
+                    "dead_letters": 0 if view is None else view.letters,
+                    "dead_letters_ever": 0 if view is None else view.letters_ever,
                     "summary": summaries.get(name) or {},
                 }
             )

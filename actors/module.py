@@ -52,7 +52,7 @@ class ModuleActor:
         self.config = config
         self.home = Path(config.home)
 
-        self._watch = Watch(config.name)
+        self._watch = Watch()
         self._origin = Origin(None)
         self._prepared: dict[str, int] = {}
         self._told: ModuleLoop | None = None

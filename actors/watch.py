@@ -6,7 +6,6 @@ would freeze every module.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -16,8 +15,7 @@ ENDED, REPLACED = True, False
 class Watch:
     """Tells whoever waits how the thing it guards ended. Thread-safe."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._watcher = 0
         self._guarded: object = None
@@ -35,8 +33,7 @@ class Watch:
         try:
             join()
         except BaseException as raised:
-            error = raised
-            logging.getLogger(f"tori.{self._name}").exception("%s died", self._name)
+            error = raised  # the loop has logged it
         with self._changed:
             if thing is self._guarded:
                 self._ended, self._error = True, error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted(set(kinds) - known.keys())
     if unknown:
         parser.error(f"unknown faults {', '.join(unknown)}; known: {', '.join(known)}")
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # what was started is ended, what was mounted goes
     folder = Path(options.keep or tempfile.mkdtemp(prefix="tori-chaos-"))
     try:
         return _run(folder, kinds, options)

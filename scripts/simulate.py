@@ -20,8 +20,11 @@ if __name__ in {"__main__", "__mp_main__"}:  # run as a script: the repository i
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.sim.campaign import KINDS, Report, simulate
+from tests.sim.world import Outcome
 
 SHOWN_VIOLATIONS = 10
+WORLDS_A_LINE = 50
+"""Worlds between two lines of progress on standard error."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,9 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.steps, options.jobs) < 1 or options.seeds < 0:
         parser.error("--steps and --jobs begin at 1, --seeds at 0")
-    report = simulate(options.steps, options.seed, worlds=options.seeds, jobs=options.jobs, kind=options.world)
+    chosen = {"worlds": options.seeds, "jobs": options.jobs, "kind": options.world}
+    report = simulate(options.steps, options.seed, progress=_tell, **chosen)
     print(_as_json(report) if options.json else _as_text(report))
     return 1 if report.violations else 0
+
+
+def _tell(done: int, count: int, outcome: Outcome) -> None:
+    if outcome.violation:
+        print(f"seed {outcome.seed}, step {outcome.steps}: {outcome.violation}", file=sys.stderr)
+    if done % WORLDS_A_LINE == 0 and done < count:
+        print(f"{done:,} of {count:,} worlds", file=sys.stderr, flush=True)
 
 
 def _as_json(report: Report) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from tori.client import SystemClient
 from tori.errors import Backpressure
-from tori.events.document import Document, Receipt
+from tori.events.document import Document, Receipt, moved
 from tori.sources import Refusal, Source
 
 BATCH_DOCUMENTS = 32
@@ -106,9 +106,11 @@ def feed(
     *,
     wait: Callable[[float], None] = time.sleep,
     patience_s: float = PATIENCE_S,
+    replace: bool = False,
 ) -> FeedReport:
     """Send every document of ``source``; returns when all of them are on disk. Interrupted, it can simply be run again.
 
+    ``replace``: a file may take the place of another file with the same id; otherwise that is refused, with both paths.
     Waits while the door has no credit, and shows it in the report; raises Backpressure when the lag has not shrunk for ``patience_s``.
     """
     report = FeedReport()
@@ -120,7 +122,7 @@ def feed(
             if len(flights) >= IN_FLIGHT:
                 _land(flights, report, progress)
                 progress(report)
-            send = partial(client.ingest, msgspec.msgpack.encode(batch))
+            send = partial(client.ingest, msgspec.msgpack.encode(moved(batch) if replace else batch))
             flights.append((batch, pool.submit(credit.insist, send)))
         while flights:
             _land(flights, report, progress)

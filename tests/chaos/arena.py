@@ -67,7 +67,11 @@ class Arena(Yard):
     # -- workload --------------------------------------------------------------------------------------------------
 
     def workers(self) -> list[str]:
-        return [*(f"client-{slot}" for slot in range(self.slots)), "producer", "observer"]
+        return [*self.drivers(), "producer", "observer"]
+
+    def drivers(self) -> list[str]:
+        """Return the workers that are connected to Ray."""
+        return [f"client-{slot}" for slot in range(self.slots)]
 
     def arguments(self, worker: str, number: int) -> list[str]:
         if worker.startswith("client-"):

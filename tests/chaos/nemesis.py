@@ -98,23 +98,31 @@ def kill_gcs(arena: Arena, chance: random.Random) -> Fault:
 
 
 def kill_raylet(arena: Arena, chance: random.Random) -> Fault:
-    """kill -9 the raylet: on one node every actor goes with it, and ``tori up`` brings all back, as after a cold restart."""
+    """kill -9 the raylet: on one node every actor and driver goes with it, and ``tori up`` brings all back, as after a cold restart."""
     pid = arena.head_pid("raylet")
     arena.disconnect()
     began = time.monotonic_ns()
     kill(pid)
-    dead = time.monotonic_ns()
-    arena.up()
-    return arena.note("kill_raylet", "raylet", began, arena.await_ok(dead), NODE_S)
+    return _start_again(arena, "kill_raylet", began)
 
 
 def cold_restart(arena: Arena, chance: random.Random) -> Fault:
     """kill -9 everything of Ray and TORI at once, then start."""
     began = time.monotonic_ns()
     arena.kill_cluster()
+    return _start_again(arena, "cold_restart", began)
+
+
+def _start_again(arena: Arena, kind: str, began: int) -> Fault:
+    """Start the node again; its clients are new processes too, for a driver does not outlive its raylet."""
+    for name in arena.drivers():
+        arena.kill_worker(name)
     dead = time.monotonic_ns()
     arena.up()
-    return arena.note("cold_restart", "everything", began, arena.await_ok(dead), NODE_S)
+    up = time.monotonic_ns()
+    back = arena.await_ok(dead)
+    target = f"everything (dead in {(dead - began) / 1e9:.1f} s, up in {(up - dead) / 1e9:.1f} s)"
+    return arena.note(kind, target, began, back, NODE_S)
 
 
 def wake_module(arena: Arena, chance: random.Random) -> Fault:

@@ -26,12 +26,12 @@ def test_each_fault_is_survived_within_its_bound(folder: Path, can_mount: bool) 
 def test_a_full_disk_refuses_and_recovers(folder: Path, can_mount: bool) -> None:
     if not can_mount:
         pytest.skip("mounting a small disk needs root")
-    report = run(folder, {"fill_disk": 2}, seed=8, documents=30)
+    report = run(folder, {"fill_disk": 1}, seed=8, documents=30, is_cold=False)
     assert report.is_good, report.told()
     assert report.counts["rejected"] > 0, "a full disk refused nothing"
 
 
 def test_calls_that_ray_loses_are_made_again_and_count_once(folder: Path) -> None:
-    report = run(folder, {}, seed=9, rpc_publishes=150, documents=60, pace_s=0.0)
+    report = run(folder, {}, seed=9, rpc_publishes=150, documents=60, pace_s=0.0, is_cold=False)
     assert report.is_good, report.told()
     assert report.faults[0]["kind"] == RPC

@@ -52,8 +52,8 @@ def quiet() -> None:
     logging.getLogger("tori.journal").setLevel(logging.ERROR)
 
 
-def sampled(states: int, seed: int = 0, sabotage: str = "") -> Outcome:
-    """Random scripts, each crashed at random points in random ways."""
+def sampled(states: int, seed: int = 0, sabotage: str = "", *, until_one: bool = False) -> Outcome:
+    """Random scripts, each crashed at random points in random ways; ``until_one``: stop at the first violation."""
     quiet()
     outcome = Outcome("journal, sampled")
     for number in itertools.count(seed):
@@ -70,7 +70,7 @@ def sampled(states: int, seed: int = 0, sabotage: str = "") -> Outcome:
             model = recorder.model_at(length)
             tree = model.after_power_loss(random_pick(rng)) if machine_died else model.after_death()
             _look(outcome, f"seed {number} {script} at {length}", recorder, length, tree, machine_died=machine_died)
-            if outcome.states == states:
+            if outcome.states == states or (until_one and outcome.violations):
                 return outcome
     raise AssertionError("there are always more seeds")
 
@@ -80,9 +80,9 @@ def _look(outcome: Outcome, what: str, recorder: Recorder, length: int, tree: Tr
     outcome.look(what, lambda: check_after(tree, promises, machine_died=machine_died))
 
 
-def exhaustive(steps: int, sabotage: str = "") -> Outcome:
+def exhaustive(steps: int, sabotage: str = "", *, until_one: bool = False) -> Outcome:
     """Every script of up to ``steps`` small steps whose trace is short, crashed after every operation in every way."""
-    return _every_crash("journal, exhaustive", _small_scripts(steps), MAX_OPERATIONS, sabotage)
+    return _every_crash("journal, exhaustive", _small_scripts(steps), MAX_OPERATIONS, sabotage, until_one=until_one)
 
 
 def take_overs() -> Outcome:
@@ -90,7 +90,9 @@ def take_overs() -> Outcome:
     return _every_crash("take-over, exhaustive", TAKE_OVERS, 40, "")
 
 
-def _every_crash(name: str, scripts: Iterable[str], operations: int, sabotage: str) -> Outcome:
+def _every_crash(
+    name: str, scripts: Iterable[str], operations: int, sabotage: str, *, until_one: bool = False
+) -> Outcome:
     quiet()
     outcome = Outcome(name)
     for script in scripts:
@@ -113,6 +115,8 @@ def _every_crash(name: str, scripts: Iterable[str], operations: int, sabotage: s
                 if key not in seen:
                     seen.add(key)
                     _look(outcome, f"{script} at {length - begin}", recorder, length, tree, machine_died=True)
+                if until_one and outcome.violations:
+                    return outcome
     return outcome
 
 

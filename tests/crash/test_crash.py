@@ -66,17 +66,17 @@ def test_every_changed_byte_of_a_checkpoint_is_noticed() -> None:
 
 @pytest.mark.parametrize("sabotage", ["ack_before_fsync", "no_directory_sync", "retry_same_pages"])
 def test_sabotage_of_the_files_is_caught(sabotage: str) -> None:
-    assert campaign.sampled(200, sabotage=sabotage).violations
+    assert campaign.sampled(400, sabotage=sabotage, until_one=True).violations
 
 
 @pytest.mark.parametrize("sabotage", ["ack_before_fsync", "no_directory_sync"])
 def test_sabotage_is_caught_in_short_traces_too(sabotage: str) -> None:
-    assert campaign.exhaustive(2, sabotage=sabotage).violations
+    assert campaign.exhaustive(2, sabotage=sabotage, until_one=True).violations
 
 
 def test_a_journal_that_skips_checksums_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zlib, "crc32", lambda data, value=0: 0)
-    assert campaign.sampled(400).violations
+    assert campaign.sampled(400, until_one=True).violations
     assert damage.flipped_bits(100).violations
     assert damage.torn_tails(40).violations
 
@@ -89,7 +89,7 @@ def test_a_take_over_that_trusts_a_second_sync_is_caught(monkeypatch: pytest.Mon
         return Remains(tail, tail.offset, b"")
 
     monkeypatch.setattr(writer, "read_remains", trusting)
-    assert campaign.sampled(2_000).violations
+    assert campaign.sampled(2_000, until_one=True).violations
 
 
 def test_a_segment_named_before_its_content_is_synced_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_a_segment_named_before_its_content_is_synced_is_caught(monkeypatch: pyt
         return segment
 
     monkeypatch.setattr(Reserve, "place", hasty)
-    assert campaign.sampled(400).violations
+    assert campaign.sampled(400, until_one=True).violations
 
 
 def test_a_checkpoint_store_without_directory_syncs_is_caught() -> None:

@@ -52,12 +52,26 @@ def world_seeds(seed: int, worlds: int) -> list[int]:
     return [rng.randrange(1 << 48) for _ in range(worlds)]
 
 
-def simulate(steps: int, seed: int, *, worlds: int = 0, jobs: int = 1, kind: str = "system") -> Report:
-    """Walk ``steps`` steps in all, in ``worlds`` worlds (0: as many as are usual for that many steps) of a kind of ``KINDS``."""
+def simulate(
+    steps: int,
+    seed: int,
+    *,
+    worlds: int = 0,
+    jobs: int = 1,
+    kind: str = "system",
+    progress: Callable[[int, int, Outcome], None] = lambda done, count, outcome: None,
+) -> Report:
+    """Walk ``steps`` steps in all, in ``worlds`` worlds of a kind (0: as many as are usual for that many steps).
+
+    ``progress`` is told after each world: how many are done, of how many, and what came of it.
+    """
     count = worlds or max(FEWEST_WORLDS, steps // STEPS_A_WORLD)
     shares = [steps // count + (index < steps % count) for index in range(count)]
     work = [(kind, one, share) for one, share in zip(world_seeds(seed, count), shares, strict=True) if share]
-    outcomes = list(_walk_all(work, jobs))
+    outcomes: list[Outcome] = []
+    for outcome in _walk_all(work, jobs):
+        outcomes.append(outcome)
+        progress(len(outcomes), len(work), outcome)
     counts: Counter[str] = Counter()
     digest = hashlib.sha256()
     for outcome in outcomes:

@@ -22,6 +22,7 @@ from tests.sim.story import Violation
 from tori.errors import JournalDamaged, JournalError
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
+from tori.events.system import DeliveryDeadLettered
 from tori.journal.follower import Run
 from tori.journal.frame import CURSOR, EVENTS
 from tori.journal.reader import FrameView, JournalReader
@@ -176,6 +177,9 @@ class Checker:
         self.accepted.append(payload)
 
     def _judge_answer(self, one: Seen, module: type[SmallModule]) -> None:
+        payload = one.event.payload
+        if isinstance(payload, DeliveryDeadLettered):
+            raise Violation(f"{one.journal} set a good event of {payload.journal} aside: {payload.error}")
         answer = answer_of(one.event)
         cause = self.seen[one.event.causes[0]]
         if answer is None or answer != module.wanted(cause.event):

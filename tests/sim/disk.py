@@ -189,21 +189,21 @@ class Disk:
 
     def folder(self, path: Path) -> Folder:
         """Return a directory; raises FileNotFoundError or NotADirectoryError."""
-        found: File | Folder = self.top
-        for name in path.parts[1:]:
-            entry = found.live.get(name) if isinstance(found, Folder) else None
-            if entry is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-            found = entry
+        found = self.find(path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         if isinstance(found, File):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         return found
 
     def find(self, path: Path) -> File | Folder | None:
-        try:
-            return self.folder(path.parent).live.get(path.name)
-        except OSError:
-            return None
+        """Return what is at a path, or None."""
+        found: File | Folder | None = self.top
+        for name in path.parts[1:]:
+            if not isinstance(found, Folder):
+                return None
+            found = found.live.get(name)
+        return found
 
     def file(self, path: Path) -> File:
         """Return a file; raises FileNotFoundError."""

@@ -11,6 +11,8 @@ import pytest
 from tests.sim.disk import Disk
 from tests.sim.files import Cpu, Gone, Process
 from tests.support.journals import Numbers
+from tori.bus.mark import MappedMark
+from tori.bus.pending import Entry
 from tori.errors import JournalRefused
 from tori.journal.archive import Archive
 from tori.journal.follower import Cursor, Follower, Run
@@ -119,3 +121,19 @@ def test_an_open_reader_finds_the_last_writer_behind_a_take_over_that_failed() -
     third.die()
     assert reader.sequence() == 5
     assert len([e for f in reader.frames(0, reader.limit()) if f.header.count for e in f.events]) == 5
+
+
+def test_a_mark_that_a_power_cut_brought_back_is_no_death() -> None:
+    cpu = machine()
+    files = cpu.spawn("module").files
+    files.make_directory(DIRECTORY)
+    mark = MappedMark(DIRECTORY, files=files)
+    mark.begin([Entry("clients", 0, 100, 7, 2, "key")], 1)
+    found = MappedMark(DIRECTORY, files=cpu.spawn("module").files).found()
+    assert found is not None, "a death that left the mark is seen"
+    files.open(DIRECTORY / "handling").fsync()  # the kernel writes the page in the middle of the work
+    for path in (DIRECTORY, DIRECTORY.parent, HOME):
+        files.sync_directory(path)
+    mark.end()
+    cpu.cut_power()
+    assert MappedMark(DIRECTORY, files=cpu.spawn("module").files).found() is None

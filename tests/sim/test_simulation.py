@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
+import random
+import socket
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +34,16 @@ HAPPENS = """ack answer audit checkpoint corrupted error eviction fuse gone kill
 start step stop take-over zombie""".split()
 FAULTS = ["clock jump", "disk full", "no checkpoint", "no start", "power cut", "taken for dead", "write back"]
 SHAPES = [f"world of {kind} modules, {layout}" for kind in ("real", "small") for layout in ("actors", "local")]
+
+
+FORBIDDEN: dict[Any, list[str]] = {
+    io: ["open"],
+    os: ["open", "mkdir", "rename", "replace", "unlink", "listdir", "scandir", "fsync", "kill", "getpid", "urandom"],
+    random: ["seed", "random", "randbytes", "getrandbits"],
+    socket: ["socket"],
+    time: ["time", "time_ns", "monotonic", "monotonic_ns", "sleep"],
+    uuid: ["uuid1", "uuid4"],
+}
 
 
 def test_no_promise_is_broken() -> None:
@@ -60,6 +77,21 @@ def test_a_seed_is_the_same_world_in_every_process() -> None:
     assert (report["steps"], report["worlds"], report["violations"]) == (6000, 8, [])
     here = simulate(6000, 11, worlds=8)
     assert (here.digest, here.story) == (report["digest"], report["story"])
+
+
+def test_a_world_takes_nothing_from_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its clocks, nor its randomness, nor its processes, nor its files."""
+    monkeypatch.setattr(logging.getLogger("tori.journal"), "disabled", True)  # a line of the log has the time of day
+    expected = [World(seed, real_share=0.0).run(300) for seed in range(4)]
+
+    def forbidden(*arguments: object, **options: object) -> Any:
+        raise AssertionError("a simulated world asked this machine for something")
+
+    for module, names in FORBIDDEN.items():
+        for name in names:
+            monkeypatch.setattr(module, name, forbidden)
+    assert [World(seed, real_share=0.0).run(300) for seed in range(4)] == expected
+    assert {outcome.violation for outcome in expected} == {""}
 
 
 def test_other_seeds_are_other_worlds() -> None:

@@ -79,12 +79,10 @@ def test_the_traceback_of_a_loop_that_died_is_logged(actor: ModuleActor) -> None
     def out_of_memory() -> int:
         raise MemoryError("no memory for one more batch")
 
-    host = actor.loop.call(lambda host: host)
     actor.loop.call(lambda host: setattr(host, "step", out_of_memory))
     error = watcher.outcome.get(timeout=PATIENCE_S)
     assert isinstance(error, MemoryError)
-    host.close()
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     (line,) = [line for line in lines if line["level"] == "error"]
-    assert line["message"] == "clients died"
+    assert line["message"] == "the loop of clients ended: no memory for one more batch"
     assert "out_of_memory" in line["traceback"]

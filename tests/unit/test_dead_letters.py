@@ -16,8 +16,13 @@ from tori.bus.projection import DeadLetters
 from tori.clock import VirtualClock
 from tori.errors import BadInput
 from tori.events.document import Document
+from tori.events.envelope import Event
+from tori.events.system import DeliveryDeadLettered, ErrorOccurred, SubscriptionLagged
 from tori.local import LocalSystem
+from tori.metrics.collect import module_samples
+from tori.metrics.sample import Sample
 from tori.modules.open import projection_path
+from tori.orchestrator.ledger import Ledger
 
 MODULES = ("clients", "scars")
 
@@ -216,3 +221,21 @@ def test_events_on_the_command_line(shell: Shell) -> None:
     assert shell.json("events", "--since", "2030-01-01")["events"] == []
     assert "DocumentIngested" in shell("events")[1]
     assert shell("events", "--filter", "time=yesterday")[0] == 65
+
+
+def test_dead_letters_and_lags_are_problems_that_status_tells() -> None:
+    ledger = Ledger()
+    letter = DeliveryDeadLettered("braid", "reader", 4, 3, "no", "KeyError", bytes(16), "ConceptAdded", key="c-1")
+    for number, payload in enumerate(
+        (letter, SubscriptionLagged("braid", "clients", 9, 5), ErrorOccurred("E", "x", "m"))
+    ):
+        ledger.apply(Event(bytes([number] * 16), payload))
+    told = [(p["subject"], p["message"]) for p in ledger.query("problems", {})]
+    assert told == [
+        ("braid", "ConceptAdded c-1: KeyError: no"),
+        ("braid", "lagging, 9 events behind clients"),
+        ("m", "x"),
+    ]
+    module = {"name": "braid", "state": "running", "restarts": 0, "lag": 0, "events": 1, "consumed": 1, "busy_s": 0.0}
+    samples = module_samples(module | {"late_wakes": 0, "summary": {}, "dead_letters_ever": 3})
+    assert Sample("tori_dead_letters", 3.0, ("braid",)) in samples

@@ -208,6 +208,24 @@ def test_the_journals_own_errors_are_loud(monkeypatch: pytest.MonkeyPatch) -> No
     assert bench.mark.found() is None
 
 
+def test_an_interrupt_from_the_keyboard_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = DeliveryBench()
+    bench.send("a")
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(type(bench.module), "decide", interrupted)
+        for is_restarted in (True, True, True, True, False):
+            with pytest.raises(KeyboardInterrupt):
+                bench.host.step()
+            if is_restarted:
+                bench.restart()
+    bench.settle()
+    assert (bench.numbers(), bench.dead()) == ([0], [])
+
+
 def test_an_apply_that_fails_is_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = DeliveryBench()
     bench.send("a")
@@ -311,6 +329,7 @@ def handler():
     ctypes.PyDLL(None).usleep(900_000)  # holds the interpreter lock: no thread of Python can run
     dog.disarm()
 thread = threading.Thread(target=handler); thread.start(); thread.join()
+dog.close(); ProcessWatchdog(20.0, Path(sys.argv[2])).close()  # a second one in the same process, as after a restore
 print("survived")
 """
 

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PROMISES = {"01_notebook": "cache-2", "02_own_module": "{'b': 1}", "03_journal": "ordered"}
+PROMISES = {
+    "01_notebook": "cache-2",
+    "02_own_module": "{'b': 1}",
+    "03_journal": "ordered",
+    "04_producer": "mean of 3: 20.0",
+}
 
 
 def test_every_example_is_tested() -> None:

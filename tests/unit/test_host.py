@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.support.delivery import DeliveryBench
+from tests.support.delivery import GOOD, TEMPORARY, DeliveryBench
 from tests.support.system import batches, small_corpus
-from tori.errors import JournalMissing
+from tori.errors import BadInput, JournalMissing, JournalRefused
+from tori.events.system import ErrorOccurred
+from tori.journal.frame import EVENTS
+from tori.journal.reader import JournalReader
+from tori.modules import loop as loops
 from tori.modules.clients import Clients
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
@@ -34,7 +39,7 @@ def test_a_command_that_cannot_be_applied_ends_the_loop(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("apply")
 
-    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "tori.loop"):
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "tori.loop"):
         patch.setattr(Clients, "apply", broken)
         with pytest.raises(ZeroDivisionError):
             loop.call(lambda host: host.command("ingest", {"documents": data}), 10)
@@ -44,12 +49,13 @@ def test_a_command_that_cannot_be_applied_ends_the_loop(
     again = open_clients(tmp_path)
     assert again.command("ingest", {"documents": data}).duplicates == 2, "the unit was written once, and counts"
     again.close()
+    again.close()  # the loop closes it, and so may who opened it
 
 
 def test_a_command_that_is_refused_ends_nothing(tmp_path: Path) -> None:
     loop = ModuleLoop("clients", lambda: open_clients(tmp_path), [])
     loop.start()
-    with pytest.raises(KeyError):
+    with pytest.raises(BadInput, match="documents"):
         loop.call(lambda host: host.command("ingest", {}), 10)
     assert loop.call(lambda host: host.counters.units, 10) == 0
     loop.stop()
@@ -69,6 +75,74 @@ def test_a_snapshot_of_another_journal_is_refused(tmp_path: Path) -> None:
     fresh = open_clients(tmp_path)
     check_snapshot(msgspec.structs.replace(snapshot, journal_id=b"", offset=0), fresh.journal)
     fresh.close()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_what_the_disk_refuses_waits_and_has_its_effect_once(is_held: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = DeliveryBench()
+    bench.send("a", "b")
+    if is_held:
+        bench.send("c", mood=[TEMPORARY, GOOD])
+        bench.host.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.own, "append", _refuse)
+        bench.send("d", "a")
+        for _ in range(3):
+            bench.clock.advance(5)
+            with pytest.raises(JournalRefused):
+                bench.host.step()
+        assert not bench.host.is_torn
+    bench.settle()
+    numbers = list(range(len(bench.sent)))
+    assert sorted(bench.numbers()) == sorted(bench.module.inputs_applied) == numbers
+    before = bench.module.section()
+    bench.restart()
+    bench.settle()
+    assert bench.module.section() == before
+
+
+def test_what_the_journal_survived_is_told_as_an_event(tmp_path: Path) -> None:
+    host = open_clients(tmp_path)
+    host.command("ingest", {"documents": batches(small_corpus(2), 2)[0]})
+    journal: Any = host.journal
+    journal.warnings.add(
+        "sync_failed", "a sync failed; 90 bytes were written again", OSError(5, "Input/output error"), 17
+    )
+    host.step()
+    host.step()
+    host.close()
+    reader = JournalReader(journal_directory(tmp_path, "clients"))
+    events = [e.payload for f in reader.frames(0, reader.limit()) if f.header.kind == EVENTS for e in f.events]
+    told = [p for p in events if isinstance(p, ErrorOccurred)]
+    assert [(p.error_type, p.module) for p in told] == [("journal_sync_failed", "clients")]
+    assert "90 bytes were written again: Input/output error" in told[0].message
+    reader.close()
+    open_clients(tmp_path).close()
+
+
+def _refuse(frames: object) -> None:
+    raise JournalRefused("the disk is full.", errno=28)
+
+
+def test_a_loop_on_a_full_disk_goes_on_serving_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "DISK_RETRY_S", 0.01)
+    loop = ModuleLoop("clients", lambda: open_clients(tmp_path), [])
+    refused = threading.Event()
+    calls: list[int] = []
+
+    def step(host: ModuleHost) -> int:
+        calls.append(1)
+        if len(calls) < 4:
+            raise JournalRefused("the disk is full.", errno=28)
+        refused.set()
+        return 0
+
+    monkeypatch.setattr(ModuleHost, "step", step)
+    loop.start()
+    loop.wait_ready(10)
+    assert loop.call(lambda host: host.counters.units, 10) == 0
+    assert refused.wait(10), "it asked again"
+    loop.stop()
 
 
 def test_ids_go_on_after_the_snapshots_last() -> None:

@@ -43,6 +43,7 @@ class CursorBoard:
 
     def __init__(self, directory: Path, journals: Sequence[str], *, files: Files = SYSTEM_FILES) -> None:
         self._map = Words(directory / FILE, _WORDS, create=True, files=files)
+        self._is_closed = False
         self._at = {name: _FIRST + 2 * index for index, name in enumerate(journals[:MAX_JOURNALS])}
         words = self._map.words
         words[_USED] = 0
@@ -61,8 +62,11 @@ class CursorBoard:
         words[_USED] = len(self._at)  # last: nobody reads a board before it says something
 
     def close(self) -> None:
-        self._map.words[_PID] = 0
-        self._map.close()
+        """Say that nobody shows anything here any more; closing twice is harmless."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._map.words[_PID] = 0
+            self._map.close()
 
 
 class CursorView:

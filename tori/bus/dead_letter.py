@@ -58,6 +58,7 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True):
 class _State(msgspec.Struct, array_like=True):
     letters: list[DeadLetter]
     forgotten: int
+    total: int = 0
 
 
 class DeadLetterBook:
@@ -67,6 +68,8 @@ class DeadLetterBook:
         self._letters: dict[bytes, DeadLetter] = {}
         self.forgotten = 0
         """Letters that left the book because it was full."""
+        self.total = 0
+        """Letters there ever were."""
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -76,6 +79,7 @@ class DeadLetterBook:
         if not isinstance(event.payload, DeliveryDeadLettered):
             raise TypeError(f"{event.type} is no dead letter")
         self._letters[event.id] = DeadLetter(event.id, event.payload)
+        self.total += 1
         while len(self._letters) > MAX_LETTERS:
             del self._letters[next(iter(self._letters))]
             self.forgotten += 1
@@ -98,13 +102,13 @@ class DeadLetterBook:
         return found
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(_State(self.letters(), self.forgotten))
+        return msgspec.msgpack.encode(_State(self.letters(), self.forgotten, self.total))
 
     def restore(self, data: bytes) -> None:
         """Replace the book by what ``snapshot`` returned; empty bytes empty it."""
         state = msgspec.msgpack.decode(data, type=_State) if data else _State([], 0)
         self._letters = {letter.id: letter for letter in state.letters}
-        self.forgotten = state.forgotten
+        self.forgotten, self.total = state.forgotten, state.total
 
 
 def chosen(book: DeadLetterBook, ids: Iterable[bytes]) -> tuple[list[DeadLetter], list[bytes]]:

@@ -1,10 +1,11 @@
 """Over which event the process died: a mark in mapped words, and what was learnt from the deaths before.
 
 Before a handler runs, the follower stores which entries it is about to see; after it returned or raised, it takes the mark back.
-A mark that a new process finds was left by a death. The words survive the death of the process, not a power cut, which says
-nothing about the event anyway.
+A mark that a new process finds was left by a death. The words survive the death of the process. After a power cut they may say
+anything that they ever said, again and again, so a mark of an earlier run of the machine is none: it says nothing about the event.
 
-    handling    words: version, spans in use (0 = nobody handles), events, begun (monotonic ns), then (journal, first, last) a span
+    handling    words: version, spans in use (0 = nobody handles), events, begun (monotonic ns), then (journal, first, last) a span,
+                and at the end the machine's run
     deaths      msgpack, replaced whole, written only after a death: times, suspects, deaths by single event
 
 Narrowing: a death over a batch makes every event of it a suspect, and suspects are handled alone; a death over one event alone
@@ -31,7 +32,8 @@ MAX_SUSPECT_SPANS = 64
 MAX_SINGLES = 64
 MAX_TIMES = 16
 _VERSION, _SPANS, _EVENTS, _BEGUN, _FIRST = 0, 1, 2, 3, 4
-_WORDS = _FIRST + 3 * MAX_SPANS
+_BOOT = _FIRST + 3 * MAX_SPANS
+_WORDS = _BOOT + 1
 FORMAT = 1
 
 
@@ -72,11 +74,10 @@ class Mark(Protocol):
 
 def spans_of(entries: Iterable[Entry]) -> list[Span]:
     """Return one span a journal over ``entries``."""
-    found: dict[str, tuple[int, int]] = {}
+    sequences: dict[str, list[int]] = {}
     for entry in entries:
-        low, high = found.get(entry.journal, (entry.sequence, entry.sequence))
-        found[entry.journal] = min(low, entry.sequence), max(high, entry.sequence)
-    return [Span(journal_word(journal), low, high) for journal, (low, high) in found.items()]
+        sequences.setdefault(entry.journal, []).append(entry.sequence)
+    return [Span(journal_word(journal), min(found), max(found)) for journal, found in sequences.items()]
 
 
 class MemoryMark:
@@ -121,7 +122,7 @@ class MappedMark:
         for span in spans:
             words[at], words[at + 1], words[at + 2] = span.journal, span.first, span.last
             at += 3
-        words[_EVENTS], words[_BEGUN] = len(entries), now_ns
+        words[_EVENTS], words[_BEGUN], words[_BOOT] = len(entries), now_ns, self._files.processes.boot
         words[_SPANS] = len(spans)  # last: a mark is there when this word says so
 
     def end(self) -> None:
@@ -130,7 +131,7 @@ class MappedMark:
     def found(self) -> Found | None:
         words = self._map.words
         count = min(int(words[_SPANS]), MAX_SPANS)
-        if not count:
+        if not count or words[_BOOT] != self._files.processes.boot:
             return None
         table = [tuple(int(words[_FIRST + 3 * i + k]) for k in range(3)) for i in range(count)]
         return Found(tuple(Span(*row) for row in table), int(words[_EVENTS]), int(words[_BEGUN]))

@@ -7,9 +7,11 @@ first. A redriven delivery is out of order by name: it is a group of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
+
+from tori.journal.follower import Run
 
 Group = tuple[str, int, str, int]
 """(journal, lane, key, 0), or the one entry of a redrive."""
@@ -129,3 +131,15 @@ class Pending:
             entry = held.entry
             found[entry.journal] = min(entry.offset, found.get(entry.journal, entry.offset))
         return found
+
+
+def only_runs(entries: Sequence[Entry]) -> list[Run]:
+    """Return runs that name held entries in this order: one a stretch of the same frame."""
+    runs: list[Run] = []
+    for entry in entries:
+        last = runs[-1] if runs else None
+        if last is not None and (last.journal, last.start) == (entry.journal, entry.offset):
+            last.only = (*last.only, entry.sequence)
+        else:
+            runs.append(Run(entry.journal, entry.offset, entry.end, (), (entry.sequence,)))
+    return runs

@@ -26,6 +26,7 @@ class Watchdog(Protocol):
 
     def arm(self) -> None: ...
     def disarm(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class NoWatchdog:
@@ -38,6 +39,9 @@ class NoWatchdog:
         """Do nothing."""
 
     def disarm(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
         """Do nothing."""
 
 
@@ -61,3 +65,8 @@ class ProcessWatchdog:
 
     def disarm(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def close(self) -> None:
+        self.disarm()
+        faulthandler.unregister(signal.SIGALRM)
+        os.close(self._fd)

@@ -89,16 +89,20 @@ def status_table(found: dict[str, Any]) -> Table:
             str(module["restarts"]),
             f"{module['lag']:,}",
             f"{module['events']:,}",
-            _held(module["name"], module.get("summary") or {}),
+            _held(module),
         )
     return table
 
 
-def _held(name: str, summary: dict[str, Any]) -> str:
+def _held(module: dict[str, Any]) -> str:
     """Return what a module holds in a few words; a dash when it does not say."""
+    summary = module.get("summary") or {}
     counts = {k: v for k, v in summary.items() if isinstance(v, int) and not k.endswith("_bytes")}
-    shown = HELD.get(name) or [k for k, v in counts.items() if v][:SHOWN_COUNTS]
-    return ", ".join(f"{counts[k]:,} {k}" for k in shown if k in counts) or "-"
+    shown = HELD.get(module["name"]) or [k for k, v in counts.items() if v][:SHOWN_COUNTS]
+    words = [f"{counts[k]:,} {k}" for k in shown if k in counts]
+    if module.get("dead_letters"):
+        words.append(f"[red]{module['dead_letters']:,} dead letters[/]")
+    return ", ".join(words) or "-"
 
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:

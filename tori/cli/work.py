@@ -27,15 +27,22 @@ def ingest(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return only after quiesce: everything read and scanned.")
     ] = False,
+    name: Annotated[
+        str, typer.Option("--as", help="Put NAME/ before every id: for a folder with files named like another's.")
+    ] = "",
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Let files take the place of others with the same id: for files that moved."),
+    ] = False,
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put documents in. The same content counts once, so an interrupted ingest is simply run again."""
-    opened = open_source(source)
+    opened = open_source(source, name=name)
     with connected(home, address) as client:
         with feeding(opened, quiet=as_json) as progress:
-            report = feed(client, opened, progress)
+            report = feed(client, opened, progress, replace=replace)
         settled = client.quiesce() if wait else {}
     for sentence in report.refusals[:20]:
         err.print(f"[yellow]refused[/] {escape(sentence)}")

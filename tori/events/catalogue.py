@@ -134,8 +134,9 @@ _FAMILIES = (
         Lane.HIGH,
         "orchestrator",
         _SHOWN,
-        (s.ErrorOccurred, s.RecoveryAttempted, s.RecoverySucceeded, s.RecoveryFailed),
+        (s.RecoveryAttempted, s.RecoverySucceeded, s.RecoveryFailed),
     ),
+    _Family("error", Lane.HIGH, f"clients {_FOLLOWERS}", _SHOWN, (s.ErrorOccurred,)),
     _Family("state", Lane.CRITICAL, "orchestrator", _SHOWN, (s.StateCorrupted,)),
     _Family(
         "state",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -50,6 +51,15 @@ class Document(msgspec.Struct, frozen=True, array_like=True):
             (self.id, self.title, self.text, self.time_ns, self.thread, self.links, self.sections)
         )
         return hashlib.sha256(parts).digest()
+
+
+MOVED = "file:"
+"""Before a path in ``source``: this file takes the place of another with the same id."""
+
+
+def moved(documents: Iterable[Document]) -> list[Document]:
+    """Return documents that may replace those of other files."""
+    return [msgspec.structs.replace(d, source=MOVED + d.source) if d.source.startswith("/") else d for d in documents]
 
 
 class Receipt(msgspec.Struct, frozen=True):

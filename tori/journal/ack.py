@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.writer import JournalWriter
 
 
@@ -25,9 +26,11 @@ class OsAckWriter(JournalWriter):
             super().commit()
 
 
-def open_writer(directory: Path, *, segment_bytes: int, settings: Mapping[str, Any] | None = None) -> JournalWriter:
+def open_writer(
+    directory: Path, *, segment_bytes: int, settings: Mapping[str, Any] | None = None, files: Files = SYSTEM_FILES
+) -> JournalWriter:
     """Return the writer that the section ``journal`` of the settings asks for; None = the defaults."""
     chosen = settings or {}
     if chosen.get("ack", "disk") == "os":
-        return OsAckWriter(directory, segment_bytes=segment_bytes, fallback_s=chosen["fallback_commit_s"])
-    return JournalWriter(directory, segment_bytes=segment_bytes, fallback_s=None)
+        return OsAckWriter(directory, segment_bytes=segment_bytes, fallback_s=chosen["fallback_commit_s"], files=files)
+    return JournalWriter(directory, segment_bytes=segment_bytes, fallback_s=None, files=files)

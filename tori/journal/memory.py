@@ -13,6 +13,7 @@ from tori.errors import JournalTruncated
 from tori.journal.frame import Frame, decode_header, encode_frame
 from tori.journal.reader import FrameView, Visibility
 from tori.journal.recovery import Tail
+from tori.journal.warning import Warnings
 from tori.journal.writer import URGENT_LANES, Ticket
 
 _ID = bytes(16)
@@ -33,6 +34,7 @@ class MemoryJournal:
         self._frames: list[FrameView] = []
         self._urgent: list[int] = []
         self._lock = threading.Lock()
+        self.warnings = Warnings(name)
         self.listeners: list[Callable[[], None]] = []
         """Called after every change of a position; must not block."""
 

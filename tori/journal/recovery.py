@@ -115,7 +115,9 @@ def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False, fil
     """
     names = list_segments(directory, files)
     if not names:
-        return Tail(0, 0, 0, 0)
+        nothing = Tail(0, 0, 0, 0)
+        _check_promise(directory, nothing, files)
+        return nothing
     _check_owner(directory, names[0], journal_id, files)
     first = 0 if verify_all else max(0, len(names) - 2)
     while True:
@@ -260,6 +262,9 @@ def _search_file(directory: Path, name: SegmentName, journal_id: bytes, files: F
         segment.close()
 
 
+_LIE = " The promise stands in a control file: if that alone is damaged, remove it."
+
+
 def _check_promise(directory: Path, tail: Tail, files: Files) -> None:
     """Raise JournalDamaged when a writer's own word promised entries beyond the tail.
 
@@ -275,10 +280,10 @@ def _check_promise(directory: Path, tail: Tail, files: Files) -> None:
         promise = promise.join(_Promise(int(table[words.DURABLE_SEQUENCE]), int(table[words.DURABLE_OFFSET])))
         control.close()
     if promise.sequence > tail.sequence or promise.offset > tail.offset:
-        raise _damage(directory, tail.offset, tail, promise)
+        raise _damage(directory, tail.offset, tail, promise, also=_LIE)
 
 
-def _damage(directory: Path, offset: int, tail: Tail, promise: _Promise) -> JournalDamaged:
+def _damage(directory: Path, offset: int, tail: Tail, promise: _Promise, also: str = "") -> JournalDamaged:
     lost = "what was promised"
     if promise.sequence > tail.sequence:
         lost = f"entries {tail.sequence}..{promise.sequence - 1} were promised and"
@@ -286,7 +291,7 @@ def _damage(directory: Path, offset: int, tail: Tail, promise: _Promise) -> Jour
         lost = f"bytes {tail.offset}..{promise.offset - 1} were promised and"
     return JournalDamaged(
         f"journal {directory.name} is damaged at offset {offset}: {lost} cannot be read.",
-        remedy=f"Keep {directory} as it is and restore it from a copy.",
+        remedy=f"Keep {directory} as it is and restore it from a copy.{also}",
         journal=directory.name,
         offset=offset,
         first_sequence=tail.sequence,

@@ -36,9 +36,21 @@ class Warnings:
         self._kept.append(JournalWarning(self._journal, kind, text, error.errno or 0, offset))
         _log.warning(text)
 
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def newest(self) -> list[JournalWarning]:
+        """Return them, oldest first."""
+        return list(self._kept)
+
     def take(self) -> list[JournalWarning]:
-        """Return and forget them, oldest first: for the host to turn into ``ErrorOccurred``."""
-        taken = []
-        while self._kept:
-            taken.append(self._kept.popleft())
+        """Return and forget them, oldest first."""
+        taken = self.newest()
+        self.forget(taken)
         return taken
+
+    def forget(self, told: list[JournalWarning]) -> None:
+        """Drop those that somebody was told of."""
+        for one in told:
+            if one in self._kept:
+                self._kept.remove(one)

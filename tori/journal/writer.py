@@ -112,9 +112,8 @@ class JournalWriter:
         self._commit_number = tail.commit + 1
         opening = Frame(OPEN, b"", first_time_ns=tail.last_time_ns, last_time_ns=tail.last_time_ns)
         content = remains.content + self._encode(opening, tail.sequence, self._commit_number, is_last=True)
-        self._segment = self._rewritten(remains.begin, content)
+        self._use(self._rewritten(remains.begin, content))
         self._written = self._durable = remains.begin + len(content)
-        self._prepare_at = self._segment.name.base + self._segment.size // 2
         self._control = words.open_control(self.directory, self.epoch, create=True, files=self._files)
         self._control.words[words.BOOT] = self._files.processes.boot
         control = self._files.open(words.control_path(self.directory, self.epoch))
@@ -174,9 +173,10 @@ class JournalWriter:
             raise JournalRefused(error.message, remedy=error.remedy, **error.fields) from error
 
     def _write(self, frames: Sequence[Frame]) -> None:
-        self._refuse_if_stopped()
+        if self._poison is not None or self._suspect is not None:
+            raise self._stopped()
         size = sum(HEADER_BYTES + padded(len(f.body)) for f in frames)
-        if self._must_cut or self._written + size > self._segment.end:
+        if self._must_cut or self._written + size > self._end:
             self._next_segment(size)
         elif self._written > self._prepare_at:
             self._prepare()
@@ -193,7 +193,9 @@ class JournalWriter:
             sequence += frame.count
         unit = b"".join(parts) if len(parts) > 1 else parts[0]
         try:
-            write_all(self._segment.file, unit, self._written - self._segment.name.base)
+            done = self._file.pwrite(unit, self._written - self._base)
+            if done < len(unit):
+                write_all(self._file, memoryview(unit)[done:], self._written - self._base + done)
         except OSError as error:
             self._must_cut = True
             raise self._refusal("cannot be written", error) from error
@@ -215,19 +217,18 @@ class JournalWriter:
             durable_offset=self._durable,
         )
 
-    def _refuse_if_stopped(self) -> None:
+    def _stopped(self) -> ToriError:
         if self._poison is not None:
-            raise JournalError(
+            return JournalError(
                 f"journal {self.name} stopped after a failed sync: {self._poison.strerror}.",
                 remedy="Check the disk and restart the module; everything acknowledged is safe.",
                 errno=self._poison.errno,
             )
-        if self._suspect is not None:
-            raise JournalRefused(
-                f"journal {self.name} has to write again what a failed sync may have lost: {self._suspect.strerror}.",
-                remedy="Nothing of this batch was accepted; try again.",
-                errno=self._suspect.errno,
-            )
+        return JournalRefused(
+            f"journal {self.name} has to write again what a failed sync may have lost: {self._suspect}.",
+            remedy="Nothing of this batch was accepted; try again.",
+            errno=None if self._suspect is None else self._suspect.errno,
+        )
 
     def _refusal(self, what: str, error: OSError) -> ToriError:
         kind = JournalError if error.errno in _REFUSED_FOR_GOOD else JournalRefused
@@ -239,6 +240,12 @@ class JournalWriter:
         )
 
     # -- segments ----------------------------------------------------------------------------------------------
+
+    def _use(self, segment: Segment) -> None:
+        """Append to ``segment`` from now on; half-way the next one is made."""
+        self._segment, self._file = segment, segment.file
+        self._base, self._end = segment.name.base, segment.end
+        self._prepare_at = self._base + segment.size // 2
 
     def _next_segment(self, size: int) -> None:
         """Go on in a new segment that begins at the written offset; the one at hand ends there."""
@@ -253,13 +260,12 @@ class JournalWriter:
         if self._must_cut or is_empty:
             self._generation += 1
         try:
-            self._segment = self._reserve.place(spare, SegmentName(self._written, self.epoch, self._generation))
+            self._use(self._reserve.place(spare, SegmentName(self._written, self.epoch, self._generation)))
         except OSError as error:
             self._must_cut = True  # the name may be there: the next generation hides it
             raise self._refusal("cannot begin a segment", error) from error
         self._must_cut = False
         self._control.words[words.GENERATION] = self._generation
-        self._prepare_at = self._written + self._segment.size // 2
         if is_empty:
             old.file.close()
             with contextlib.suppress(OSError):  # hidden: the next writer sweeps it
@@ -269,7 +275,7 @@ class JournalWriter:
 
     def _prepare(self) -> None:
         """Make the next segment ahead; a disk without room for it is told of, and asked again later."""
-        self._prepare_at = self._segment.end
+        self._prepare_at = self._end
         try:
             self._reserve.prepare()
         except OSError as error:
@@ -339,7 +345,7 @@ class JournalWriter:
     def _lead(self) -> None:
         with self._append_lock:
             if self._poison is not None:
-                self._refuse_if_stopped()
+                raise self._stopped()
             target, sequence = self._written, self.next_sequence
             older, self._older = self._older, []
             file = self._segment.file
@@ -387,8 +393,8 @@ class JournalWriter:
             with contextlib.suppress(OSError):  # nothing more is asked of it
                 file.close()
         self._older = []
-        self._segment, self._must_cut, self._suspect = segment, False, None
-        self._prepare_at = segment.name.base + segment.size // 2
+        self._use(segment)
+        self._must_cut, self._suspect = False, None
         self._control.words[words.GENERATION] = self._generation
         kept = self._written - self._durable
         self.warnings.add("sync_failed", f"a sync failed; {kept} bytes were written again", error, self._durable)

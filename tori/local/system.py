@@ -10,6 +10,7 @@ Deterministic: nothing runs unless ``pump`` is called, and the order of steps is
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from tori.bus.projection import DeadLetters
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import Clock, SystemClock
 from tori.digest import mind_digest, section_digest
-from tori.errors import Backpressure, BadInput
+from tori.errors import Backpressure, BadInput, ToriError
 from tori.events.document import Document, Receipt
 from tori.home import open_home
 from tori.journal.archive import Archive
@@ -82,8 +83,9 @@ class LocalSystem:
         self._dead_letters = DeadLetters(projection_path(home) if home is not None and is_real else None)
         try:
             self._open(create, snapshots or {})
-        except BaseException:
-            self.close()
+        except ToriError:
+            if is_real:
+                self._abandon()
             raise
 
     def _open(self, create: Callable[[str], Module], snapshots: Mapping[str, HostSnapshot]) -> None:
@@ -259,12 +261,18 @@ class LocalSystem:
         """Return every module's state as of now."""
         return {name: host.snapshot() for name, host in self.hosts.items()}
 
+    def _abandon(self) -> None:
+        """Give up what was opened before the start failed; a journal that fails again has said why already."""
+        for journal in self._journals.values():
+            with contextlib.suppress(ToriError):
+                journal.close()
+        self.archive.close()
+        self._dead_letters.close()
+
     def close(self) -> None:
         """Give every journal up."""
         for host in self.hosts.values():
             host.close()
-        for name in set(self._journals) - set(self.hosts):
-            self._journals[name].close()
         self.archive.close()
         self._dead_letters.close()
 

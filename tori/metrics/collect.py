@@ -50,6 +50,8 @@ def module_samples(module: Mapping[str, Any]) -> list[Sample]:
         "tori_module_late_wakes": module["late_wakes"],
     }
     samples = [Sample(metric, float(value), (name,)) for metric, value in values.items()]
+    if module.get("dead_letters_ever"):
+        samples.append(Sample("tori_dead_letters", float(module["dead_letters_ever"]), (name,)))
     sizes = {item: count for item, count in module["summary"].items() if type(count) is int}
     return samples + [Sample("tori_mind_size", float(count), (name, item)) for item, count in sorted(sizes.items())]
 

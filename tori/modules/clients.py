@@ -23,7 +23,7 @@ from tori.bus.producer import (
 )
 from tori.errors import BadInput
 from tori.events.codec import check_event
-from tori.events.document import Document, Receipt, flaw_of
+from tori.events.document import MOVED, Document, Receipt, flaw_of
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested, SuggestionAccepted, SuggestionRejected
 from tori.events.system import ClientConnected, ClientDisconnected, ClientMessage, CustomEvent
@@ -46,6 +46,8 @@ class _Known(msgspec.Struct, array_like=True, frozen=True, gc=False):
     content_hash: bytes
     event_id: bytes
     """The DocumentIngested event of the present content."""
+    path: str = ""
+    """The file it was read from; empty when its source is no file."""
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -75,7 +77,7 @@ class Clients(Module):
         elif isinstance(fact, Event) and isinstance(fact.payload, DocumentIngested):
             payload = fact.payload
             self._replaced += payload.document_id in self._known
-            self._known[payload.document_id] = _Known(payload.content_hash, fact.id)
+            self._known[payload.document_id] = _Known(payload.content_hash, fact.id, _path(payload.source))
 
     def command(self, name: str, arguments: Mapping[str, Any], context: Context) -> tuple[Sequence[Fact], Any]:
         """``ingest`` {documents: msgpack of list[Document]}; ``say`` {payload}: a person's or client's own event;
@@ -113,6 +115,10 @@ class Clients(Module):
             if taken.get(document.id, self._content(document.id)) == content:
                 duplicates += 1
                 continue
+            other = self._other_file(document)
+            if other:
+                refused.append((document.id, other))
+                continue
             taken[document.id] = content
             facts.append(context.event(_ingested(document, content), key=document.id))
         return facts, Receipt(len(facts), duplicates, tuple(refused))
@@ -120,6 +126,16 @@ class Clients(Module):
     def _content(self, document_id: str) -> bytes:
         known = self._known.get(document_id)
         return b"" if known is None else known.content_hash
+
+    def _other_file(self, document: Document) -> str:
+        """Return why a text of one file must not silently replace that of another, or an empty string."""
+        known, path = self._known.get(document.id), _path(document.source)
+        if known is None or not known.path or path in ("", known.path) or document.source.startswith(MOVED):
+            return ""
+        return (
+            f"{path} has the id of {known.path}, which has another text. To keep both: tori ingest SOURCE --as NAME; if the "
+            f"file has moved: tori ingest SOURCE --replace."
+        )
 
     def _say(self, payload: Any, context: Context) -> tuple[Sequence[Fact], str]:
         _check_allowed(payload)
@@ -167,6 +183,12 @@ class Clients(Module):
             known = self._known.get(str(arguments.get("id", "")))
             return {} if known is None else {"event_id": known.event_id.hex()}
         return super().query(name, arguments)
+
+
+def _path(source: str) -> str:
+    """Return the path of a source that is a file, else an empty string."""
+    path = source.removeprefix(MOVED)
+    return path if path.startswith("/") else ""
 
 
 def _argument(command: str, arguments: Mapping[str, Any], name: str) -> Any:

@@ -24,7 +24,7 @@ from tori.bus.pending import Entry, Group, Held, Pending
 from tori.bus.policy import DeadDecision, DeliveryPolicy
 from tori.bus.watchdog import Watchdog
 from tori.clock import SECOND_NS, Clock
-from tori.errors import JournalError, PermanentError
+from tori.errors import JournalError, JournalRefused, PermanentError
 from tori.events.envelope import Event
 from tori.events.system import DeliveryDeadLettered
 from tori.journal.frame import Frame
@@ -132,20 +132,30 @@ class Courier:
 
     def run(self, due: Sequence[Taken], fresh: Sequence[Taken], cursors: Sequence[tuple[str, int]]) -> int:
         """Take these through the handler; return how many were tried or held. ``cursors``: next sequence a journal."""
-        if not due and not len(self.pending) and not any(self._is_odd(t) for t in fresh):
+        if not due and not len(self.pending) and not self._has_odd(fresh):
             try:
                 draft = self._handle(fresh)
-            except JournalError:
-                raise
             except Exception as error:
                 self._hold(due, fresh)
+                if isinstance(error, JournalError):
+                    raise
                 self._halve(list(fresh), set(), error)
+            except BaseException:
+                self._hold(due, fresh)  # should anybody go on after it, nothing was skipped
+                raise
             else:
-                self._desk.deliver(fresh, draft)
+                self._deliver_fresh(fresh, draft)
         else:
             self._work_off([*due, *self._hold(due, fresh)])
         self._prune(cursors)
         return len(due) + len(fresh)
+
+    def _deliver_fresh(self, fresh: Sequence[Taken], draft: Draft) -> None:
+        try:
+            self._desk.deliver(fresh, draft)
+        except JournalRefused:  # nothing was written: they wait here until the disk takes them
+            self._hold((), fresh)
+            raise
 
     def _work_off(self, ready: Sequence[Taken]) -> None:
         """Handle held deliveries in order; those over which the process has died go last, so that nobody waits for them."""
@@ -161,6 +171,12 @@ class Courier:
         for taken in feared:
             stopped.discard(taken.entry.group)
             self._try([taken], stopped)
+
+    def _has_odd(self, batch: Sequence[Taken]) -> bool:
+        if self._coroner.has_suspects:
+            return any(self._is_odd(taken) for taken in batch)
+        deepest = self.policy.max_depth
+        return any(taken.event.depth > deepest for taken in batch)
 
     def _is_odd(self, taken: Taken) -> bool:
         """Say whether an event must go alone, or not at all."""
@@ -238,12 +254,15 @@ class Courier:
         return False
 
     def _handle(self, batch: Sequence[Taken]) -> Draft:
-        """Call the handler with the mark set and the watchdog armed; SystemExit and its like leave the mark: they end the process."""
+        """Call the handler with the mark set and the watchdog armed.
+
+        SystemExit and its like leave the mark, for they end the process; an impatient person at the keyboard is no death.
+        """
         self._mark.begin([t.entry for t in batch], self._clock.monotonic_ns())
         self._watchdog.arm()
         try:
             draft = self._desk.draft(batch)
-        except Exception:
+        except (Exception, KeyboardInterrupt):
             self._mark.end()
             raise
         finally:
@@ -293,6 +312,7 @@ class Courier:
 
     def close(self) -> None:
         self._mark.close()
+        self._watchdog.close()
 
 
 def _text(error: BaseException) -> str:

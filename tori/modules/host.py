@@ -9,87 +9,34 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from tori.bus.credit import CursorBoard, Gate
 from tori.bus.dead_letter import Purged, Redriven, record_decoder
 from tori.bus.mark import Mark, MemoryMark
-from tori.bus.pending import Entry
+from tori.bus.pending import Entry, only_runs
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import NoWatchdog, Watchdog
 from tori.clock import Clock
 from tori.errors import JournalTruncated
 from tori.events.codec import decode_body, tags_of
 from tori.events.envelope import Event, FrameContext
-from tori.events.system import DeliveryDeadLettered
+from tori.events.system import DeliveryDeadLettered, ErrorOccurred
 from tori.ids import IdSource, source_suffix
 from tori.journal.follower import Cursor, Follower, Readable, Run
-from tori.journal.frame import EVENTS, Frame
+from tori.journal.frame import EVENTS
 from tori.journal.reader import FrameView
-from tori.journal.recovery import Tail
 from tori.journal.unit import Unit, cursor_frame, delivery_frame, event_frames, records_frame, units
-from tori.journal.writer import Ticket
 from tori.modules import letter
 from tori.modules.base import Context, Fact, Module
 from tori.modules.courier import Courier, Draft, Taken
+from tori.modules.host_state import Counters, HostSnapshot, Writable
+
+__all__ = ["Counters", "HostSnapshot", "ModuleHost", "Writable"]
 
 CACHED_FRAMES = 4
-
-
-class Writable(Protocol):
-    """What a host needs of its own journal's writer, on disk or in memory."""
-
-    name: str
-    journal_id: bytes
-    epoch: int
-    recovered: Tail
-    next_sequence: int
-
-    @property
-    def written_offset(self) -> int: ...
-    def append(self, frames: Sequence[Frame]) -> Ticket: ...
-    def commit(self, offset: int | None = None) -> None: ...
-    def close(self) -> None: ...
-
-
-class HostSnapshot(msgspec.Struct, array_like=True):
-    """A module's state at a position of its own journal, with the cursors reached."""
-
-    module: str
-    state_version: int
-    offset: int
-    """Own journal: every unit below is inside the state."""
-    cursors: dict[str, Cursor]
-    state: bytes
-    last_time_ns: int = 0
-    events: int = 0
-    """Events the journal held below ``offset``."""
-    journal_id: bytes = b""
-    epoch: int = 0
-    sequence: int = 0
-    consumed: int = 0
-    """Inputs handled by the process that took it; tells whether anything happened since."""
-    held: list[Entry] = []
-    """Inputs below the cursors that wait for their delivery."""
-    letters: bytes = b""
-    """The dead-letter book."""
-
-
-class Counters(msgspec.Struct):
-    """What a host did since it started."""
-
-    consumed: int = 0
-    emitted: int = 0
-    units: int = 0
-    replayed_units: int = 0
-    events: int = 0
-    """Events in the module's own journal."""
-    version: int = 0
-    """Rises whenever state changed; a scan is due only when it did."""
-    dead: int = 0
-    """Deliveries set aside as dead letters."""
 
 
 class ModuleHost:
@@ -131,6 +78,7 @@ class ModuleHost:
         self.courier = Courier(module.name, self, clock, mark or MemoryMark(), watchdog or NoWatchdog(), policy, rng)
         self._board = board
         self._gate = gate
+        self._is_closed = False
         self.is_torn = False
         """A unit was written and is not wholly applied: state lags behind the journal. Only a restart mends that."""
         self._suffix = source_suffix(module.name, incarnation)
@@ -253,6 +201,8 @@ class ModuleHost:
         # What was passed over is named by the next unit, or passed over again after a restart.
         handled = self.courier.run(due, fresh, self._cursors()) if due or fresh else 0
         self._show_cursors()
+        if self.journal.warnings:
+            self._tell_warnings()
         if self._gate is not None and self._gate.wake_ns is not None:
             self._tell_lags(self._gate)
         return handled
@@ -260,6 +210,13 @@ class ModuleHost:
     def _show_cursors(self) -> None:
         if self._board is not None:
             self._board.show(self._cursors())
+
+    def _tell_warnings(self) -> None:
+        """Say what the journal survived."""
+        told = self.journal.warnings.newest()
+        name = self.module.name
+        self.emit([], [(ErrorOccurred(f"journal_{w.kind}", w.message, name), name) for w in told])
+        self.journal.warnings.forget(told)
 
     def _tell_lags(self, gate: Gate) -> None:
         """Say which followers of this door fell behind or are back."""
@@ -316,8 +273,10 @@ class ModuleHost:
             runs += only_runs([t.entry for t in batch])
         self._commit(draft, runs)
         self._passed = []
+        is_held = bool(len(pending))
         for taken in batch:
-            pending.discard(taken.entry.place)
+            if is_held:
+                pending.discard(taken.entry.place)
             self.module.apply(taken.event)
         self._apply_facts(draft.facts)
         self.is_torn = False
@@ -459,6 +418,10 @@ class ModuleHost:
         return found
 
     def close(self) -> None:
+        """Give the journal and everything beside it up; a second time does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.courier.close()
         for beside in (self._board, self._gate):
             if beside is not None:
@@ -471,15 +434,3 @@ class ModuleHost:
 def _copied(cursors: Mapping[str, Cursor]) -> dict[str, Cursor]:
     """Return cursors that move by themselves."""
     return {n: msgspec.structs.replace(c, overtaken=dict(c.overtaken)) for n, c in cursors.items()}
-
-
-def only_runs(entries: Sequence[Entry]) -> list[Run]:
-    """Return runs that name held entries in this order: one a stretch of the same frame."""
-    runs: list[Run] = []
-    for entry in entries:
-        last = runs[-1] if runs else None
-        if last is not None and (last.journal, last.start) == (entry.journal, entry.offset):
-            last.only = (*last.only, entry.sequence)
-        else:
-            runs.append(Run(entry.journal, entry.offset, entry.end, (), (entry.sequence,)))
-    return runs

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tori.errors import ToriError, Unavailable
+from tori.errors import JournalRefused, ToriError, Unavailable
 from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
 
@@ -27,6 +27,8 @@ T = TypeVar("T")
 _log = logging.getLogger("tori.loop")
 SWITCH_INTERVAL_S = 0.0005
 MAX_INBOX = 10_000
+DISK_RETRY_S = 1.0
+"""A full disk is asked again this often: space comes back in seconds if at all, and each try decides the batch anew."""
 WAKE_MARGIN_S = 0.001
 """Polls count whole milliseconds: waking a little late is better than twice."""
 
@@ -51,6 +53,7 @@ class LoopView(msgspec.Struct, frozen=True):
     """Deliveries that wait for their next attempt."""
     letters: int = 0
     """Dead letters in the book."""
+    letters_ever: int = 0
 
 
 class ModuleLoop:
@@ -97,7 +100,7 @@ class ModuleLoop:
             self._serve(host)
         except BaseException as error:
             self._error = error
-            _log.error("the loop of %s ended: %s", self.name, error, exc_info=error)
+            _log.warning("the loop of %s ended: %s", self.name, error, exc_info=error)
         finally:
             if host is not None:
                 self._close(host)
@@ -118,7 +121,7 @@ class ModuleLoop:
         is_warm = False
         while not self._stop:
             begun = time.perf_counter()
-            handled = 0 if self._paused else host.step()
+            handled = 0 if self._paused else self._step(host)
             served = self._serve_inbox(host)
             if handled or served:
                 self._busy_s += time.perf_counter() - begun
@@ -130,6 +133,15 @@ class ModuleLoop:
                 self._publish(host)
                 self._sleep(host)
         self._serve_inbox(host)
+
+    def _step(self, host: ModuleHost) -> int:
+        """Let the host work; when its disk takes nothing, go on serving requests and ask again in a moment."""
+        try:
+            return host.step()
+        except JournalRefused as error:
+            _log.warning("%s waits for its disk: %s", self.name, error)
+            self._sleeper.sleep(lambda: bool(self._inbox) or self._stop, DISK_RETRY_S)
+            return 0
 
     def _sleep(self, host: ModuleHost) -> None:
         """Sleep until a bell, a request, or the next held delivery is due."""
@@ -171,6 +183,7 @@ class ModuleLoop:
             host.journal.written_offset,
             len(host.courier.pending),
             len(host.courier.book),
+            host.courier.book.total,
         )
 
     def _fail_waiters(self) -> None:

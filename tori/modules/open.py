@@ -63,7 +63,7 @@ def credit_policy(limits: Mapping[str, Any]) -> CreditPolicy:
 
 
 def open_gate(
-    home: Path, name: str, policy: CreditPolicy, clock: Clock | None = None, files: Files = SYSTEM_FILES
+    home: Path, name: str, policy: CreditPolicy, *, clock: Clock | None = None, files: Files = SYSTEM_FILES
 ) -> Gate:
     """Return the gate of a door's journal: it sees the boards of all that follow it on this node."""
     followers = {other: journal_directory(home, other) for other, journals in FOLLOWS.items() if name in journals}
@@ -118,9 +118,9 @@ def open_host(
         policy=delivery_policy(limits),
         mark=MappedMark(journal.directory, files=files),
         watchdog=_watchdog(journal.directory, limits) if watched else None,
-        board=CursorBoard(journal.directory, FOLLOWS[name], files=files),
-        gate=open_gate(home, name, credit_policy(limits), clock, files) if module.doors else None,
         rng=rng,
+        board=CursorBoard(journal.directory, FOLLOWS[name], files=files),
+        gate=open_gate(home, name, credit_policy(limits), clock=clock, files=files) if module.doors else None,
     )
     snapshot = load_snapshot(name)
     if snapshot is not None:

@@ -255,6 +255,10 @@ class Ledger(Module):
 
 def _describe(payload: Any) -> tuple[str, str]:
     """Return (subject, message) of a problem."""
+    if isinstance(payload, system.DeliveryDeadLettered):
+        return payload.subscriber, f"{payload.event_type} {payload.key}: {payload.error_type}: {payload.error}"
+    if isinstance(payload, system.SubscriptionLagged):
+        return payload.subscriber, f"{payload.state}, {payload.lag} events behind {payload.journal}"
     subject = getattr(payload, "module", None) or getattr(payload, "resource", None) or getattr(payload, "metric", "")
     message = getattr(payload, "message", None)
     if message is None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tori.errors import BadInput
+from tori.events.document import flaw_of_id
 from tori.home import expanded
 from tori.sources.base import Refusal, Source
 from tori.sources.folder import KINDS, Folder
@@ -46,17 +47,21 @@ def open_source(
     encodings: Sequence[str] = ("utf-8",),
     mtime_as_time: bool = False,
     limit: int | None = None,
+    name: str = "",
 ) -> Source:
     """Return the source that ``spec`` names.
 
     A folder or a text file; a ``.jsonl`` or ``.jsonl.gz`` file; ``git:PATH`` (the commits of a repository; the path alone
     means the files in it); ``python:`` (standard library and the demonstration's
     packages), ``python:numpy,scipy`` (packages by import name), ``python:stdlib``, ``python:installed`` (all packages).
-    ``encodings`` and ``mtime_as_time`` concern folders, ``limit`` the objects of one Python package. Raises BadInput.
+    ``encodings``, ``mtime_as_time`` and ``name`` (before every id: two folders may hold
+    files of one name) concern folders, ``limit`` the objects of one Python package. Raises BadInput.
     """
     text = str(spec)
     if not text.strip():
         raise BadInput("the source is empty.", remedy="Give a path; . is the folder you are in.")
+    if name:
+        _check_name(name, text)
     if text.startswith(_PYTHON):
         return _python(text, limit)
     if text.startswith(_GIT):
@@ -68,14 +73,22 @@ def open_source(
             raise BadInput(f"there is no encoding {encoding!r}.", remedy="Name one such as utf-8 or cp1252.") from error
     path = expanded(text)
     if path.is_dir():
-        return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
+        return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time, name=name)
     _check_file(path, text)
     if path.name.lower().endswith((".jsonl", ".jsonl.gz", ".ndjson")):
         return JsonLines(path)
     if path.suffix.lower() in KINDS:
-        return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time)
+        return Folder(path, encodings=encodings, mtime_as_time=mtime_as_time, name=name)
     known = ", ".join([*KINDS, ".jsonl", ".jsonl.gz"])
     raise BadInput(f"{text!r} is of no kind that can be read.", remedy=f"Give a folder or a file ending in {known}.")
+
+
+def _check_name(name: str, text: str) -> None:
+    flaw = flaw_of_id(name)
+    if flaw:
+        raise BadInput(f"the name {name!r} cannot stand before ids: {flaw}", remedy="Choose a short word.")
+    if text.startswith((_PYTHON, _GIT)) or text.lower().endswith((".jsonl", ".jsonl.gz", ".ndjson")):
+        raise BadInput(f"{text} has ids of its own.", remedy="A name is for folders and single files; leave --as out.")
 
 
 def _check_file(path: Path, text: str) -> None:

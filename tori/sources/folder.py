@@ -61,7 +61,7 @@ class _Refused(Exception):
 
 
 class Folder(Source):
-    """The text files under ``root``, sorted by path. A file's id is its path without the extension.
+    """The text files under ``root``, sorted by path. A file's id is its path without the extension, after ``name/`` if one is given.
 
     ``encodings`` are tried in order after a byte order mark; ``mtime_as_time`` dates an undated file by its last
     modification, which is when it was copied rather than when it was written: hence not by default.
@@ -69,12 +69,15 @@ class Folder(Source):
 
     unit = "files"
 
-    def __init__(self, root: Path, *, encodings: Sequence[str] = ("utf-8",), mtime_as_time: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, encodings: Sequence[str] = ("utf-8",), mtime_as_time: bool = False, name: str = ""
+    ) -> None:
         super().__init__(str(root))
         self.root = root if root.is_dir() else root.parent
         self._only = None if root.is_dir() else root.name
         self._encodings = tuple(encodings)
         self._mtime_as_time = mtime_as_time
+        self._prefix = f"{name}/" if name else ""
         self._files: list[str] | None = None
         self._refusals: list[Refusal] = []
 
@@ -85,7 +88,7 @@ class Folder(Source):
         self.position = 0
         self._files = None
         files = self._listed()
-        ids = _ids_of(files)
+        ids = {path: self._prefix + found for path, found in _ids_of(files).items()}
         yield from self._refusals
         with PdfChild() as child:
             for path in files:
@@ -188,7 +191,7 @@ class Folder(Source):
             title=(content.title or _stem(path))[:LONGEST_TITLE],
             text=content.text,
             time_ns=time_ns,
-            source=str(self.root / path).encode("utf-8", "replace").decode(),
+            source=str(self.root.absolute() / path).encode("utf-8", "replace").decode(),
             links=_resolved(content.targets, path, ids),
             sections=content.sections,
         )

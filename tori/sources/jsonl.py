@@ -2,11 +2,12 @@
 
 Fields: ``id`` and ``text``; optional ``title``, ``time`` (ISO 8601 or epoch seconds), ``source``, ``links``, ``thread``,
 ``sections`` (objects or triples of start, end, title). Others are ignored. Without ``sections`` the headings of the text
-make them. A second line with the same id replaces the first, as it would from any source.
+make them. Of lines with the same id the last one counts; the others are named as replaced.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -47,6 +48,11 @@ class _Row(msgspec.Struct):
     sections: list[_Span | tuple[int, int, str]] | None = None
 
 
+class _Name(msgspec.Struct):
+    id: str | int
+    text: str
+
+
 class JsonLines(Source):
     """The documents of one ``.jsonl`` or ``.jsonl.gz`` file, in the order of its lines."""
 
@@ -56,19 +62,49 @@ class JsonLines(Source):
         super().__init__(str(path))
         self.path = path
         self._decoder = msgspec.json.Decoder(_Row)
+        self._replaced: dict[int, int] = {}
 
     def total(self) -> int | None:
         return self.path.stat().st_size
 
     def documents(self) -> Iterator[Document | Refusal]:
         self.position = 0
+        self._replaced = self._replaced_lines()
         with self.path.open("rb") as raw:
-            lines = cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if self.path.suffix == ".gz" else raw
+            lines = self._lines(raw)
             try:
                 yield from self._walk(raw, lines)
             except (OSError, EOFError, zlib.error) as error:
                 yield self._refusal(None, f"reading stopped: {error}.", "The file is damaged or cut; get it again.")
             self.position = raw.tell()
+
+    def _lines(self, raw: IO[bytes]) -> IO[bytes]:
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if self.path.suffix == ".gz" else raw
+
+    def _replaced_lines(self) -> dict[int, int]:
+        """Return {line: the last line with the same id}: only the last one counts, so that reading a file twice changes nothing.
+
+        What is wrong with a line, or with the file, is said when it is read.
+        """
+        last: dict[str, int] = {}
+        replaced: dict[int, int] = {}
+        decoder, left = msgspec.json.Decoder(_Name), LARGEST_RATIO * self.path.stat().st_size + LONGEST_LINE
+        with self.path.open("rb") as raw, contextlib.suppress(OSError, EOFError, zlib.error):
+            lines = self._lines(raw)
+            number, is_whole = 1, True
+            while (line := lines.readline(LONGEST_LINE)) and left > 0:
+                left -= len(line)
+                if is_whole and (line.endswith(b"\n") or len(line) < LONGEST_LINE):
+                    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                        row = decoder.decode(line.removeprefix(b"\xef\xbb\xbf"))
+                        name = str(row.id)
+                        if row.text.strip():
+                            if name in last:
+                                replaced[last[name]] = number
+                            last[name] = number
+                is_whole = line.endswith(b"\n")
+                number += is_whole
+        return replaced
 
     def _walk(self, raw: IO[bytes], lines: IO[bytes]) -> Iterator[Document | Refusal]:
         produced = number = without = 0
@@ -102,6 +138,9 @@ class JsonLines(Source):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._refusal(number, f"not a document: {error}.", _SHAPE)
         document_id = str(row.id)
+        if number in self._replaced:
+            reason = f"line {self._replaced[number]} has the same id {document_id!r} and replaces it."
+            return self._refusal(number, reason, "Give every document an id of its own, if both are wanted.")
         flaw = flaw_of_id(document_id) or flaw_of_text(row.text)
         if flaw:
             return self._refusal(number, flaw, "Correct the line or leave it out.")

@@ -65,7 +65,7 @@ DOOR.add("an event that is none", said({"type": "ConceptAdded"}), "a client cann
 DOOR.add(
     "a question to a module that is not there",
     lambda b: caught(lambda: client(b).query("oracle", "ask", {})),
-    "there is no module 'oracle' here.",
+    "there is no module 'oracle'.",
     "Modules: clients,",
 )
 DOOR.add(

@@ -98,13 +98,13 @@ def full(bench: Bench) -> Outcome:
 
 @DOOR.case(
     "a disk with room for nothing but the home",
-    "no room for a segment of",
-    "Free disk space or set",
-    exit_code=74,
+    "cannot be opened: No space left on device.",
+    "free disk space or check the disk",
+    exit_code=75,
     needs="root",
 )
 def nearly_full(bench: Bench) -> Outcome:
-    with file_system(bench.place, "size=2m") as folder:
+    with file_system(bench.place, "size=100k") as folder:
         return caught(lambda: home_digest(folder / "home"))
 
 

@@ -103,7 +103,7 @@ refused("one flipped bit", flip, "journal clients is damaged at offset", "as it 
 refused(
     "a segment of 0 bytes",
     lambda folder: segments(folder)[0].write_bytes(b""),
-    "offset 0: a frame header fails its checksum.",
+    "is damaged at offset 0",
     "restore it from a copy.",
 )
 refused(
@@ -114,7 +114,12 @@ refused(
 )
 taken("an epoch file of the wrong size", fill("epoch", b"\1\0\0"))
 taken("a missing epoch file", lambda folder: (folder / "epoch").unlink())
-taken("a control file of garbage", lambda folder: [p.write_bytes(b"\xff" * 576) for p in folder.glob("control-*")])
+refused(
+    "a control file of garbage",
+    lambda folder: [p.write_bytes(b"\xff" * 576) for p in folder.glob("control-*")],
+    "were promised and cannot be read.",
+    "The promise stands in a control file: if that alone is damaged, remove it.",
+)
 taken("a control file that is cut", lambda folder: [p.write_bytes(b"\1\2") for p in folder.glob("control-*")])
 taken("a table of sleepers of garbage", fill("waiters", b"\xff" * 1_024))
 taken("owner.json that is garbage", fill("owner.json", b'{"pid": "me"'))
@@ -134,9 +139,9 @@ taken("a foreign folder among the journals", lambda folder: (folder.parent / "no
 )
 def cut(bench: Bench) -> Outcome:
     home = bench.home()
-    path = segments(home / "journals" / "clients")[0]
 
     def damage() -> None:
+        path = segments(home / "journals" / "clients")[0]
         data = path.read_bytes()
         path.write_bytes(data[: data.index(b"rose pruning")])
 
@@ -151,9 +156,24 @@ def cut(bench: Bench) -> Outcome:
     digest=AFTER_REMEDY,
 )
 def first_gone(bench: Bench) -> Outcome:
-    home = bench.home()
-    home_digest(home)  # a second opening begins a second segment
-    return bench.damaged(home, segments(home / "journals" / "clients")[0].unlink)
+    home = bench.place / "long"
+    with LocalSystem(home, modules=SMALL_MIND, clock=VirtualClock(), segment_bytes=4096) as mind:
+        mind.ingest(small_corpus(32), batch=2)
+        mind.pump()
+    assert len(segments(home / "journals" / "clients")) > 3
+
+    def damage() -> None:
+        segments(home / "journals" / "clients")[0].unlink()
+
+    return bench.damaged(home, damage)
+
+
+refused(
+    "every segment gone",
+    lambda folder: [path.unlink() for path in segments(folder)],
+    "journal clients is damaged at offset 0: entries 0..15 were promised",
+    "restore it from a copy.",
+)
 
 
 @DOOR.case("a file in place of a journal", "there can be no journal at", "Remove what is in its place", exit_code=74)

@@ -1,0 +1,70 @@
+"""What a host needs, counts and leaves behind: the port of its journal, its counters, its snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from tori.bus.pending import Entry
+from tori.journal.follower import Cursor
+from tori.journal.frame import Frame
+from tori.journal.recovery import Tail
+from tori.journal.warning import Warnings
+from tori.journal.writer import Ticket
+
+
+class Writable(Protocol):
+    """What a host needs of its own journal's writer, on disk or in memory."""
+
+    name: str
+    journal_id: bytes
+    epoch: int
+    recovered: Tail
+    next_sequence: int
+    warnings: Warnings
+
+    @property
+    def written_offset(self) -> int: ...
+    def append(self, frames: Sequence[Frame]) -> Ticket: ...
+    def commit(self, offset: int | None = None) -> None: ...
+    def close(self) -> None: ...
+
+
+class HostSnapshot(msgspec.Struct, array_like=True):
+    """A module's state at a position of its own journal, with the cursors reached."""
+
+    module: str
+    state_version: int
+    offset: int
+    """Own journal: every unit below is inside the state."""
+    cursors: dict[str, Cursor]
+    state: bytes
+    last_time_ns: int = 0
+    events: int = 0
+    """Events the journal held below ``offset``."""
+    journal_id: bytes = b""
+    epoch: int = 0
+    sequence: int = 0
+    consumed: int = 0
+    """Inputs handled by the process that took it; tells whether anything happened since."""
+    held: list[Entry] = []
+    """Inputs below the cursors that wait for their delivery."""
+    letters: bytes = b""
+    """The dead-letter book."""
+
+
+class Counters(msgspec.Struct):
+    """What a host did since it started."""
+
+    consumed: int = 0
+    emitted: int = 0
+    units: int = 0
+    replayed_units: int = 0
+    events: int = 0
+    """Events in the module's own journal."""
+    version: int = 0
+    """Rises whenever state changed; a scan is due only when it did."""
+    dead: int = 0
+    """Deliveries set aside as dead letters."""
