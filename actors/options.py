@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from actors.names import NAMESPACE, ORCHESTRATOR
+from tori.scheduler.spec import Resources
 
 MODULE_THREADS = 6
 CONTROL = "control"
@@ -45,6 +46,16 @@ def orchestrator_options() -> dict[str, Any]:
         "num_cpus": 0,
         "get_if_exists": True,
     }
+
+
+def run_options(resources: Resources, name: str) -> dict[str, Any]:
+    """Return how Ray runs an attempt: never again by itself, the scheduler decides that."""
+    options: dict[str, Any] = {"num_cpus": resources.num_cpus, "name": name, "max_retries": 0}
+    if resources.memory_bytes:
+        options["memory"] = resources.memory_bytes
+    if resources.custom:
+        options["resources"] = dict(resources.custom)
+    return options
 
 
 def control(handle: Any, method: str) -> Any:

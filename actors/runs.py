@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 from actors.fuzz import fuzz
 from actors.module import Conclusion
 from actors.scan import start_scan
+from actors.schedule import Plan, start_user
 from tori.clock import Clock
 from tori.errors import BadInput, PermanentError, ToriError, Unavailable
 from tori.events.system import SystemStarted, TaskCancelled, TaskCompleted, TaskFailed, TaskStarted
@@ -33,12 +33,10 @@ from tori.modules.loop import ModuleLoop
 from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
-from tori.scheduler.admission import SlotPolicy
-from tori.scheduler.book import Task
+from tori.scheduler.book import Run, Task
+from tori.scheduler.desk import IN_LINE
 from tori.scheduler.machine import Scheduler
-from tori.scheduler.retry import RetryPolicy
-from tori.scheduler.spec import Priority, TaskSpec, default_specs
-from tori.scheduler.trigger import DemandTrigger
+from tori.scheduler.spec import TaskSpec
 
 LOOK_TIMEOUT_S = 2.0
 HOLD_TIMEOUT_S = 300.0
@@ -60,14 +58,12 @@ class Runs:
         record: Callable[[list[Any], list[tuple[Any, str]]], None],
         take_checkpoint: Callable[[], Any],
         collect_metrics: Callable[[], None],
+        plan: Plan | None = None,
+        resources: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        intervals = {k.removesuffix("_s"): v for k, v in settings["tasks"].items()}
-        fuzz_spec = TaskSpec(
-            task_id=FUZZ, task_type=FUZZ, module="fuzzing", trigger=DemandTrigger(), priority=Priority.BACKGROUND
-        )
-        retry = RetryPolicy(retries=settings["limits"]["retries"])
-        specs = [replace(spec, retry=retry) for spec in (*default_specs(START_ORDER, intervals), fuzz_spec)]
-        self.scheduler = Scheduler(specs, clock, admission=SlotPolicy(settings["limits"]["concurrent_runs"]))
+        self._plan = plan or Plan(settings)
+        self._resources = resources
+        self.scheduler = Scheduler(self._plan.specs, clock, admission=self._plan.admission)
         self._home = home
         self._clock = clock
         self._handles = handles
@@ -98,14 +94,19 @@ class Runs:
         self._execute(self.scheduler.handle(sig.Recovered()))
         self._thread.start()
 
-    def remember(self) -> None:
-        """Read what ran before, and whether the system was paused."""
+    def remember(self, until: int | None = None) -> None:
+        """Read what ran before, and whether the system was paused.
+
+        ``until``: the offset in the ledger's journal from which on triggers are told instead, so that each counts once.
+        """
         reader = JournalReader(journal_directory(self._home, "orchestrator"))
         decoder = msgspec.msgpack.Decoder(list[sig.SchedulerRecord])
         try:
             for unit in units(reader, reader.first_offset(), reader.limit()):
                 for record in unit.records(decoder):
-                    self.scheduler.apply(record, 0)
+                    is_told = until is not None and unit.end > until and isinstance(record, sig.TaskTriggered)
+                    if not is_told:
+                        self.scheduler.apply(record, 0)
                 for event in unit.events:
                     if isinstance(event.payload, _FACTS):
                         self.scheduler.apply(event.payload, event.time_ns)
@@ -162,6 +163,7 @@ class Runs:
         wake_ns = self.scheduler.wake_ns
         if wake_ns is None or wake_ns > self._clock.monotonic_ns():
             return
+        self._plan.measure(self._resources())
         refs = {name: handle.version.remote() for name, handle in self._handles().items()}
         for name, ref in refs.items():
             try:
@@ -197,7 +199,7 @@ class Runs:
         run_id, attempt = order.run_id, order.attempt
         self.tell(sig.RunStarted(run_id, attempt))
         try:
-            covers = self._work(order)
+            covers, result = self._work(order)
         except TaskCancelledError:
             outcome: Any = sig.RunCancelled(run_id, attempt)
         except Exception as error:
@@ -206,29 +208,31 @@ class Runs:
             temporary = not isinstance(cause, PermanentError)
             outcome = sig.RunFailed(run_id, attempt, f"{type(cause).__name__}: {text}", temporary)
         else:
-            outcome = sig.RunFinished(run_id, attempt, covers)
+            outcome = sig.RunFinished(run_id, attempt, covers, result)
         self._attempts.pop(run_id, None)
         self._begun.discard((run_id, attempt))
         self.tell(outcome)
 
-    def _work(self, order: sig.StartRun) -> dict[str, tuple[int, int]]:
+    def _work(self, order: sig.StartRun) -> tuple[dict[str, tuple[int, int]], str]:
+        """Do an attempt; return the versions it covers, and what it has to say."""
         spec = order.spec
         if spec.task_type in self._house:
             self._house[spec.task_type]()
-            return {}
+            return {}, ""
+        if spec.task_id in self._plan.user:
+            ref = start_user(self._plan.user[spec.task_id], order)
+            self._attempts[order.run_id] = (order.attempt, ref)
+            return {}, ray.get(ref)
         handle = self._handles().get(spec.module)
         if handle is None:
             raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
         if spec.task_type == FUZZ:
             result = fuzz(self._handles())
         else:
-            resources = spec.resources
-            result = start_scan(
-                handle, spec.module, spec.task_type, num_cpus=resources.num_cpus, memory=resources.memory_bytes
-            )
+            result = start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
         self._attempts[order.run_id] = (order.attempt, result)
         concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, result))
-        return {spec.module: (concluded.incarnation, concluded.covers)}
+        return {spec.module: (concluded.incarnation, concluded.covers)}, ""
 
     def _cancel(self, order: sig.CancelRun) -> None:
         """End an attempt; one that this process did not begin is certainly gone with the process that did."""
@@ -297,6 +301,37 @@ class Runs:
     def set_paused(self, *, paused: bool) -> None:
         """Rest, or go on, as a whole."""
         self._ask(sig.PauseRequested() if paused else sig.ResumeRequested())
+
+    def progress(self, run_id: str, attempt: int, done: float, total: float) -> None:
+        """Take a word of how far an attempt has come."""
+        self.tell(sig.RunProgressed(run_id, attempt, done, total))
+
+    def story(self, run_id: str) -> dict[str, Any]:
+        """Return what is known of a run, and its steps; raises BadInput when nothing is."""
+        return self._row(self.scheduler.run(run_id)) | {
+            "result": self.scheduler.run(run_id).result,
+            "story": [{"time_ns": line.time_ns, "text": line.text} for line in self.scheduler.story(run_id)],
+        }
+
+    def active(self) -> list[dict[str, Any]]:
+        """Return the runs that have not ended: how far they have come, or what holds them."""
+        return [self._row(run) for run in self.scheduler.runs() if not run.is_ended]
+
+    def _row(self, run: Run) -> dict[str, Any]:
+        eta_s = run.eta_s(self._clock.monotonic_ns())
+        return {
+            "run_id": run.run_id,
+            "task_id": run.task_id,
+            "state": str(run.state),
+            "attempt": run.attempt,
+            "variant": run.variant,
+            "cause": run.cause,
+            "done": run.done,
+            "total": run.total,
+            "eta_s": None if eta_s is None else round(eta_s, 1),
+            "held_by": (run.hold or IN_LINE) if run.is_waiting else None,
+            "error": run.error or None,
+        }
 
     def _held_by(self, spec: TaskSpec, task: Task, holds: Mapping[str, str]) -> str | None:
         """Return what keeps a task from running, with the remedy; None when nothing does."""

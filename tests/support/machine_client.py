@@ -156,7 +156,7 @@ class MachineClient(DurableClient):
             }
             for spec in self.scheduler.specs.values()
         ]
-        return {"tasks": rows, "runs": self._ledger.module.query("runs", {"limit": 50})}
+        return {"tasks": rows, "runs": self._ledger.module.query("runs", {"limit": 50}), "active": []}
 
     def run_task(self, task: str) -> dict[str, Any]:
         run_id = f"{task}-{uuid.uuid4().hex[:16]}"

@@ -113,6 +113,8 @@ class Scheduler:
         are ignored.
         """
         self._book.apply(fact, time_ns)
+        if isinstance(fact, sig.TaskPaused):
+            self._replan()
 
     @property
     def wake_ns(self) -> int | None:

@@ -26,6 +26,12 @@ class Priority(IntEnum):
     BACKGROUND = 4
 
 
+MOST_OF_A_RESOURCE = 100_000
+"""Ray's largest published clusters have tens of thousands of CPUs; more is a slip of the pen, and would wait for ever."""
+MOST_MEMORY_BYTES = 1 << 45
+"""32 TiB, more than one node has."""
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """What Ray reserves for an attempt."""
 
@@ -33,6 +39,19 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     """0 = not limited."""
     custom: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        for name, amount in (("CPU", self.num_cpus), *self.custom.items()):
+            if not 0 <= amount <= MOST_OF_A_RESOURCE:
+                raise BadSettings(
+                    f"{amount:g} {name} is more than any cluster has, or less than nothing.",
+                    remedy=f"Ask for 0 to {MOST_OF_A_RESOURCE:,}.",
+                )
+        if not 0 <= self.memory_bytes <= MOST_MEMORY_BYTES:
+            raise BadSettings(
+                f"{self.memory_bytes} bytes of memory is more than any node has, or less than nothing.",
+                remedy=f"Ask for 0 to {MOST_MEMORY_BYTES:,}.",
+            )
 
 
 class Overlap(StrEnum):
@@ -151,6 +170,22 @@ _HOUSE = (
 )
 
 
+_ON_DEMAND = (("concept_fuzz_test", "fuzzing", Priority.BACKGROUND),)
+"""(task type, module, priority): nobody needs them by the clock."""
+
+SCANS = "scans"
+"""Group of all scans of modules."""
+
+
+def demand_specs(modules: Sequence[str] = START_ORDER) -> tuple[TaskSpec, ...]:
+    """Return the tasks of a system with these modules that run only when they are asked for."""
+    return tuple(
+        TaskSpec(task_id=name, task_type=name, module=module, trigger=DemandTrigger(), priority=priority, group=SCANS)
+        for name, module, priority in _ON_DEMAND
+        if module in modules
+    )
+
+
 def default_specs(
     modules: Sequence[str] = START_ORDER, intervals: Mapping[str, float] | None = None
 ) -> tuple[TaskSpec, ...]:
@@ -171,6 +206,7 @@ def default_specs(
             trigger=IntervalTrigger(chosen.get(name, interval_s)),
             priority=priority,
             watches=(module,),
+            group=SCANS,
         )
         for name, module, interval_s, priority in _SCANS
         if module in modules

@@ -107,16 +107,33 @@ class CronTrigger(Trigger):
         try:
             found = next(CronSim(self.expression, moment))
         except CronSimError as error:
+            if self._lacks_a_month():
+                raise self._never() from error
             raise BadSettings(
                 f"cron: {self.expression!r} is no cron expression: {str(error).lower()}.",
                 remedy="Five fields: minute hour day-of-month month day-of-week, such as 30 6 * * 1-5.",
             ) from error
         except StopIteration as error:
-            raise BadSettings(
-                f"cron: {self.expression!r} never fires.", remedy="Check day-of-month against month."
-            ) from error
+            raise self._never() from error
         assert isinstance(found, datetime)
         return found
+
+    def _never(self) -> BadSettings:
+        return BadSettings(f"cron: {self.expression!r} never fires.", remedy="Check day-of-month against month.")
+
+    def _lacks_a_month(self) -> bool:
+        """Whether the expression would be right if every month had 31 days, as in 30 February."""
+        from cronsim import CronSim, CronSimError
+
+        fields = self.expression.split()
+        if len(fields) < 5:
+            return False
+        fields[-2] = "1"
+        try:
+            CronSim(" ".join(fields), datetime(2024, 1, 1, tzinfo=UTC))
+        except CronSimError:
+            return False
+        return True
 
     def _after_ns(self, wall_ns: int) -> int:
         moment = datetime.fromtimestamp(wall_ns // SECOND_NS, UTC).astimezone(ZoneInfo(self.timezone))
