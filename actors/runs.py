@@ -33,10 +33,10 @@ from tori.modules.loop import ModuleLoop
 from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
-from tori.scheduler.book import Run, Task
-from tori.scheduler.desk import IN_LINE
+from tori.scheduler.book import Task
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import TaskSpec
+from tori.scheduler.view import active_rows, story_row
 
 LOOK_TIMEOUT_S = 2.0
 HOLD_TIMEOUT_S = 300.0
@@ -308,30 +308,11 @@ class Runs:
 
     def story(self, run_id: str) -> dict[str, Any]:
         """Return what is known of a run, and its steps; raises BadInput when nothing is."""
-        return self._row(self.scheduler.run(run_id)) | {
-            "result": self.scheduler.run(run_id).result,
-            "story": [{"time_ns": line.time_ns, "text": line.text} for line in self.scheduler.story(run_id)],
-        }
+        return story_row(self.scheduler, run_id, self._clock.monotonic_ns())
 
     def active(self) -> list[dict[str, Any]]:
-        """Return the runs that have not ended: how far they have come, or what holds them."""
-        return [self._row(run) for run in self.scheduler.runs() if not run.is_ended]
-
-    def _row(self, run: Run) -> dict[str, Any]:
-        eta_s = run.eta_s(self._clock.monotonic_ns())
-        return {
-            "run_id": run.run_id,
-            "task_id": run.task_id,
-            "state": str(run.state),
-            "attempt": run.attempt,
-            "variant": run.variant,
-            "cause": run.cause,
-            "done": run.done,
-            "total": run.total,
-            "eta_s": None if eta_s is None else round(eta_s, 1),
-            "held_by": (run.hold or IN_LINE) if run.is_waiting else None,
-            "error": run.error or None,
-        }
+        """Return the runs that have not ended."""
+        return active_rows(self.scheduler, self._clock.monotonic_ns())
 
     def _held_by(self, spec: TaskSpec, task: Task, holds: Mapping[str, str]) -> str | None:
         """Return what keeps a task from running, with the remedy; None when nothing does."""

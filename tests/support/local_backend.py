@@ -92,25 +92,14 @@ class LocalClient:
 
     def tasks(self) -> dict[str, Any]:
         run = {"run_id": "r-1", "task_type": "alien_audit", "state": "succeeded", "duration_s": 0.5, "error": None}
-        row = {"task_id": "alien_audit", "module": "alien", "interval_s": 60.0}
-        active = [
-            {"run_id": "r-3", "task_id": "mine", "state": "running", "done": 1.0, "total": 4.0, "eta_s": 30.0},
-            {
-                "run_id": "r-4",
-                "task_id": "mine",
-                "state": "due",
-                "done": 0.0,
-                "total": 0.0,
-                "held_by": "all slots are taken",
-            },
-        ]
-        return {"tasks": [row], "runs": [run], "active": active}
+        return {
+            "tasks": [{"task_id": "alien_audit", "module": "alien", "interval_s": 60.0}],
+            "runs": [run],
+            "active": [],
+        }
 
     def run_story(self, run_id: str) -> dict[str, Any]:
-        if run_id != "r-3":
-            raise BadInput(f"there is no run {run_id!r}.", remedy="`tori task list` shows the last ones.")
-        lines = [{"time_ns": 1_700_000_000_000_000_000, "text": "due -> admitted: attempt 1"}]
-        return {"run_id": run_id, "task_id": "mine", "state": "running", "result": "", "story": lines}
+        raise BadInput(f"there is no run {run_id!r}.", remedy="`tori task list` shows the last ones.")
 
     def run_task(self, task: str) -> dict[str, Any]:
         if task != "alien_audit":

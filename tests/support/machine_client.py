@@ -24,6 +24,7 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.scheduler import signal as sched
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import default_specs
+from tori.scheduler.view import active_rows, story_row
 
 _FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled)
 
@@ -156,7 +157,14 @@ class MachineClient(DurableClient):
             }
             for spec in self.scheduler.specs.values()
         ]
-        return {"tasks": rows, "runs": self._ledger.module.query("runs", {"limit": 50}), "active": []}
+        return {
+            "tasks": rows,
+            "runs": self._ledger.module.query("runs", {"limit": 50}),
+            "active": active_rows(self.scheduler, self.clock.monotonic_ns()),
+        }
+
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        return story_row(self.scheduler, run_id, self.clock.monotonic_ns())
 
     def run_task(self, task: str) -> dict[str, Any]:
         run_id = f"{task}-{uuid.uuid4().hex[:16]}"

@@ -107,7 +107,7 @@ class CronTrigger(Trigger):
         try:
             found = next(CronSim(self.expression, moment))
         except CronSimError as error:
-            if self._lacks_a_month():
+            if "day-of-month" in str(error).lower() and self._lacks_a_month():
                 raise self._never() from error
             raise BadSettings(
                 f"cron: {self.expression!r} is no cron expression: {str(error).lower()}.",
