@@ -65,6 +65,7 @@ class MachineClient(DurableClient):
         self.reopen()
         clock = SystemClock()
         self.lifecycle = Lifecycle(clock, LifecycleOptions(order=DEFAULT_MODULES, starts_at_once=len(DEFAULT_MODULES)))
+        self.clock = clock
         self.scheduler = Scheduler(default_specs(), clock)
         self._remember()
         self._live(life.StartRequested(paused=self.scheduler.is_paused))
