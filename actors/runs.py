@@ -33,7 +33,7 @@ from tori.modules.loop import ModuleLoop
 from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
-from tori.scheduler.book import Task
+from tori.scheduler.book import Run, Task
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.view import active_rows, story_row
@@ -200,13 +200,8 @@ class Runs:
         self.tell(sig.RunStarted(run_id, attempt))
         try:
             covers, result = self._work(order)
-        except TaskCancelledError:
-            outcome: Any = sig.RunCancelled(run_id, attempt)
         except Exception as error:
-            cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
-            text = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:500]
-            temporary = not isinstance(cause, PermanentError)
-            outcome = sig.RunFailed(run_id, attempt, f"{type(cause).__name__}: {text}", temporary)
+            outcome: Any = _outcome(order, error)
         else:
             outcome = sig.RunFinished(run_id, attempt, covers, result)
         self._attempts.pop(run_id, None)
@@ -331,10 +326,13 @@ class Runs:
         holds = dict(self.scheduler.holds())
         now = self._clock.monotonic_ns()
         rows = []
+        newest: dict[str, Run] = {}
+        for run in self.scheduler.runs():
+            newest.setdefault(run.task_id, run)
         for spec in self.scheduler.specs.values():
             task = self.scheduler.task(spec.task_id)
             counts = task.counts
-            last = next((r for r in reversed(self.scheduler.runs()) if r.task_id == spec.task_id), None)
+            last = newest.get(spec.task_id)
             rows.append(
                 {
                     "task_id": spec.task_id,
@@ -351,3 +349,13 @@ class Runs:
                 }
             )
         return rows
+
+
+def _outcome(order: sig.StartRun, error: Exception) -> sig.RunCancelled | sig.RunFailed:
+    """Return how an attempt ended that has no result; Ray may wrap what happened, also a cancellation."""
+    cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
+    if isinstance(cause, TaskCancelledError):
+        return sig.RunCancelled(order.run_id, order.attempt)
+    text = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:500]
+    temporary = not isinstance(cause, PermanentError)
+    return sig.RunFailed(order.run_id, order.attempt, f"{type(cause).__name__}: {text}", temporary)
