@@ -39,6 +39,7 @@ docs: $(INSTALLED)  ## Write the generated pages and dashboards again
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_settings.py
 	$(BIN)/python scripts/generate_dashboards.py
+	$(BIN)/python scripts/generate_bad_input.py
 
 clean:  ## Remove what make and the tools made here, the environment included
 	rm -rf .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist site

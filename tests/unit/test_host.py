@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.delivery import GOOD, TEMPORARY, DeliveryBench
 from tests.support.system import batches, small_corpus
-from tori.errors import BadInput, JournalMissing, JournalRefused
+from tori.errors import BadInput, JournalMissing, JournalRefused, Unavailable
 from tori.events.system import ErrorOccurred
 from tori.journal.frame import EVENTS
 from tori.journal.reader import JournalReader
@@ -24,8 +25,10 @@ from tori.modules.loop import ModuleLoop
 from tori.modules.open import check_snapshot, journal_directory, open_host
 
 
-def open_clients(home: Path, snapshot: HostSnapshot | None = None) -> ModuleHost:
-    return open_host(home, "clients", segment_bytes=1 << 20, load_snapshot=lambda _: snapshot)
+def open_clients(
+    home: Path, snapshot: HostSnapshot | None = None, progress: Callable[[int], None] = lambda _: None
+) -> ModuleHost:
+    return open_host(home, "clients", segment_bytes=1 << 20, load_snapshot=lambda _: snapshot, progress=progress)
 
 
 def test_a_command_that_cannot_be_applied_ends_the_loop(
@@ -154,3 +157,33 @@ def test_ids_go_on_after_the_snapshots_last() -> None:
     bench.send("a")
     bench.step()
     assert bench.host.snapshot().last_time_ns > future
+
+
+def test_a_long_replay_tells_how_far_it_is(tmp_path: Path) -> None:
+    host = open_clients(tmp_path)
+    for batch in batches(small_corpus(200), 1):
+        host.command("ingest", {"documents": batch})
+    host.close()
+    told: list[int] = []
+    loop = ModuleLoop("clients", lambda: open_clients(tmp_path, progress=told.append), [])
+    loop.start()
+    assert loop.wait_ready(10).replayed_units >= 200
+    assert told == [64, 128, 192]
+    loop.stop()
+
+
+def test_a_start_without_progress_times_out() -> None:
+    gate = threading.Event()
+
+    def never() -> ModuleHost:
+        gate.wait(10)
+        raise JournalMissing("given up")
+
+    loop = ModuleLoop("clients", never, [])
+    loop.start()
+    loop.replayed(64)
+    with pytest.raises(Unavailable, match="did not start"):
+        loop.wait_ready(0.02)
+    gate.set()
+    with pytest.raises(JournalMissing):
+        loop.join()

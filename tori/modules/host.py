@@ -37,6 +37,7 @@ from tori.modules.host_state import Counters, HostSnapshot, Writable
 __all__ = ["Counters", "HostSnapshot", "ModuleHost", "Writable"]
 
 CACHED_FRAMES = 4
+PROGRESS_UNITS = 64
 
 
 class ModuleHost:
@@ -86,8 +87,11 @@ class ModuleHost:
 
     # -- restart -----------------------------------------------------------------------------------------------
 
-    def recover(self, snapshot: HostSnapshot | None = None) -> None:
-        """Bring the module to the end of its own journal: the snapshot, then every unit after it."""
+    def recover(self, snapshot: HostSnapshot | None = None, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Bring the module to the end of its own journal: the snapshot, then every unit after it.
+
+        ``progress`` is told now and then how many units were replayed so far.
+        """
         cursors: dict[str, Cursor] = {}
         start = self._own.first_offset()
         if snapshot is not None:
@@ -110,6 +114,8 @@ class ModuleHost:
         }
         for unit in units(self._own, start, self.journal.written_offset):
             self._replay(unit)
+            if self.counters.replayed_units % PROGRESS_UNITS == 0:
+                progress(self.counters.replayed_units)
         self.courier.examine(self._cursors())
         self._show_cursors()
 

@@ -80,14 +80,24 @@ class ModuleLoop:
         self._thread.start()
 
     def wait_ready(self, timeout_s: float) -> LoopView:
-        """Return once the module has recovered; raises its error, or Unavailable after ``timeout_s``."""
-        if not self._started.wait(timeout_s):
-            raise Unavailable(
-                f"module {self.name} did not start in {timeout_s:.0f} s.", remedy="See its log for what it does."
-            )
+        """Return once the module has recovered; raises its error, or Unavailable after ``timeout_s`` without progress.
+
+        A long replay is progress: ``replayed`` says how far it is.
+        """
+        seen = 0
+        while not self._started.wait(timeout_s):
+            if self.view.replayed_units == seen:
+                raise Unavailable(
+                    f"module {self.name} did not start in {timeout_s:.0f} s.", remedy="See its log for what it does."
+                )
+            seen = self.view.replayed_units
         if self._error is not None:
             raise self._error
         return self.view
+
+    def replayed(self, units: int) -> None:
+        """Show how many units the recovery that is under way has replayed."""
+        self.view = msgspec.structs.replace(self.view, replayed_units=units)
 
     def _run(self) -> None:
         host: ModuleHost | None = None
@@ -100,7 +110,7 @@ class ModuleLoop:
             self._serve(host)
         except BaseException as error:
             self._error = error
-            _log.warning("the loop of %s ended: %s", self.name, error, exc_info=error)
+            _log.error("the loop of %s ended: %s", self.name, error, exc_info=error)
         finally:
             if host is not None:
                 self._close(host)

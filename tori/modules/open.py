@@ -13,11 +13,11 @@ from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import ProcessWatchdog
 from tori.clock import Clock, SystemClock
 from tori.errors import JournalMissing
+from tori.journal.ack import open_writer
 from tori.journal.archive import Archive
 from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
-from tori.journal.writer import JournalWriter
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.registry import FOLLOWS, create_module
@@ -96,15 +96,22 @@ def open_host(
     files: Files = SYSTEM_FILES,
     incarnation: bytes | None = None,
     rng: random.Random | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> ModuleHost:
     """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
 
-    ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own.
+    ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own. ``progress`` is
+    told how many units were replayed so far.
     The parameters from ``create`` on are what a simulation puts in place of the machine.
     """
     module = create(name, settings)
     inputs = [JournalReader(directory, files=files) for directory in input_directories(home, name, files=files)]
-    journal = JournalWriter(journal_directory(home, name), segment_bytes=segment_bytes, fallback_s=None, files=files)
+    journal = open_writer(
+        journal_directory(home, name),
+        segment_bytes=segment_bytes,
+        settings=(settings or {}).get("journal"),
+        files=files,
+    )
     archive = Archive(home / "journals", files=files)
     limits = dict((settings or {}).get("limits", {}))
     host = ModuleHost(
@@ -131,7 +138,7 @@ def open_host(
             raise
         if snapshot.state_version != module.state_version:
             snapshot = None
-    host.recover(snapshot)
+    host.recover(snapshot, progress)
     return host
 
 
