@@ -89,6 +89,7 @@ class Runs:
 
     def start(self) -> None:
         """Begin, after ``remember``."""
+        self._plan.measure(self._resources())
         for module in START_ORDER:
             self.scheduler.handle(sig.ModuleAvailable(module, module in self._up))
         self._execute(self.scheduler.handle(sig.Recovered()))

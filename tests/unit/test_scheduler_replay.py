@@ -123,6 +123,8 @@ def test_the_deadline_of_a_run_that_is_ending_is_over() -> None:
     run = begin(rig, 10)
     rig.after(15)
     assert rig.machine.run(run.run_id).ending == "too late"
+    rig.machine, state = rig.create(), rig.machine.snapshot()
+    rig.machine.restore(state)
     assert rig.wait() > 0, "nobody is woken again and again for what is being ended"
 
 
