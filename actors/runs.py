@@ -175,19 +175,14 @@ class Runs:
     # -- instructions ------------------------------------------------------------------------------------------
 
     def _execute(self, instructions: list[Any]) -> None:
-        facts: list[Any] = []
+        """Write all facts as one unit, then act in order: what may be under way is known, for one sync a stimulus."""
+        self._commit([i for i in instructions if isinstance(i, (Emit, sig.Keep))])
         for instruction in instructions:
-            if isinstance(instruction, (Emit, sig.Keep)):
-                facts.append(instruction)
-                continue
-            self._commit(facts)
-            facts = []
             if isinstance(instruction, sig.StartRun):
                 self._begun.add((instruction.run_id, instruction.attempt))
                 self._pool.submit(self._attempt, instruction)
-            else:
+            elif isinstance(instruction, sig.CancelRun):
                 self._cancel(instruction)
-        self._commit(facts)
 
     def _commit(self, facts: list[Any]) -> None:
         """Write events and private records of the machine as one durable unit of the orchestrator's journal."""
