@@ -249,6 +249,7 @@ class ScheduleWorld:
         ):
             self.give(stimulus)
         oldest = {run.run_id for run in self.machine.runs() if not run.is_ended}
+        begun = len(self.facts)
         causes = {cause for task_id in BY_ID for cause in self.machine.task(task_id).triggers}
         for _ in range(SETTLE_ROUNDS):
             for run_id in sorted(self.executing):
@@ -261,3 +262,5 @@ class ScheduleWorld:
         assert self.asked <= set(self.done), f"these were asked for and never ended: {self.asked - set(self.done)}"
         causes &= {cause for task_id in BY_ID for cause in self.machine.task(task_id).triggers}
         assert not causes, f"these triggered a task that never ran: {causes}"
+        ran = {fact.task_id for fact, _ in self.facts[begun:] if isinstance(fact, events.TaskStarted)}
+        assert ran >= {"tick", "queue", "allow"}, f"these are due every minute or oftener and never ran: only {ran} did"
