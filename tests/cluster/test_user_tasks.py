@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from actors import cluster
 from actors.backend import RayBackend
@@ -31,8 +32,21 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayClient]:
         found = backend.connect(settings, None)
         yield found
         found.close()
+        ray.shutdown()
     finally:
         info = cluster.find(home)
+        if info is not None:
+            cluster.stop(info)
+
+
+def test_a_module_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    settings = system_settings(tmp_path, **{"user.tasks": "no_such_module"})
+    try:
+        with pytest.raises(BadSettings, match="no_such_module cannot be imported"):
+            RayBackend().up(settings, None)
+    finally:
+        ray.shutdown()
+        info = cluster.find(tmp_path)
         if info is not None:
             cluster.stop(info)
 
@@ -81,14 +95,3 @@ def test_its_progress_is_seen_and_cancelling_stops_it(client: RayClient) -> None
     before = client.run_story(run_id)["done"]
     time.sleep(1.0)
     assert client.run_story(run_id)["done"] == before, "it goes on"
-
-
-def test_a_module_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    settings = system_settings(tmp_path, **{"user.tasks": "no_such_module"})
-    try:
-        with pytest.raises(BadSettings, match="no_such_module cannot be imported"):
-            RayBackend().up(settings, None)
-    finally:
-        info = cluster.find(tmp_path)
-        if info is not None:
-            cluster.stop(info)
