@@ -38,7 +38,7 @@ if __name__ == "__main__":  # run as a script: the repository is not on the path
 
 from tori.clock import SECOND_NS, SystemClock
 from tori.machine import Emit, Tick
-from tori.modules.loop import ModuleLoop
+from tori.modules.loop import SWITCH_INTERVAL_S, ModuleLoop
 from tori.modules.open import input_directories, open_host
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
@@ -202,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     tasks, seconds = options.tasks, options.seconds
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in every process of TORI, and for every side
     spread = {
         "machine": summary(measure_machine(tasks, seconds, spread=True)),
         "durable": summary(measure_durable(tasks, seconds)),
