@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ray.exceptions import RayError
 
 from actors import cluster
 from actors.client import RayClient
+from actors.jobs import RayJobs
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import orchestrator_options, remote_class
 from actors.orchestrator import OrchestratorActor, OrchestratorConfig
@@ -19,12 +21,15 @@ from tori.client import Place, Stopped, home_of
 from tori.errors import NotRunning, ToriError, Unavailable
 from tori.home import open_home
 from tori.modules.open import check_journals
+from tori.node import node_id
+from tori.orchestrator.placement import check_journal, recorded_berths
 
 STOP_S = 60.0
+NODE_LOOK_S = 0.2
 
 
 class RayBackend:
-    """Starts TORI on a Ray cluster of its own, or on one that runs already."""
+    """Starts TORI on a Ray cluster of its own, or on one that runs already; or joins a TORI elsewhere as one more node."""
 
     def up(self, settings: Any, address: str | None) -> Place:
         home = open_home(home_of(settings))
@@ -32,22 +37,37 @@ class RayBackend:
         info = self._info(settings, address, start=True)
         assert info is not None
         cluster.connect(info)
+        client = RayClient()
+        if not info.is_head:
+            self._arrive(client, settings)
+            return self._place(info, home)
+        if not client.is_there():
+            check_home(home)
+            await_nodes(settings.ray.nodes, settings.ray.start_timeout_s)
         config = OrchestratorConfig(str(home), settings.plain())
         orchestrator = remote_class(OrchestratorActor, orchestrator_options()).remote(config)
-        client = RayClient()
         try:
             client.wait_ready(settings.limits.start_timeout_s + 30)
         except (NotRunning, Unavailable) as error:
             raise start_failure(orchestrator) or error from None
         return self._place(info, home)
 
+    def _arrive(self, client: RayClient, settings: Any) -> None:
+        """Say that this node has come; its modules, if it has any, run when this returns. A system may also start later."""
+        if client.is_there():
+            client.joined(node_id(home_of(settings)))
+            client.wait_ready(settings.limits.start_timeout_s + 30)
+
     def _info(self, settings: Any, address: str | None, *, start: bool) -> cluster.ClusterInfo | None:
         chosen = address or settings.ray.address
-        if chosen:
-            return cluster.join(chosen)
         home = home_of(settings)
-        if not start:
-            return cluster.find(home)
+        own = cluster.find(home)
+        if chosen and not (own is not None and own.address == chosen):
+            if start and cluster.is_ours(home, chosen):
+                return cluster.start_node(home, chosen, cluster_options(settings))
+            return cluster.join(chosen)
+        if own is not None or not start:
+            return own
         return cluster.start(home, cluster_options(settings))
 
     def _place(self, info: cluster.ClusterInfo, home: Path) -> Place:
@@ -66,6 +86,9 @@ class RayBackend:
         info = self._info(settings, address, start=False)
         return None if info is None else self._place(info, home_of(settings))
 
+    def jobs(self, address: str, token: str) -> RayJobs:
+        return RayJobs(address, token)
+
     def down(self, settings: Any, address: str | None) -> Stopped:
         info = self._info(settings, address, start=False)
         if info is None:
@@ -74,7 +97,11 @@ class RayBackend:
         try:
             with contextlib.suppress(NotRunning):
                 cluster.connect(info)
-                problems = RayClient(patience_s=5.0).stop(STOP_S)
+                client = RayClient(patience_s=5.0)
+                if info.is_head:
+                    problems = client.stop(STOP_S)
+                else:
+                    client.leave(node_id(home_of(settings)))
         finally:
             ray.shutdown()
             cluster.stop(info)
@@ -104,7 +131,33 @@ def cluster_options(settings: Any) -> cluster.ClusterOptions:
         auth=ray.auth,
         start_timeout_s=ray.start_timeout_s,
         stop_timeout_s=ray.stop_timeout_s,
+        node_ip=ray.node_ip,
+        port=ray.port,
     )
+
+
+def check_home(home: Path) -> None:
+    """Raise JournalMissing when a journal that is recorded as this node's is not there, or is shorter than it was."""
+    journals = home / "journals"
+    here = node_id(home)
+    for name, berth in recorded_berths(journals / ORCHESTRATOR).all().items():
+        if berth.node == here:
+            check_journal(journals / name, berth)
+
+
+def await_nodes(count: int, timeout_s: float) -> None:
+    """Return once this many nodes live; raises Unavailable when they do not come."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        living = sum(1 for node in ray.nodes() if node["Alive"])
+        if living >= count:
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"{living} of {count} nodes are there after {timeout_s:.0f} s.",
+                remedy="Start the others with tori up --address, or set ray.nodes lower.",
+            )
+        time.sleep(NODE_LOOK_S)
 
 
 __all__ = ["ORCHESTRATOR", "RayBackend"]

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from actors.module import ModuleActor
 from actors.names import RELAY
-from actors.relay import RelayActor
+from actors.relay import NodeRelayActor, RelayActor
+from tori.orchestrator.placement import CLIENTS
 
-CLIENTS = "clients"
+__all__ = ["CLIENTS", "actor_class", "actor_name", "is_relay"]
 
 
-def actor_class(module: str) -> type[ModuleActor]:
-    """Return the plain class around a module: the clients' journal is the relay's, every other has the plain shell."""
+def is_relay(name: str) -> bool:
+    """Say whether a name in the lifecycle is the relay of a node other than the head's, and no module."""
+    return name.startswith(f"{RELAY}@")
+
+
+def actor_class(module: str) -> type[ModuleActor] | type[NodeRelayActor]:
+    """Return the plain class around a module: the clients' journal is the head relay's, every other has the plain shell."""
+    if is_relay(module):
+        return NodeRelayActor
     return RelayActor if module == CLIENTS else ModuleActor
 
 

@@ -46,6 +46,8 @@ class Checkpoints:
         self._saved: dict[str, tuple[int, int]] = {}
         """By module: (offset, consumed inputs) of the last snapshot on disk."""
         self._lock = threading.Lock()
+        self.on_saved: Callable[[dict[str, int]], None] = lambda sequences: None
+        """Called with the durable sequences of the modules that a checkpoint holds."""
         self._store.sweep()
 
     def take(self, modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Checkpoints:
             manifest = self._store.save({name: snapshot for name, (snapshot, _) in snapshots.items()})
             self._saved |= {name: mark for name, (_, mark) in snapshots.items()}
             self._store.prune()
+        self.on_saved({name: snapshot.sequence for name, (snapshot, _) in snapshots.items()})
         self._emit(report.created(manifest, self._store.root))
         return self._row(manifest) | {"missing": missing}
 
@@ -91,6 +94,21 @@ class Checkpoints:
     def _tell_missing(self, missing: Mapping[str, str]) -> None:
         for name, reason in missing.items():
             self._emit(ErrorOccurred("SnapshotMissing", reason, name))
+
+    def origin(self, name: str, *, is_elsewhere: bool) -> Any:
+        """Return the ref of the snapshot a module starts from, or None: the hot one while the object store has it.
+
+        A module on another node cannot look into this node's checkpoints, so the newest good one is put into the store for it.
+        """
+        ref = self._hot.get(name)
+        if ref is not None and ray.wait([ref], timeout=0.5, fetch_local=False)[0]:
+            return ref
+        if not is_elsewhere:
+            return None
+        stored, problems = self._store.newest(name)
+        if problems:
+            self._emit(*(report.corrupted(p) for p in problems), report.recovered(problems, name))
+        return None if stored is None else ray.put(stored.data)
 
     def save_last(self, name: str) -> None:
         """Make sure the newest checkpoint of a module that stops holds its present state; writes nothing when it does."""

@@ -16,7 +16,7 @@ from actors.cast import CLIENTS
 from actors.failure import brief_error
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tori.bus.producer import PublishReceipt, opened
-from tori.errors import Backpressure, NotRunning, TemporaryError, ToriError, Unavailable
+from tori.errors import Backpressure, NodeAway, NotRunning, TemporaryError, ToriError, Unavailable
 from tori.events.document import Receipt
 
 PATIENCE_S = 60.0
@@ -57,7 +57,7 @@ class RayClient:
                 if not isinstance(cause, ToriError):
                     raise
                 if (
-                    isinstance(cause, Backpressure)
+                    isinstance(cause, (Backpressure, NodeAway))
                     or not isinstance(cause, TemporaryError)
                     or time.monotonic() > deadline
                 ):
@@ -188,6 +188,24 @@ class RayClient:
     def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
         found: dict[str, Any] = self._call_long("restore", checkpoint_id)
         return found
+
+    def joined(self, node: str) -> dict[str, Any]:
+        """Tell the orchestrator that this node has come."""
+        found: dict[str, Any] = self._call("joined", node)
+        return found
+
+    def leave(self, node: str) -> dict[str, Any]:
+        """Tell the orchestrator that this node goes; what it has is saved first."""
+        found: dict[str, Any] = self._call("leave", node)
+        return found
+
+    def is_there(self) -> bool:
+        """Say whether the cluster has an orchestrator."""
+        try:
+            self._orchestrator()
+        except NotRunning:
+            return False
+        return True
 
     def check(self) -> None:
         """Raise NotRunning unless the cluster has an orchestrator."""

@@ -1,8 +1,8 @@
 """The Ray cluster under one TORI home: start one, find it again, join another, stop what was started.
 
-The head outlives the process that starts it. Every socket of the cluster listens on the loopback interface only, and
-callers must show the home's token: Ray runs any code it is sent, so nobody else may reach it. The record is
-``cluster.json`` in the home.
+The head outlives the process that starts it. Unless a node's address is given, every socket of the cluster listens on the loopback
+interface only; callers must always show the home's token: Ray runs any code it is sent, so nobody else may reach it. The
+record is ``cluster.json`` in the home. A home on another machine joins with ``start_node``; its record is of the same kind.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ from actors.cluster_environment import (
     adopt,
     dashboard_port,
     gcs_storage,
-    head_environment,
+    is_loopback,
     keeps_gcs,
+    node_environment,
+    node_names,
     quiet_driver,
     spawn,
 )
-from actors.cluster_head import DashboardRequest, HeadReport, HeadRequest
+from actors.cluster_head import NODE_LABEL, DashboardRequest, HeadReport, HeadRequest, NodeRequest
 from actors.names import NAMESPACE
-from tori.errors import BadInput, NotRunning, PermanentError, Unavailable
+from tori.errors import BadInput, BadSettings, NotRunning, PermanentError, Unavailable
+from tori.node import node_id
 from tori.resources.process import ProcessMark, descendants, end, is_alive, mark_process, strays
 
 _RECORD = "cluster.json"
@@ -45,6 +48,7 @@ _GCS = "gcs_server"
 _SOCKET_PATH_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 _SESSIONS_KEPT = 3
 _DASHBOARD_TIMEOUT_S = 30.0
+_ASK_TIMEOUT_S = 10.0
 _PROBE_S = 5.0
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """The client's preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
@@ -61,6 +65,10 @@ class ClusterOptions(msgspec.Struct, frozen=True):
     """Whether Ray's own dashboard runs (290 MB, 1.4 % of a core when idle); ``add_dashboard`` starts it later."""
     auth: bool = True
     """Whether Ray asks every caller for the token kept in the home."""
+    node_ip: str = LOOPBACK
+    """Address at which this node is reached by the others; loopback = by this machine only."""
+    port: int = 0
+    """Port at which other nodes join; 0 = any free one."""
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 3.0
     """How long Ray's processes may take to end before they are killed."""
@@ -78,6 +86,8 @@ class ClusterInfo(msgspec.Struct, frozen=True):
     processes: tuple[ProcessMark, ...] = ()
     token_path: str = ""
     stop_timeout_s: float = 3.0
+    is_head: bool = True
+    node_ip: str = LOOPBACK
     gcs_command: tuple[str, ...] = ()
     """How to start its GCS again; empty when the GCS keeps its tables in memory, where they die with it."""
 
@@ -88,9 +98,10 @@ class ClusterInfo(msgspec.Struct, frozen=True):
 
     @property
     def is_alive(self) -> bool:
-        """Whether the GCS and the raylet both run; without either the cluster is lost."""
-        vital = [process for process in self.processes if process.name in ("gcs_server", "raylet")]
-        return len(vital) == 2 and all(map(is_alive, vital))
+        """Whether the GCS and the raylet both run (without either the cluster is lost); of a node that joined, the raylet."""
+        wanted = ("gcs_server", "raylet") if self.is_head else ("raylet",)
+        vital = [process for process in self.processes if process.name in wanted]
+        return len(vital) == len(wanted) and all(map(is_alive, vital))
 
     @property
     def misses_gcs_only(self) -> bool:
@@ -105,39 +116,91 @@ def start(home: Path, options: ClusterOptions | None = None) -> ClusterInfo:
     the head does not come up.
     """
     options = options or ClusterOptions()
+    if not options.auth and not is_loopback(options.node_ip):
+        raise BadSettings(
+            f"ray.auth is false and ray.node_ip is {options.node_ip}: whoever reaches Ray there could run any code.",
+            remedy="Set ray.auth = true.",
+        )
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home):
         running = _heal(home)
         if running is not None:
             return running
-        temp_dir = session_root(home)
-        _end_all(strays("ray", temp_dir), options.stop_timeout_s)
-        _prune_sessions(temp_dir)
         shutil.rmtree(gcs_storage(home), ignore_errors=True)
         if keeps_gcs():
             gcs_storage(home).mkdir(mode=0o700)
         token_path = _ensure_token(home) if options.auth else None
-        port = dashboard_port() if options.dashboard else 0
-        request = HeadRequest(str(temp_dir), options.cpus or os.cpu_count() or 1, options.object_store_bytes, port)
-        try:
-            report = _launch(home, request, token_path, options.start_timeout_s)
-        except Unavailable:
-            _end_all(strays("ray", temp_dir), options.stop_timeout_s)
-            raise
-        info = ClusterInfo(
-            address=report.address,
-            home=str(home.resolve()),
-            started_by_us=True,
-            session_dir=report.session_dir,
-            dashboard_url=f"http://{LOOPBACK}:{port}" if port else None,
-            ports=report.ports,
-            processes=report.processes,
-            token_path=str(token_path or ""),
-            stop_timeout_s=options.stop_timeout_s,
-            gcs_command=report.gcs_command if keeps_gcs() else (),
+        port = dashboard_port(options.node_ip) if options.dashboard else 0
+        request = HeadRequest(
+            str(session_root(home)),
+            options.cpus or os.cpu_count() or 1,
+            options.object_store_bytes,
+            port,
+            node_id(home),
+            options.node_ip,
+            options.port,
         )
+        info = _begin(home, request, token_path, options)
+        if port:
+            info = msgspec.structs.replace(info, dashboard_url=f"http://{options.node_ip}:{port}")
         _record(home, info)
         return info
+
+
+def start_node(home: Path, address: str, options: ClusterOptions | None = None) -> ClusterInfo:
+    """Join the cluster at ``address`` as one more node with a home of its own, or return the node that already runs there.
+
+    The cluster's token is the user's (RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN) or lies in the home as ``ray_token``.
+    """
+    options = options or ClusterOptions()
+    home.mkdir(parents=True, exist_ok=True)
+    with _locked(home):
+        running = _heal(home)
+        if running is not None:
+            if running.is_head or running.address != address:
+                raise Unavailable(
+                    f"{home} belongs to the cluster at {running.address}.", remedy="Stop it first: tori down."
+                )
+            return running
+        _probe(address)
+        request = NodeRequest(
+            address,
+            str(session_root(home)),
+            options.cpus or os.cpu_count() or 1,
+            options.object_store_bytes,
+            node_id(home),
+            options.node_ip,
+        )
+        info = _begin(home, request, _given_token(home), options)
+        _record(home, info)
+        return info
+
+
+def _begin(
+    home: Path, request: HeadRequest | NodeRequest, token_path: Path | None, options: ClusterOptions
+) -> ClusterInfo:
+    """Clear away what an earlier start or crash left, start Ray's processes, and say what runs now."""
+    temp_dir = Path(request.temp_dir)
+    _end_all(strays("ray", temp_dir), options.stop_timeout_s)
+    _prune_sessions(temp_dir)
+    try:
+        report = _launch(home, request, token_path, options.start_timeout_s, request.node_ip)
+    except Unavailable:
+        _end_all(strays("ray", temp_dir), options.stop_timeout_s)
+        raise
+    return ClusterInfo(
+        address=report.address,
+        home=str(home.resolve()),
+        started_by_us=True,
+        session_dir=report.session_dir,
+        ports=report.ports,
+        processes=report.processes,
+        token_path=str(token_path or ""),
+        stop_timeout_s=options.stop_timeout_s,
+        is_head=isinstance(request, HeadRequest),
+        node_ip=request.node_ip,
+        gcs_command=report.gcs_command if keeps_gcs() else (),
+    )
 
 
 def add_dashboard(info: ClusterInfo) -> ClusterInfo:
@@ -147,15 +210,17 @@ def add_dashboard(info: ClusterInfo) -> ClusterInfo:
     """
     if not info.started_by_us:
         raise PermanentError(f"The cluster at {info.address} was not started by TORI.", remedy="Ask its owner.")
+    if not info.is_head:
+        raise PermanentError(f"{info.home} is not the head's home.", remedy="Start the dashboard there.")
     if any(process.name == "dashboard.py" and is_alive(process) for process in info.processes):
         return info
     home = Path(info.home)
     with _locked(home):
-        request = DashboardRequest(info.address, info.session_dir, dashboard_port())
-        report = _launch(home, request, _token_path(info), _DASHBOARD_TIMEOUT_S)
+        request = DashboardRequest(info.address, info.session_dir, dashboard_port(info.node_ip), info.node_ip)
+        report = _launch(home, request, _token_path(info), _DASHBOARD_TIMEOUT_S, info.node_ip)
         now = msgspec.structs.replace(
             info,
-            dashboard_url=f"http://{LOOPBACK}:{request.port}",
+            dashboard_url=f"http://{info.node_ip}:{request.port}",
             ports=info.ports | report.ports,
             processes=(*(p for p in info.processes if p.name != "dashboard.py"), *report.processes),
         )
@@ -204,8 +269,7 @@ def restart_gcs(info: ClusterInfo) -> ClusterInfo:
             f"The GCS of the cluster at {info.address} cannot be started again: its tables died with it.",
             remedy="Start clusters with RAY_gcs_storage=rocksdb, or run tori up for a new one.",
         )
-    home = Path(info.home).resolve()
-    environment = head_environment(_token_path(info), gcs_storage(home), bytecode=home / "bytecode")
+    environment = node_environment(Path(info.home).resolve(), _token_path(info), info.node_ip)
     pid = spawn(info.gcs_command, environment)
     others = tuple(process for process in info.processes if process.name != _GCS)
     now = msgspec.structs.replace(info, processes=(*others, mark_process(_GCS, pid)))
@@ -264,6 +328,23 @@ def join(address: str) -> ClusterInfo:
     return ClusterInfo(address=address)
 
 
+def is_ours(home: Path, address: str) -> bool:
+    """Say whether the cluster at ``address`` is one that TORI started, which other machines may join as nodes.
+
+    Raises NotRunning when no cluster answers, or it does not take the token.
+    """
+    _probe(address)
+    path = _known_token(home)
+    adopt(address, path, is_ours=path is not None)
+    try:
+        return bool(node_names(address, NODE_LABEL, _ASK_TIMEOUT_S))
+    except Exception as error:
+        raise NotRunning(
+            f"No Ray cluster lets us in at {address}: {error}.",
+            remedy="Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?",
+        ) from error
+
+
 def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
     """Make this process a driver of the cluster, quietly. Connecting again to the same cluster does nothing.
 
@@ -282,9 +363,11 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
             )
         return
     quiet_driver()
+    # A machine may have several nodes, at least in tests: a home's driver goes to the home's own.
+    own = {} if info.is_head else {"_temp_dir": str(session_root(Path(info.home)))}
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning")
+        ray.init(address=info.address, namespace=namespace, log_to_driver=False, logging_level="warning", **own)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         remedy = "Is it a Ray head's GCS port, and RAY_AUTH_TOKEN_PATH its token?"
         raise NotRunning(f"No Ray cluster lets us in at {info.address}: {error}.", remedy=remedy) from error
@@ -309,7 +392,11 @@ def session_root(home: Path) -> Path:
 
 
 def _launch(
-    home: Path, request: HeadRequest | DashboardRequest, token_path: Path | None, timeout_s: float
+    home: Path,
+    request: HeadRequest | NodeRequest | DashboardRequest,
+    token_path: Path | None,
+    timeout_s: float,
+    node_ip: str,
 ) -> HeadReport:
     """Run ``actors.cluster_head`` on ``request``; raises Unavailable with the last line it said."""
     log = home / "ray_head.log"
@@ -320,7 +407,7 @@ def _launch(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=head_environment(token_path, gcs_storage(home), bytecode=home.resolve() / "bytecode"),
+                env=node_environment(home.resolve(), token_path, node_ip, is_head=isinstance(request, HeadRequest)),
                 cwd=home,
                 start_new_session=True,
                 timeout=timeout_s,
@@ -360,6 +447,33 @@ def _ensure_token(home: Path) -> Path:
     if not path.exists():
         _write(path, secrets.token_hex(32).encode())
     return path
+
+
+def _given_token(home: Path) -> Path:
+    """Return the file with the token of a cluster that others run; raises BadSettings when nobody gave one."""
+    path = _known_token(home)
+    if path is None:
+        raise BadSettings(
+            "the cluster's token is not known here.",
+            remedy=f"Copy ray_token from the head's home to {home / _TOKEN}, or set RAY_AUTH_TOKEN_PATH.",
+        )
+    return path
+
+
+def _known_token(home: Path) -> Path | None:
+    """Return the file with the token that the environment gives or the home has; what is given is kept in the home."""
+    path = home.resolve() / _TOKEN
+    given = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    file = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
+    if not given and file:
+        try:
+            given = Path(file).read_text().strip()
+        except OSError as error:
+            raise BadSettings(f"RAY_AUTH_TOKEN_PATH: {file} cannot be read: {error.strerror}.") from error
+    if given and not (path.exists() and path.read_text() == given):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, given.encode())
+    return path if path.exists() else None
 
 
 def _token_path(info: ClusterInfo) -> Path | None:

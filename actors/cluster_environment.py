@@ -14,12 +14,24 @@ from typing import Any
 LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORTS = range(8265, 8275)
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-_TUNING = {
+_HEALTH = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_health_check_timeout_ms": "10000",
+}
+"""A raylet that was killed refuses connections and is given up after 5 s; one behind a network that swallows packets is asked
+five times for 10 s, so that a partition of less than that ends no node."""
+_TUNING = _HEALTH | {
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": "100000",
     "RAY_raylet_start_wait_time_s": "100",
 }
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address can be reached from this machine only."""
+    return host.strip("[]") in (LOOPBACK, "localhost", "::1")
 
 
 def gcs_storage(home: Path) -> Path:
@@ -32,24 +44,27 @@ def keeps_gcs() -> bool:
     return os.environ.get("RAY_gcs_storage") == "rocksdb"
 
 
-def head_environment(
-    token_path: Path | None, storage: Path | None = None, *, bytecode: Path | None = None
+def node_environment(
+    home: Path, token_path: Path | None, node_ip: str = LOOPBACK, *, is_head: bool = True
 ) -> dict[str, str]:
-    """Return the environment that the head and, through it, every process of the cluster inherits.
+    """Return the environment that a node and, through it, every process of the cluster on it inherits.
 
-    When ``storage`` is a directory the GCS keeps its tables there, and can be started again. ``bytecode``: where compiled
-    modules go when the caller does not want them beside the sources and they are not there yet.
+    Where a head's home has a directory for them the GCS keeps its tables there, and can be started again. Compiled modules go into
+    the home when the caller does not want them beside the sources and they are not there yet.
     """
     dropped = ("RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_TOKEN")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
-    environment = _TUNING | environment | _LOOPBACK_ONLY | authentication(token_path)
-    if storage is not None and storage.is_dir():
-        environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(storage)}
+    reach = _LOOPBACK_ONLY if is_loopback(node_ip) else {}
+    environment = _TUNING | environment | reach | authentication(token_path) | {"TORI_HOME": str(home)}
+    if is_head and gcs_storage(home).is_dir():
+        environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(gcs_storage(home))}
     environment["DASHBOARD_METRIC_PORT"] = str(_free_port())
-    if bytecode is not None and environment.get("PYTHONDONTWRITEBYTECODE") and not is_compiled():
+    # Jobs say `python`, and mean this one.
+    environment["PATH"] = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), environment.get("PATH"))))
+    if environment.get("PYTHONDONTWRITEBYTECODE") and not is_compiled():
         # Without bytecode a worker starts in 3.6 s instead of 0.6, so it is written, but where it is no litter.
         del environment["PYTHONDONTWRITEBYTECODE"]
-        environment.setdefault("PYTHONPYCACHEPREFIX", str(bytecode))
+        environment.setdefault("PYTHONPYCACHEPREFIX", str(home / "bytecode"))
     root = str(Path(__file__).resolve().parents[1])
     paths = environment.get("PYTHONPATH", "")
     if root not in paths.split(os.pathsep):
@@ -72,17 +87,19 @@ def authentication(token_path: Path | None) -> dict[str, str]:
 
 def adopt(address: str, token_path: Path | None, *, is_ours: bool) -> None:
     """Give this process what a driver needs: the loopback rule and the token; of a joined cluster the user has the token."""
-    loopback = address.rpartition(":")[0] in (LOOPBACK, "localhost", "[::1]")
+    loopback = is_loopback(address.rpartition(":")[0])
     wanted = dict(_LOOPBACK_ONLY) if loopback else {}
     if is_ours:
         wanted |= authentication(token_path)
+        if token_path is not None:
+            os.environ.pop("RAY_AUTH_TOKEN", None)
     changed = any(os.environ.get(name) != value for name, value in wanted.items())
     os.environ.update(wanted)
     if changed and "ray" in sys.modules:
-        _refresh_ray(loopback)
+        refresh_ray(loopback=loopback)
 
 
-def _refresh_ray(loopback: bool) -> None:
+def refresh_ray(*, loopback: bool) -> None:
     """Make a Ray that was imported before the environment changed read it again."""
     import ray._raylet as core
     from ray._private import ray_constants
@@ -90,6 +107,15 @@ def _refresh_ray(loopback: bool) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = not loopback
     core.Config.initialize("")  # type: ignore[attr-defined]  # missing from Ray's stub
     core.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]  # missing from Ray's stub
+
+
+def node_names(address: str, label: str, timeout_s: float) -> set[str]:
+    """Return what living nodes of a cluster carry under a label, asked of its GCS without becoming a driver."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # missing from Ray's stub
+
+    nodes = GcsClient(address=address).get_all_node_info(timeout=timeout_s).values()
+    living = [node for node in nodes if node.state == node.ALIVE]
+    return {node.labels[label] for node in living if label in node.labels}
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -108,16 +134,16 @@ def quiet_driver() -> None:
     worker.print_to_stdstream = to_log
 
 
-def dashboard_port() -> int:
+def dashboard_port(host: str = LOOPBACK) -> int:
     """Return the first of Ray's usual dashboard ports that is free, or any free one."""
-    return next((port for port in _DASHBOARD_PORTS if _is_free(port)), 0) or _free_port()
+    return next((port for port in _DASHBOARD_PORTS if _is_free(port, host)), 0) or _free_port()
 
 
-def _is_free(port: int) -> bool:
+def _is_free(port: int, host: str) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -1,7 +1,7 @@
-"""``python -m actors.cluster_head``: start a Ray head that outlives this process, and say how to reach it.
+"""``python -m actors.cluster_head``: start a Ray head, or one more node, that outlives this process; say how to reach it.
 
 It stands in for ``ray start --head``, which cannot leave out the Ray Client server, and starts the dashboard before it
-starts what the dashboard shows. Input: a ``HeadRequest`` or ``DashboardRequest`` as one JSON argument. Output: a
+starts what the dashboard shows. Input: a ``HeadRequest``, ``NodeRequest`` or ``DashboardRequest`` as one JSON argument. Output: a
 ``HeadReport`` as JSON on stdout. Everything private to Ray that TORI needs to start a cluster is in this file.
 """
 
@@ -11,7 +11,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,6 +22,8 @@ from tori.resources.process import ProcessMark, children
 
 _SPAWN_LIMIT_S = 20.0
 _DASHBOARD_SCRIPT = "dashboard.py"
+NODE_LABEL = "tori-node"
+"""Ray label of every node TORI starts: the name in its home, which Ray's own node id is not."""
 
 
 class HeadRequest(msgspec.Struct, frozen=True, tag=True):
@@ -29,6 +33,21 @@ class HeadRequest(msgspec.Struct, frozen=True, tag=True):
     cpus: int
     object_store_bytes: int
     dashboard_port: int
+    node_id: str
+    node_ip: str = LOOPBACK
+    port: int = 0
+    """Port of the GCS, at which other nodes join; 0 = any free one."""
+
+
+class NodeRequest(msgspec.Struct, frozen=True, tag=True):
+    """One more node for a cluster that runs elsewhere."""
+
+    address: str
+    temp_dir: str
+    cpus: int
+    object_store_bytes: int
+    node_id: str
+    node_ip: str = LOOPBACK
 
 
 class DashboardRequest(msgspec.Struct, frozen=True, tag=True):
@@ -37,6 +56,7 @@ class DashboardRequest(msgspec.Struct, frozen=True, tag=True):
     address: str
     session_dir: str
     port: int
+    node_ip: str = LOOPBACK
 
 
 class HeadReport(msgspec.Struct, frozen=True):
@@ -51,7 +71,7 @@ class HeadReport(msgspec.Struct, frozen=True):
 
 
 def start_head(request: HeadRequest) -> HeadReport:
-    """Start the GCS and the raylet with its agents, and then the dashboard if asked, all on the loopback interface."""
+    """Start the GCS and the raylet with its agents, and then the dashboard if asked, on the loopback interface or the given one."""
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
@@ -62,9 +82,10 @@ def start_head(request: HeadRequest) -> HeadReport:
             """Start nothing."""
 
     parameters = RayParams(
-        node_ip_address=LOOPBACK,
+        node_ip_address=request.node_ip,
         node_name="tori",
-        gcs_server_port=0,
+        gcs_server_port=request.port,
+        labels={NODE_LABEL: request.node_id},
         object_manager_port=0,
         dashboard_agent_listen_port=0,
         num_cpus=request.cpus,
@@ -82,7 +103,8 @@ def start_head(request: HeadRequest) -> HeadReport:
         "node_manager": int(node.node_manager_port),
     }
     if request.dashboard_port:
-        ports |= start_dashboard(DashboardRequest(node.address, session_dir, request.dashboard_port)).ports
+        wanted = DashboardRequest(node.address, session_dir, request.dashboard_port, request.node_ip)
+        ports |= start_dashboard(wanted).ports
     started = tuple(children())
     return HeadReport(node.address, session_dir, ports, started, _gcs_command(started, ports["gcs"]))
 
@@ -96,6 +118,29 @@ def _gcs_command(started: tuple[ProcessMark, ...], port: int) -> tuple[str, ...]
     return tuple(f"{asked}{port}" if word.startswith(asked) else word for word in psutil.Process(pid).cmdline())
 
 
+def start_node(request: NodeRequest) -> HeadReport:
+    """Start a raylet with its agents that joins a running cluster; it keeps its session in its own home."""
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    parameters = RayParams(
+        gcs_address=request.address,
+        node_ip_address=request.node_ip,
+        node_name=f"tori-{request.node_id[:8]}",
+        object_manager_port=0,
+        dashboard_agent_listen_port=0,
+        labels={NODE_LABEL: request.node_id},
+        num_cpus=request.cpus,
+        num_gpus=0,
+        object_store_memory=request.object_store_bytes,
+        temp_dir=request.temp_dir,
+        include_log_monitor=False,
+    )
+    node = Node(parameters, head=False, shutdown_at_exit=False, spawn_reaper=False)
+    ports = {"metrics": int(node.metrics_export_port), "node_manager": int(node.node_manager_port)}
+    return HeadReport(request.address, node.get_session_dir_path(), ports, tuple(children()))
+
+
 def start_dashboard(request: DashboardRequest) -> HeadReport:
     """Start Ray's dashboard beside a running cluster; it answers a second or two later."""
     from ray._private import services
@@ -106,10 +151,10 @@ def start_dashboard(request: DashboardRequest) -> HeadReport:
     arguments = {
         "include_dashboard": True,
         "raise_on_failure": False,
-        "host": LOOPBACK,
+        "host": request.node_ip,
         "gcs_address": request.address,
         "cluster_id_hex": gcs.cluster_id.hex(),
-        "node_ip_address": LOOPBACK,
+        "node_ip_address": request.node_ip,
         "temp_dir": str(Path(request.session_dir).parent),
         "logdir": log_dir,
         "session_dir": request.session_dir,
@@ -122,14 +167,19 @@ def start_dashboard(request: DashboardRequest) -> HeadReport:
     limit = time.monotonic() + _SPAWN_LIMIT_S
     while not any(child.name == _DASHBOARD_SCRIPT for child in children()) and time.monotonic() < limit:
         time.sleep(0.02)
-    gcs.internal_kv_put(b"webui:url", f"{LOOPBACK}:{request.port}".encode(), True, b"dashboard")
+    gcs.internal_kv_put(b"webui:url", f"{request.node_ip}:{request.port}".encode(), True, b"dashboard")
     return HeadReport(request.address, request.session_dir, {"dashboard": request.port}, tuple(children()))
 
 
 def main() -> None:
     """Start, report, and leave at once: what was started stays."""
-    request = msgspec.json.decode(sys.argv[1], type=HeadRequest | DashboardRequest)
-    report = start_head(request) if isinstance(request, HeadRequest) else start_dashboard(request)
+    request = msgspec.json.decode(sys.argv[1], type=HeadRequest | NodeRequest | DashboardRequest)
+    start: dict[type, Callable[[Any], HeadReport]] = {
+        HeadRequest: start_head,
+        NodeRequest: start_node,
+        DashboardRequest: start_dashboard,
+    }
+    report = start[type(request)](request)
     sys.stdout.buffer.write(msgspec.json.encode(report))
     sys.stdout.buffer.flush()
     os._exit(0)

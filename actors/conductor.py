@@ -7,6 +7,7 @@ end) happens in threads that answer with a stimulus.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
@@ -15,17 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
-from actors.cast import actor_class, actor_name
+from actors.cast import CLIENTS, actor_class, actor_name, is_relay
 from actors.failure import brief_error, cause_of
 from actors.logging import EventLogger, event_logger
 from actors.module import ShellConfig
 from actors.names import NAMESPACE, ORCHESTRATOR
+from actors.nodes import Nodes
 from actors.options import control, module_options, remote_class
 from actors.watch import REPLACED
 from tori.clock import Clock
-from tori.errors import JournalDamaged, ToriError, Unavailable
+from tori.errors import JournalDamaged, JournalMissing, ToriError, Unavailable
 from tori.events.system import StateCorrupted
 from tori.machine import Emit, Tick
 from tori.orchestrator import signal as sig
@@ -34,6 +36,8 @@ from tori.orchestrator.lifecycle import Lifecycle
 ADOPT_TIMEOUT_S = 5.0
 NAME_FREE_S = 5.0
 LONGEST_WAIT_S = 3600.0
+LOST_CALL_S = 0.2
+"""Pause before a call that was lost on the way is made again; when the process is gone, Ray says so instead."""
 LOOKS = 4
 """How often a start is looked at within its time."""
 
@@ -59,8 +63,9 @@ class Conductor:
         clock: Clock,
         emit: Callable[..., None],
         checkpoint: Callable[[str], None],
-        hot: dict[str, Any],
+        snapshot: Callable[[str], Any],
         past: Past,
+        nodes: Nodes,
     ) -> None:
         self.lifecycle = lifecycle
         self.handles: dict[str, Any] = {}
@@ -69,11 +74,14 @@ class Conductor:
         self.failure: BaseException | None = None
         self.on_change: Callable[[str, bool], None] = lambda name, is_up: None
         """Called when a module can, or can no longer, be worked with."""
+        self.missing: dict[str, JournalMissing] = {}
+        """Modules whose journals are not where they were."""
         self._config_of = config_of
+        self._nodes = nodes
         self._clock = clock
         self._emit = emit
         self._checkpoint = checkpoint
-        self._hot = hot
+        self._snapshot = snapshot
         self._past = past
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="tori-conduct")
@@ -208,12 +216,15 @@ class Conductor:
             self._clear(name)
             handle = self._create(name, incarnation)
             found = self._await_ready(name, incarnation, handle, control(handle, "ready").remote())
+            self.missing.pop(name, None)
             if found["events"]:
                 self._emit(*found["events"])
         except Exception as error:
             cause = cause_of(error)
             if isinstance(cause, JournalDamaged):
                 self._emit(StateCorrupted("", (name,), 0, str(cause.fields.get("journal", "")), ""))
+            if isinstance(cause, JournalMissing):
+                self.missing[name] = cause
             self._died(name, incarnation, error)
             return
         self._hold(name, incarnation, handle)
@@ -225,16 +236,23 @@ class Conductor:
         The machine kills a module that makes none in that time, which ends the wait with Ray's error.
         """
         patience_s, reached = self.lifecycle.options.start_timeout_s, 0
-        while not ray.wait([ready], timeout=patience_s / LOOKS)[0]:
-            replayed = ray.get(control(handle, "view").remote()).replayed_units
-            if replayed > reached:
-                reached = replayed
-                self.tell(sig.ModuleProgressed(name, incarnation))
-        return ray.get(ready)
+        while True:
+            try:
+                while not ray.wait([ready], timeout=patience_s / LOOKS)[0]:
+                    replayed = ray.get(control(handle, "view").remote()).replayed_units
+                    if replayed > reached:
+                        reached = replayed
+                        self.tell(sig.ModuleProgressed(name, incarnation))
+                return ray.get(ready)
+            except ActorUnavailableError:  # a lost call, not a death: Ray says that otherwise
+                time.sleep(LOST_CALL_S)
+                ready = control(handle, "ready").remote()
 
     def _create(self, name: str, incarnation: int) -> Any:
         config = self._config_of(name, incarnation)
-        remote = remote_class(actor_class(name), module_options(actor_name(name)))
+        streams = 2 * len(self._nodes.relays) if name == CLIENTS or is_relay(name) else 0
+        options = module_options(actor_name(name), strategy=self._nodes.strategy(name), streams=streams)
+        remote = remote_class(actor_class(name), options)
         deadline = time.monotonic() + NAME_FREE_S
         while True:
             try:
@@ -244,14 +262,6 @@ class Conductor:
                     raise
                 time.sleep(0.02)
 
-    def _snapshot(self, name: str) -> Any:
-        """Return the ref of the hot snapshot when the object store still has it; the value never passes through here."""
-        ref = self._hot.get(name)
-        if ref is None:
-            return None
-        ready, _ = ray.wait([ref], timeout=0.5, fetch_local=False)
-        return ref if ready else None
-
     def _clear(self, name: str) -> None:
         with contextlib.suppress(ValueError, RayError):
             ray.kill(ray.get_actor(actor_name(name), namespace=NAMESPACE), no_restart=True)
@@ -259,11 +269,12 @@ class Conductor:
     def _watch(self, name: str, incarnation: int, handle: Any) -> None:
         """Wait in one pending call for the actor's end: Ray fails it the moment the process dies."""
         try:
-            if ray.get(control(handle, "watch").remote(self._past.epoch)) is REPLACED:
+            if self._await_end(handle) is REPLACED:
                 return  # a newer orchestrator has taken over, and this one will be told to end
             stimulus: Any = sig.ModuleStopped(name, incarnation)
         except Exception as error:
             stimulus = sig.ModuleDied(name, incarnation, brief_error(error), type(cause_of(error)).__name__)
+            self._nodes.suspect(name)
         if self.handles.get(name) is handle:
             del self.handles[name]
             self.on_change(name, False)
@@ -271,8 +282,18 @@ class Conductor:
             ray.kill(handle, no_restart=True)
         self.tell(stimulus)
 
+    def _await_end(self, handle: Any) -> Any:
+        """Return how the actor's end was told; a call that was lost on the way is made again: it is no death."""
+        for turn in itertools.count():
+            try:
+                return ray.get(control(handle, "watch").remote(self._past.epoch, turn))
+            except ActorUnavailableError:
+                time.sleep(LOST_CALL_S)
+        raise AssertionError("counting ends never")
+
     def _died(self, name: str, incarnation: int, error: BaseException) -> None:
-        """Tell of a start that failed, and keep its traceback."""
+        """Tell of a start that failed, and keep its traceback; it may be the node that is gone."""
+        self._nodes.suspect(name)
         self._log(name).error("start %d failed: %s", incarnation, brief_error(error), exc_info=error)
         self.tell(sig.ModuleDied(name, incarnation, brief_error(error), type(cause_of(error)).__name__))
 

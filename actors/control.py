@@ -11,20 +11,22 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.cast import CLIENTS
+from actors.cast import CLIENTS, is_relay
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
 from actors.find import find_event
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
 from actors.module import ShellConfig
+from actors.nodes import Nodes
 from actors.pressure import PressureWatch
+from actors.relays import Relays
 from actors.runs import Runs
 from actors.schedule import Plan
 from actors.settle import Quiesce, check_unpaused
 from tori.clock import SystemClock
 from tori.digest import mind_digest
-from tori.errors import BadInput, ToriError, Unavailable
+from tori.errors import BadInput, NodeAway, ToriError, Unavailable
 from tori.events.system import MetricsCollected
 from tori.modules.host import ModuleHost
 from tori.modules.loop import ModuleLoop
@@ -33,6 +35,7 @@ from tori.modules.registry import START_ORDER
 from tori.orchestrator import signal as sig
 from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.lifecycle import Lifecycle
+from tori.orchestrator.placement import JournalsReached
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
@@ -54,13 +57,14 @@ class Control:
         self._settings = settings
         self._clock = SystemClock()
         self._plan = Plan(settings)
+        self._nodes = Nodes(home, (CLIENTS, *START_ORDER), self._clock)
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
         self._metrics = Metrics(self.status, self.emit)
         options = LifecycleOptions(
-            order=(CLIENTS, *START_ORDER),
+            order=(CLIENTS, *self._nodes.relays, *START_ORDER),
             start_timeout_s=settings["limits"]["start_timeout_s"],
-            starts_at_once=len(START_ORDER) + 1,
+            starts_at_once=len(START_ORDER) + 1 + len(self._nodes.relays),
             restart=RestartPolicy(
                 limit=settings["limits"]["restarts"], window_s=settings["limits"]["restart_window_s"]
             ),
@@ -69,15 +73,19 @@ class Control:
         self._checkpoints = Checkpoints(
             home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot
         )
+        self._checkpoints.on_saved = self._note_reached
         self._conductor = Conductor(
             self._lifecycle,
             self._shell_config,
             self._clock,
             self.emit,
             self._checkpoints.save_last,
-            self._hot,
+            self._origin,
             self._past(),
+            self._nodes,
         )
+        self._relays = Relays(self._nodes, lambda: self._conductor.handles)
+        self._nodes.on_lost, self._nodes.on_returned = self._node_lost, self._node_returned
         self._conductor.on_change = lambda name, is_up: self._runs.set_available(name, is_up=is_up)
         self._runs = Runs(
             home,
@@ -104,8 +112,7 @@ class Control:
 
     def _open_ledger(self) -> ModuleLoop:
         home, segment_bytes = self.home, self._settings["journal"]["segment_size_bytes"]
-        for name in (CLIENTS, *START_ORDER):
-            input_directories(home, name)
+        mirrored = self._nodes.mirrored("orchestrator")
         loop = ModuleLoop(
             "orchestrator",
             lambda: open_host(
@@ -113,12 +120,16 @@ class Control:
                 "orchestrator",
                 segment_bytes=segment_bytes,
                 load_snapshot=lambda _: None,
+                mirrored=mirrored,
+                progress=loop.replayed,
                 create=lambda name, settings: Ledger(self._plan.triggers),
             ),
-            input_directories(home, "orchestrator"),
+            input_directories(home, "orchestrator", mirrored),
         )
         loop.start()
         loop.wait_ready(self._settings["limits"]["start_timeout_s"])
+        if self._nodes.fresh:
+            loop.call(lambda host: host.emit(self._nodes.fresh, []))
         return loop
 
     def _past(self) -> Past:
@@ -136,17 +147,59 @@ class Control:
         return self._ledger.call(hear)
 
     def _shell_config(self, name: str, incarnation: int) -> ShellConfig:
+        is_carrier = name == CLIENTS or is_relay(name)
         return ShellConfig(
-            str(self.home),
+            self._nodes.shell_home,
             name,
             self._settings["journal"]["segment_size_bytes"],
             incarnation,
             self._settings["limits"]["start_timeout_s"],
             dict(self._settings),
+            None if is_relay(name) else self._nodes.mirrored(name),
+            self._nodes.berths.get(name),
+            self._nodes.supplies(name) if is_carrier else {},
         )
 
+    def _origin(self, name: str) -> Any:
+        """Return the ref of the snapshot a module starts from, when it cannot find a better one by itself."""
+        if is_relay(name):
+            return None
+        return self._checkpoints.origin(name, is_elsewhere=self._nodes.node_of(name) != self._nodes.here)
+
     def _module_handles(self) -> dict[str, Any]:
-        return dict(self._conductor.handles)
+        return {name: handle for name, handle in self._conductor.handles.items() if not is_relay(name)}
+
+    # -- nodes -------------------------------------------------------------------------------------------------
+
+    def _note_reached(self, sequences: dict[str, int]) -> None:
+        """Record how far journals were durable: one that is shorter at a later start has lost data."""
+        record = JournalsReached(sequences)
+        self.record([record], [])
+        self._nodes.reached(record)
+
+    def _node_lost(self, node: str, residents: tuple[str, ...]) -> None:
+        self._conductor.ask(sig.NodeLost(node, residents))
+        self._relays.grant()
+
+    def _node_returned(self, node: str, residents: tuple[str, ...]) -> None:
+        self._relays.grant()
+        self._conductor.ask(sig.NodeReturned(node, residents))
+
+    def joined(self, node: str) -> dict[str, Any]:
+        """Take note of a node that says it has come."""
+        self._nodes.joined(node)
+        return {"node": node, "modules": [m for m, b in self._nodes.berths.items() if b.node == node]}
+
+    def leave(self, node: str) -> dict[str, Any]:
+        """Save what lives on a node that goes, and let it go; the head cannot."""
+        if node == self._nodes.here:
+            raise BadInput("the head cannot leave its own cluster.", remedy="Stop the system: tori down.")
+        residents = self._nodes.residents(node)
+        living = {name: h for name, h in self._module_handles().items() if name in residents}
+        if living:
+            self._checkpoints.take(living)
+        self._nodes.leave(node)
+        return {"node": node, "modules": sorted(living)}
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -154,9 +207,12 @@ class Control:
         """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
         self._runs.remember(self._hear_triggers())
         self._conductor.start()
+        for node in sorted(self._nodes.away):
+            self._conductor.tell(sig.NodeLost(node, self._nodes.residents(node), "its node is not there"))
         self._conductor.tell(sig.StartRequested(paused=self._runs.is_paused))
         self._runs.start()
         self._pressure.start()
+        self._nodes.start()
 
     def wait_failure(self) -> None:
         """Return when a control thread failed; blocks for ever otherwise."""
@@ -187,6 +243,8 @@ class Control:
         while True:
             states = self._lifecycle.states()
             waiting = [n for n, s in states.items() if s in (State.INITIALIZING, State.STOPPED, State.FAILED)]
+            if self._conductor.missing:
+                raise next(iter(self._conductor.missing.values()))
             if not waiting:
                 return {"states": states, "pid": threading.get_native_id()}
             if time.monotonic() > deadline:
@@ -219,7 +277,7 @@ class Control:
     # -- routes ------------------------------------------------------------------------------------------------
 
     def publish(self, refs: list[Any]) -> list[Any]:
-        """Route refs to the relay of this node; the refs returned are the relay's receipts."""
+        """Route refs to the relay of the node whose journal takes documents; the refs returned are the relay's receipts."""
         relay = self._handle(CLIENTS)
         with self._count_lock:
             self._refs_routed += len(refs)
@@ -235,6 +293,11 @@ class Control:
         if state is None:
             known = ", ".join(self._lifecycle.modules)
             raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {known}, orchestrator.")
+        if state == State.OFFLINE:
+            raise NodeAway(
+                f"module {module} is offline: its node {self._nodes.node_of(module)} is away, and its journal with it.",
+                remedy="It starts again by itself when the node is back.",
+            )
         raise Unavailable(f"module {module} is {state}.", remedy="It is being started again; try again in a moment.")
 
     def _ask(self, module: str, method: str, *arguments: Any) -> Any:
@@ -262,16 +325,16 @@ class Control:
     def find(self, identifier: str) -> str | None:
         """Return the event id of the first that knows this id: the ledger, then the modules; raises Unavailable when one is down."""
         known = self.query("orchestrator", "find", {"id": identifier}).get("event_id")
-        return known or find_event(identifier, self._module_handles(), tuple(self._lifecycle.modules))
+        return known or find_event(identifier, self._module_handles(), (CLIENTS, *START_ORDER))
 
     # -- questions ---------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """Return state, modules, nodes, rates and what went wrong lately."""
-        handles = self._module_handles()
         states = self._lifecycle.states()
-        views = self._gather(handles, "view")
-        summaries = self._gather(handles, "query", "summary", {}, SUMMARY_TIMEOUT_S)
+        views = self._gather(self._conductor.handles, "view")
+        summaries = self._gather(self._conductor.handles, "query", "summary", {}, SUMMARY_TIMEOUT_S)
+        resources = {n["NodeID"]: n.get("Resources", {}) for n in ray.nodes()}
         modules: list[dict[str, Any]] = []
         for name in self._lifecycle.modules:
             view = views.get(name)
@@ -279,6 +342,7 @@ class Control:
                 {
                     "name": name,
                     "state": states[name],
+                    "node": self._nodes.node_of(name),
                     "restarts": self._conductor.restarts[name],
                     "lag": 0 if view is None else view.lag,
                     "events": 0 if view is None else view.events,
@@ -291,23 +355,24 @@ class Control:
                     "summary": summaries.get(name) or {},
                 }
             )
+        nodes = self._relays.rows(self._refs_routed)
         events = sum(m["events"] for m in modules) + self._ledger.view.events
         emitted = sum(view.emitted for view in views.values())
         return {
             "state": str(states["system"]),
             "doing": self.doing,
             "modules": modules,
-            "nodes": self._nodes(),
+            "nodes": [n | {"resources": resources.get(n["id"], {})} for n in nodes],
             "events": events,
             "events_per_s": self._events_per_s(emitted),
-            "refs_routed": self._refs_routed,
+            "refs_routed": sum(n["refs_routed"] for n in nodes),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "problems": self.query("orchestrator", "problems", {"limit": 20}),
         }
 
-    def _gather(self, handles: Mapping[str, Any], method: str, *arguments: Any) -> dict[str, Any]:
+    def _gather(self, now: Mapping[str, Any], method: str, *arguments: Any) -> dict[str, Any]:
         """Return what every module answers in time; a busy or dying one is left out."""
-        refs = {getattr(h, method).remote(*arguments): n for n, h in handles.items()}
+        refs = {getattr(h, method).remote(*arguments): n for n, h in dict(now).items()}
         done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=VIEW_TIMEOUT_S) if refs else ([], [])
         found = {}
         for ref in done:
@@ -316,17 +381,6 @@ class Control:
             except RayError:
                 continue
         return found
-
-    def _nodes(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": n["NodeID"],
-                "address": n["NodeManagerAddress"],
-                "alive": n["Alive"],
-                "resources": n.get("Resources", {}),
-            }
-            for n in ray.nodes()
-        ]
 
     def _events_per_s(self, emitted: int) -> float:
         """Return the mean rate of the modules' events from the first ref routed until they last grew."""
@@ -338,7 +392,7 @@ class Control:
 
     def digest(self) -> dict[str, Any]:
         """Return the digest of the mind as it is now; canonical after ``quiesce``."""
-        sections = Quiesce(self._module_handles, self._runs.scan_now, self._wait_healthy, self._say).sections()
+        sections = self._quiesce().sections()
         return {"digest": mind_digest(sections), "sections": sections}
 
     def quiesce(self) -> dict[str, Any]:
@@ -347,11 +401,14 @@ class Control:
         with self._quiesce_lock, self._runs.held():
             begun = time.monotonic()
             try:
-                sections = Quiesce(self._module_handles, self._runs.scan_now, self._wait_healthy, self._say).run()
+                sections = self._quiesce().run()
             finally:
                 self._say("")
             seconds = round(time.monotonic() - begun, 3)
         return {"digest": mind_digest(sections), "sections": sections, "seconds": seconds}
+
+    def _quiesce(self) -> Quiesce:
+        return Quiesce(self._module_handles, self._runs.scan_now, self._wait_healthy, self._say, self._relays.behind)
 
     def _say(self, step: str) -> None:
         self.doing = step
@@ -370,6 +427,11 @@ class Control:
             ]
             if not down:
                 return
+            offline = [n for n in down if states[n] == State.OFFLINE]
+            if offline:
+                raise NodeAway(
+                    f"{', '.join(offline)} offline: their node is away.", remedy="Bring it back, then again."
+                )
             degraded = [n for n in down if states[n] == State.DEGRADED]
             if degraded or time.monotonic() > deadline:
                 raise Unavailable(

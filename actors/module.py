@@ -10,13 +10,15 @@ from typing import Any
 import msgspec
 
 from actors.logging import configure_from, event_logger
+from actors.names import node_home
 from actors.snapshot import Origin, decode_host, find_snapshot
 from actors.watch import Watch
 from tori.digest import section_digest
 from tori.journal.archive import Archive
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import LoopView, ModuleLoop
-from tori.modules.open import input_directories, open_host
+from tori.modules.open import archive_of, input_directories, journal_directory, open_host
+from tori.orchestrator.placement import Berth, check_journal
 
 STATS_TIMEOUT_S = 2.0
 
@@ -25,6 +27,7 @@ class ShellConfig(msgspec.Struct, frozen=True):
     """What an actor must know to start."""
 
     home: str
+    """Empty: the home of the node the actor finds itself on."""
     name: str
     segment_bytes: int
     incarnation: int = 1
@@ -32,6 +35,12 @@ class ShellConfig(msgspec.Struct, frozen=True):
     start_timeout_s: float = 30.0
     settings: dict[str, Any] | None = None
     """``Settings.plain()``; None = the defaults."""
+    mirrored: dict[str, bytes] | None = None
+    """Journals of other nodes that the module follows, with their ids: a relay keeps their mirrors. None = make what is not there."""
+    berth: Berth | None = None
+    """What is recorded of the module's own journal: it must be there."""
+    supplies: dict[str, dict[str, bytes]] = {}
+    """For a relay: what to mirror, by peer."""
 
 
 class Conclusion(msgspec.Struct, frozen=True):
@@ -50,7 +59,7 @@ class ModuleActor:
         if config.settings is not None:
             configure_from(config.settings)
         self.config = config
-        self.home = Path(config.home)
+        self.home = Path(config.home) if config.home else node_home()
 
         self._watch = Watch()
         self._origin = Origin(None)
@@ -71,18 +80,22 @@ class ModuleActor:
             self._origin = Origin(decode_host(snapshot)) if exactly else find_snapshot(self.home, name, snapshot)
             return self._origin.snapshot
 
-        return ModuleLoop(
-            config.name,
-            lambda: open_host(
+        def open_it() -> ModuleHost:
+            if config.berth is not None:
+                check_journal(journal_directory(self.home, config.name), config.berth)
+            return open_host(
                 self.home,
                 config.name,
                 segment_bytes=config.segment_bytes,
                 load_snapshot=load,
                 settings=config.settings,
                 watched=True,
-            ),
-            input_directories(self.home, config.name),
-        )
+                mirrored=config.mirrored,
+                progress=loop.replayed,
+            )
+
+        loop = ModuleLoop(config.name, open_it, input_directories(self.home, config.name, config.mirrored))
+        return loop
 
     def __repr__(self) -> str:
         return f"tori.{self.config.name}"
@@ -102,12 +115,12 @@ class ModuleActor:
             "events": self._origin.events,
         }
 
-    def watch(self, watcher: int = 0) -> bool:
+    def watch(self, watcher: int = 0, turn: int = 0) -> bool:
         """Return True when the module was stopped, False when a newer watcher waits; raises when its loop died.
 
         The caller learns of a killed process by the same call.
         """
-        return self._watch.wait(watcher)
+        return self._watch.wait(watcher, turn)
 
     def view(self) -> LoopView:
         return self.loop.view
@@ -182,4 +195,4 @@ class ModuleActor:
         self.loop.stop()
 
     def archive(self) -> Archive:
-        return Archive(self.home / "journals")
+        return archive_of(self.home)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tori.scheduler.spec import Resources
@@ -20,22 +21,23 @@ CONTROL_THREADS = 4
 ORCHESTRATOR_THREADS = 24
 
 
-def module_options(name: str, *, num_cpus: float = 0) -> dict[str, Any]:
-    """Return the options of a module or relay actor."""
+def module_options(name: str, *, strategy: Any = None, streams: int = 0, num_cpus: float = 0) -> dict[str, Any]:
+    """Return the options of a module or relay actor: on which node, and how many streams to other nodes it may serve at once."""
     return {
         "name": name,
         "namespace": NAMESPACE,
         "lifetime": "detached",
         "max_restarts": 0,
         "max_task_retries": 0,
-        "max_concurrency": MODULE_THREADS,
+        "max_concurrency": MODULE_THREADS + streams,
         "concurrency_groups": {CONTROL: CONTROL_THREADS},
         "num_cpus": num_cpus,
+        "scheduling_strategy": strategy,
     }
 
 
 def orchestrator_options() -> dict[str, Any]:
-    """Return the options of the orchestrator."""
+    """Return the options of the orchestrator: on the node of this driver, whose home has its journal."""
     return {
         "name": ORCHESTRATOR,
         "namespace": NAMESPACE,
@@ -44,6 +46,7 @@ def orchestrator_options() -> dict[str, Any]:
         "max_task_retries": 0,
         "max_concurrency": ORCHESTRATOR_THREADS,
         "num_cpus": 0,
+        "scheduling_strategy": on_node(ray.get_runtime_context().get_node_id()),
         "get_if_exists": True,
     }
 
@@ -56,6 +59,11 @@ def run_options(resources: Resources, name: str) -> dict[str, Any]:
     if resources.custom:
         options["resources"] = dict(resources.custom)
     return options
+
+
+def on_node(ray_node: str) -> Any:
+    """Return the strategy that puts an actor or task on one node and nowhere else."""
+    return NodeAffinitySchedulingStrategy(ray_node, soft=False)
 
 
 def control(handle: Any, method: str) -> Any:

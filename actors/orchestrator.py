@@ -64,6 +64,14 @@ class OrchestratorActor:
     def find(self, identifier: str) -> str | None:
         return self._control.find(identifier)
 
+    def joined(self, node: str) -> dict[str, Any]:
+        """Hear that a node has come; its modules, if they were offline, start again."""
+        return self._control.joined(node)
+
+    def leave(self, node: str) -> dict[str, Any]:
+        """Hear that a node goes: its modules are saved and become offline."""
+        return self._control.leave(node)
+
     def status(self) -> dict[str, Any]:
         return self._control.status()
 

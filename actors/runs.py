@@ -32,6 +32,7 @@ from tori.machine import Emit, Tick
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
+from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
 from tori.scheduler.machine import Scheduler
@@ -101,12 +102,12 @@ class Runs:
         ``until``: the offset in the ledger's journal from which on triggers are told instead, so that each counts once.
         """
         reader = JournalReader(journal_directory(self._home, "orchestrator"))
-        decoder = msgspec.msgpack.Decoder(list[sig.SchedulerRecord])
+        decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
         try:
             for unit in units(reader, reader.first_offset(), reader.limit()):
                 for record in unit.records(decoder):
                     is_told = until is not None and unit.end > until and isinstance(record, sig.TaskTriggered)
-                    if not is_told:
+                    if isinstance(record, sig.SchedulerRecord) and not is_told:
                         self.scheduler.apply(record, 0)
                 for event in unit.events:
                     if isinstance(event.payload, _FACTS):

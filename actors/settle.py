@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from tori.errors import IllegalTransition, ToriError, Unavailable
+from tori.errors import IllegalTransition, NodeAway, ToriError, Unavailable
 from tori.modules.loop import LoopView
 from tori.modules.registry import FULL_PASS
 from tori.orchestrator.lifecycle import SYSTEM
@@ -48,11 +48,13 @@ class Quiesce:
         scan: Callable[[str, str], int],
         wait_healthy: Callable[[float], None],
         say: Callable[[str], None],
+        behind: Callable[[Mapping[str, LoopView]], int] = lambda views: 0,
     ) -> None:
         self._handles = handles
         self._scan = scan
         self._wait_healthy = wait_healthy
         self._say = say
+        self._behind = behind
 
     def run(self) -> dict[str, str]:
         """Return the digest of every section once the mind is at rest."""
@@ -70,7 +72,7 @@ class Quiesce:
             try:
                 self._wait_healthy(60.0)
                 return work()
-            except NotSettling:
+            except (NodeAway, NotSettling):
                 raise
             except (RayError, Unavailable, KeyError) as error:
                 cause = getattr(error, "cause", None)
@@ -83,6 +85,7 @@ class Quiesce:
     def settle(self) -> None:
         """Return when nobody has anything left: two sweeps in a row see every lag at zero and nothing moved between them.
 
+        What is on its way between two nodes is seen as well: a mirror behind its journal counts as a lag.
         Raises NotSettling when nothing moves any more and something is left, or everything moves for ever.
         """
         before: tuple[int, ...] | None = None
@@ -91,7 +94,8 @@ class Quiesce:
         while True:
             views = self._views()
             now = tuple(v.consumed + v.emitted + v.units for v in views)
-            if now == before and all(v.lag == 0 for v in views):
+            is_still = now == before and all(v.lag == 0 for v in views)
+            if is_still and not self._behind({view.name: view for view in views}):
                 return
             if now != before:
                 moved = time.monotonic()

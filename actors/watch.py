@@ -17,7 +17,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._watcher = 0
+        self._watcher = (0, 0)
         self._guarded: object = None
         self._ended = False
         self._error: BaseException | None = None
@@ -44,17 +44,19 @@ class Watch:
         with self._changed:
             self._guarded = None
 
-    def wait(self, watcher: int) -> bool:
+    def wait(self, watcher: int, turn: int = 0) -> bool:
         """Return ENDED when what is guarded has ended, raising the error that ended it; REPLACED once a newer watcher waits.
 
-        ``watcher`` is the epoch of the orchestrator's journal: a later orchestrator has a larger one.
+        ``watcher`` is the epoch of the orchestrator's journal: a later orchestrator has a larger one. ``turn`` counts its calls: one
+        whose answer was lost on the way is made again, and takes the place of the one that still waits here.
         """
+        mine = (watcher, turn)
         with self._changed:
-            if watcher > self._watcher:
-                self._watcher = watcher
+            if mine > self._watcher:
+                self._watcher = mine
                 self._changed.notify_all()
-            self._changed.wait_for(lambda: self._ended or watcher < self._watcher)
-            if watcher < self._watcher:
+            self._changed.wait_for(lambda: self._ended or mine < self._watcher)
+            if mine < self._watcher:
                 return REPLACED
             if self._error is not None:
                 raise self._error

@@ -6,7 +6,7 @@ group ``tori.backends``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,8 +115,43 @@ class SystemClient(Protocol):
         """Let the connection go; the system runs on."""
 
 
+class JobView(msgspec.Struct, frozen=True):
+    """How a job on a cluster is."""
+
+    job_id: str
+    state: str
+    """pending, running, succeeded, failed or stopped."""
+    command: str
+    exit_code: int | None = None
+    """None until it has ended."""
+    message: str = ""
+    started_s: float = 0.0
+
+
+class JobPort(Protocol):
+    """The jobs of a cluster, seen from outside: an address and a token are all that is known."""
+
+    def submit(self, words: Sequence[str], folder: Path | None = None) -> str:
+        """Begin a command of ``tori`` there, in a copy of ``folder``; return the job's id."""
+
+    def view(self, job_id: str) -> JobView:
+        """Return how a job is; raises BadInput for an unknown one."""
+
+    def list(self) -> list[JobView]:
+        """Return all jobs, oldest first."""
+
+    def logs(self, job_id: str) -> str:
+        """Return what a job has said so far."""
+
+    def cancel(self, job_id: str) -> bool:
+        """Ask a job to end; False when it had ended."""
+
+
 class Backend(Protocol):
     """Starts, finds and stops systems."""
+
+    def jobs(self, address: str, token: str) -> JobPort:
+        """Return the jobs of the cluster whose dashboard is at ``address``; raises NotRunning."""
 
     def up(self, settings: Any, address: str | None) -> Place:
         """Start a system, or find the one that runs in this home; idempotent."""

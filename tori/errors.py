@@ -71,6 +71,10 @@ class Unavailable(TemporaryError):
     """A part of the system is down or still starting."""
 
 
+class NodeAway(Unavailable):
+    """A module is offline, because the node with its journal is away; waiting a moment does not bring it back."""
+
+
 class JournalError(PermanentError):
     """A journal cannot be read or written as asked."""
 

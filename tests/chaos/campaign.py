@@ -37,7 +37,7 @@ SMALL_DISK_BYTES = 64 << 20
 RPC_FAILURES = {
     "CoreWorkerService.grpc_client.PushTask": {"num_failures": -1, "req_failure_prob": 1, "resp_failure_prob": 1}
 }
-"""Of a hundred calls between actors and clients one does not arrive and one arrives unanswered; after each, Ray needs 2 s to reconnect."""
+"""Of every hundred calls between actors and clients one does not arrive and one arrives unanswered; after each Ray mends for 2 s."""
 RPC = "rpc_failure"
 RPC_LIMIT_S = 240.0
 ALL_KINDS = PROCESS_KINDS | KINDS

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tests.chaos.history import Damage, Dead, Fault, Line, Ok, Seen, read_history
-from tests.chaos.journal import Entry, JournalReading, read_journals
+from tests.chaos.journal import Consumed, Entry, JournalReading, read_journals
 from tests.chaos.operation import Operations
 from tests.chaos.verdict import SETS, Evidence, Verdict
 
@@ -154,13 +154,13 @@ class _Case:
         if subscriber in self._wanted.effects:
             causes = {cause for entry in reading.entries for cause in entry.causes}
             return {i for i, places in self._on_record.items() if any(e.event_id in causes for _, e in places)}
-        spans = defaultdict(list)
+        runs = defaultdict(list)
         for run in reading.consumed:
-            spans[run.journal].append((run.start, run.end))
+            runs[run.journal].append(run)
         return {
             item
             for item, places in self._on_record.items()
-            if any(start <= entry.offset < end for name, entry in places for start, end in spans[name])
+            if any(_covers(run, entry) for name, entry in places for run in runs[name])
         }
 
     def _set_aside(self, subscriber: str) -> set[str]:
@@ -226,11 +226,17 @@ class _Case:
 
     def _check_effects(self) -> None:
         for name, reading in self._readings.items():
-            spans = sorted((run.journal, run.start, run.end, run.at) for run in reading.consumed)
+            spans = sorted((run.journal, run.start, run.end, run.at) for run in reading.consumed if not run.only)
             for before, after in itertools.pairwise(spans):
                 if before[0] == after[0] and after[1] < before[2]:
                     what = f"handled by the units at {before[3]} and {after[3]}"
                     self._add("duplicate_effect", f"{after[0]}@{after[1]}", name, what)
+            held = {(run.journal, sequence) for run in reading.consumed for sequence in run.held}
+            later = Counter((run.journal, sequence) for run in reading.consumed for sequence in run.only)
+            for (journal, sequence), count in later.items():
+                if count > 1 or (journal, sequence) not in held:
+                    what = f"handled {count} times after it was passed" if count > 1 else "handled late, and never held"
+                    self._add("duplicate_effect", f"{journal}:{sequence}", name, what)
         for name in self._wanted.effects:
             entries = self._readings[name].entries if name in self._readings else []
             for cause, count in Counter(c for entry in entries for c in entry.causes).items():
@@ -263,6 +269,13 @@ class _Case:
             if name not in self._readings:
                 doubts.append(f"there is no journal {name}")
         return tuple(doubts)
+
+
+def _covers(run: Consumed, entry: Entry) -> bool:
+    """Whether a run says that an entry of its journal was handled."""
+    if run.only:
+        return entry.offset == run.start and entry.sequence in run.only
+    return run.start <= entry.offset < run.end and entry.sequence not in run.held
 
 
 def _place(name: str, entry: Entry) -> str:

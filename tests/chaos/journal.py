@@ -1,6 +1,6 @@
 """Journals as the checker reads them: from the bytes of a stopped home, by the format alone.
 
-Written from ADR 2, ADR 11 and the layout at the top of ``tori/journal/frame.py``; it imports nothing of the product, because a
+Written from ADRs 2, 11, 13 and the layout at the top of ``tori/journal/frame.py``; it imports nothing of the product, because a
 checker that shares the code under test believes it. A frame counts when its magic, both checksums, version and journal id are right and
 its epoch is not later than its segment's (a take-over copies what the last writer left). Entries count when their unit is complete.
 """
@@ -49,6 +49,10 @@ class Consumed(NamedTuple):
     end: int
     at: int
     """Offset of the cursor frame that says so."""
+    held: tuple[int, ...] = ()
+    """Sequences inside that were not handled then."""
+    only: tuple[int, ...] = ()
+    """When not empty: these alone, held before, were handled."""
 
 
 class Flaw(NamedTuple):
@@ -90,6 +94,7 @@ class _Frame(NamedTuple):
     count: int
     commit: int
     durable: int
+    durable_offset: int
     body: bytes
 
 
@@ -140,7 +145,7 @@ class _Scan:
         self._unit: list[_Frame] = []
         self._expected: int | None = None
         self._reading = JournalReading(name, [], [], [], [], 0, 0)
-        self._durable = 0
+        self._durable = self._durable_offset = 0
         self._epoch = 0
         self._tail = 0
         self._reached: int | None = None
@@ -160,7 +165,7 @@ class _Scan:
                         Flaw(piece.base + stopped, self._expected or 0, f"no valid frame in {piece.path.name}")
                     )
                 self._unit = []
-        damage = [hole for hole in holes if hole.sequence < self._durable]
+        damage = [h for h in holes if h.sequence < self._durable or h.offset < self._durable_offset]
         return self._reading._replace(damage=damage, next_sequence=self._tail, durable_sequence=self._durable)
 
     def _walk(self, data: bytes, piece: _Piece) -> int:
@@ -190,16 +195,28 @@ class _Scan:
             or zlib.crc32(head[8:]) != int.from_bytes(head[4:8], "little")
         ):
             return None
-        (body_crc, size, journal_id, epoch, lane, kind, flags, version, first, count, _, commit, durable, *_) = (
-            _REST.unpack(head[8:])
-        )
+        fields = _REST.unpack(head[8:])
+        body_crc, size, journal_id, epoch, lane, kind, flags, version, first, count, _, commit, durable = fields[:13]
         body = data[at + _HEADER_BYTES : at + _HEADER_BYTES + size]
         if len(body) < size or zlib.crc32(body) != body_crc:
             return None
         if version != 1 or journal_id != self._id or epoch > piece.epoch:
             return None
         end = piece.base + at + _HEADER_BYTES + (size + 7) // 8 * 8
-        return _Frame(piece.base + at, end, epoch, lane, kind, bool(flags & 1), first, count, commit, durable, body)
+        return _Frame(
+            piece.base + at,
+            end,
+            epoch,
+            lane,
+            kind,
+            bool(flags & 1),
+            first,
+            count,
+            commit,
+            durable,
+            fields[-1],
+            body,
+        )
 
     def _look_beyond(self, data: bytes, piece: _Piece, stopped: int) -> bool:
         """Say whether whole frames lie beyond a hole; they tell how far the writer had promised."""
@@ -209,9 +226,14 @@ class _Scan:
             frame = self._frame(data, at, piece) if at % 8 == 0 else None
             if frame is not None:
                 found = True
-                self._durable = max(self._durable, frame.durable)
+                self._promised(frame)
             at = data.find(_MAGIC, at + 4, piece.limit)
         return found
+
+    def _promised(self, frame: _Frame) -> None:
+        """Note how far a frame says that the journal was durable when it was written."""
+        self._durable = max(self._durable, frame.durable)
+        self._durable_offset = max(self._durable_offset, frame.durable_offset)
 
     def _complete(self) -> None:
         unit, self._unit = self._unit, []
@@ -222,11 +244,17 @@ class _Scan:
                 self._reading.entries.extend(_entries(frame))
             elif frame.kind == _CURSOR:
                 runs = msgspec.msgpack.decode(frame.body)
-                self._reading.consumed.extend(Consumed(run[0], run[1], run[2], frame.offset) for run in runs)
+                self._reading.consumed.extend(_consumed(run, frame.offset) for run in runs)
         self._tail = unit[-1].first + unit[-1].count
 
     def _gap(self, offset: int, what: str) -> None:
         self._reading.gaps.append(Flaw(offset, self._expected or 0, what))
+
+
+def _consumed(run: list[Any], at: int) -> Consumed:
+    """Return a run of a cursor frame; its last two fields came later."""
+    journal, start, end, held, only = (*run, (), ())[:5]
+    return Consumed(journal, start, end, at, tuple(held), tuple(only))
 
 
 _body_decoder = msgspec.msgpack.Decoder(tuple[msgspec.Raw, list[list[msgspec.Raw]]])

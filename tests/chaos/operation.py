@@ -48,12 +48,9 @@ class Operations:
                 else:
                     open_items[item.id] = where
         self.indeterminate = {i: w for i, w in open_items.items() if i not in self.acked}
-        self.rejected = {i: w for i, w in self.refused.items() if i not in self.acked and i not in open_items}
-
-    @property
-    def possible(self) -> set[str]:
+        self.possible = self.acked.keys() | self.indeterminate.keys()
         """Items that may be in a journal: A u I."""
-        return self.acked.keys() | self.indeterminate.keys()
+        self.rejected = {i: w for i, w in self.refused.items() if i not in self.acked and i not in open_items}
 
     def attempts(self) -> dict[tuple[str, int, str], dict[str, tuple[int, int]]]:
         """Return, by (process, lane, key), each item's first and last attempt as numbers in the order of the process."""

@@ -7,10 +7,12 @@ a log.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 
 class PowerShadow:
@@ -23,11 +25,20 @@ class PowerShadow:
         self._contents.mkdir(parents=True)
         self._tree.mkdir()
         self._written: dict[int, list[tuple[int, int]]] = {}
+        self._births: dict[int, int] = {}
+        self._count = itertools.count(1)
         self.syncs = 0
 
     def install(self) -> None:
         """Watch this process's writes and syncs from now on."""
-        real_pwrite, real_fsync, real_fdatasync = os.pwrite, os.fsync, os.fdatasync
+        real_pwrite, real_fsync, real_fdatasync, real_open = os.pwrite, os.fsync, os.fdatasync, os.open
+
+        def open_file(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+            is_new = bool(flags & os.O_CREAT) and not os.path.lexists(path)
+            fd = real_open(path, flags, *arguments, **named)
+            if is_new:  # the number of a file that was removed may come again
+                self._births[os.fstat(fd).st_ino] = next(self._count)
+            return fd
 
         def pwrite(fd: int, data: bytes, offset: int) -> int:
             done = real_pwrite(fd, data, offset)
@@ -42,7 +53,7 @@ class PowerShadow:
             real_fdatasync(fd)
             self._keep(fd)
 
-        os.pwrite, os.fsync, os.fdatasync = pwrite, fsync, fdatasync  # type: ignore[assignment]  # same calls, watched
+        os.pwrite, os.fsync, os.fdatasync, os.open = pwrite, fsync, fdatasync, open_file  # type: ignore[assignment]  # same calls, watched
 
     def _keep(self, fd: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
@@ -56,16 +67,20 @@ class PowerShadow:
 
     def _keep_bytes(self, fd: int) -> None:
         status = os.fstat(fd)
-        kept = self._contents / str(status.st_ino)
+        kept = self._content(status.st_ino)
         is_new = not kept.exists()
         written = self._written.pop(status.st_ino, [])
         with open(f"/proc/self/fd/{fd}", "rb") as source, open(kept, "r+b" if not is_new else "w+b") as target:
             if is_new or not written:
                 shutil.copyfileobj(source, target)
+                target.truncate()
             for offset, size in written:
                 source.seek(offset)
                 target.seek(offset)
                 target.write(source.read(size))
+
+    def _content(self, inode: int) -> Path:
+        return self._contents / f"{inode}-{self._births.get(inode, 0)}"
 
     def _keep_names(self, directory: Path) -> None:
         kept = self._tree / directory.relative_to(self._root)
@@ -78,7 +93,7 @@ class PowerShadow:
             if entry.is_dir():
                 (kept / name).mkdir(exist_ok=True)
                 continue
-            content = self._contents / str(entry.inode())
+            content = self._content(entry.inode())
             content.touch()
             if not (kept / name).exists() or os.stat(kept / name).st_ino != os.stat(content).st_ino:
                 (kept / name).unlink(missing_ok=True)

@@ -61,7 +61,7 @@ SABOTAGES: dict[str, tuple[Patch, ...]] = {
     "cursor_before_effect": (
         Patch(
             "tori.modules.host",
-            "        ticket = self.journal.append(frames)\n        self.journal.commit(ticket.end)\n",
+            "        ticket = self.journal.append(frames)\n        self.is_torn = True\n        self.journal.commit(ticket.end)\n",
             "        for one in reversed(frames):\n            self.journal.commit(self.journal.append([one]).end)\n",
         ),
     ),

@@ -119,6 +119,22 @@ def handle_twice(world: World, readings: Readings) -> None:
     consumed.append(consumed[0]._replace(at=9999))
 
 
+def hold_and_forget(world: World, readings: Readings) -> None:
+    readings["echo"].consumed[0] = readings["echo"].consumed[0]._replace(held=(0,))
+    del readings["echo"].entries[0]
+
+
+def handle_late_what_was_never_held(world: World, readings: Readings) -> None:
+    consumed = readings["echo"].consumed
+    consumed.append(consumed[0]._replace(only=(0,)))
+
+
+def handle_late_twice(world: World, readings: Readings) -> None:
+    consumed = readings["echo"].consumed
+    consumed[0] = consumed[0]._replace(held=(0,))
+    consumed += [consumed[0]._replace(held=(), only=(0,))] * 2
+
+
 def leave_damage_unsaid(world: World, readings: Readings) -> None:
     readings["clients"].damage.append(Flaw(128, 0, "bad checksum"))
 
@@ -187,6 +203,9 @@ SPOILED = {
     lose_an_effect: {"acked_not_delivered"},
     double_an_effect: {"duplicate_effect"},
     handle_twice: {"duplicate_effect"},
+    hold_and_forget: {"acked_not_delivered"},
+    handle_late_what_was_never_held: {"duplicate_effect"},
+    handle_late_twice: {"duplicate_effect"},
     leave_damage_unsaid: {"unreported_damage"},
     ack_what_was_lost: {"acked_not_in_journal", "acked_not_delivered"},
     ack_what_was_refused: {"acked_not_in_journal", "acked_not_delivered"},
@@ -344,6 +363,17 @@ def test_a_dead_letter_is_an_answer() -> None:
     assert judge(world.lines, readings, WORLD).violated == {"acked_not_delivered"}
     letters: list[Line] = [*world.lines, Dead("client-0", "echo", item)]
     assert judge(letters, readings, WORLD).is_valid
+
+
+def test_what_is_held_counts_when_it_is_handled_late() -> None:
+    cursors = msgspec.structs.replace(WORLD, effects=())
+    world = World(PLAIN)
+    readings = world.readings()
+    consumed = readings["echo"].consumed
+    consumed[0] = consumed[0]._replace(held=(1,))
+    assert judge(world.lines, readings, cursors).violated == {"acked_not_delivered"}
+    consumed.append(consumed[0]._replace(held=(), only=(1,)))
+    assert judge(world.lines, readings, cursors).is_valid
 
 
 def test_an_outcome_without_a_call_is_no_history() -> None:

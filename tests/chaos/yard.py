@@ -65,7 +65,7 @@ class Yard:
 
     def arguments(self, worker: str, number: int) -> list[str]:
         """Return what a worker is told besides home, history and its process name."""
-        return [str(number), "0.01"] if worker == "producer" else []
+        return [str(number), "0.003"] if worker == "producer" else []
 
     def start_workload(self) -> None:
         """Start every client; they run until ``stop_workload``."""

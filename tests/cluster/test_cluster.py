@@ -132,7 +132,7 @@ class TestLife:
         assert cluster.start(home, LEAN) == info
 
         names = {path.name for path in home.iterdir()}
-        assert names <= {"cluster.json", "cluster.lock", "ray", "ray_head.log", "ray_token"}
+        assert names <= {"cluster.json", "cluster.lock", "node.json", "ray", "ray_head.log", "ray_token"}
         assert Path(info.session_dir).parent == cluster.session_root(home)
         assert (sorted(foreign.iterdir()) if foreign.exists() else []) == before
 

@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 
 from actors import conductor as shell
 from actors.conductor import Conductor, Past
 from actors.module import ShellConfig
+from actors.nodes import Nodes
 from tests.cluster.fake_ray import FakeActor, FakeRay, Ref
 from tori.clock import SystemClock
 from tori.errors import Unavailable
@@ -35,7 +37,7 @@ def module_actor(incarnation: int, ready: Callable[[], Any] | None = None, repla
     return FakeActor(
         ready=ready or (lambda: answer),
         view=lambda: SimpleNamespace(paused=False, replayed_units=replayed() if callable(replayed) else replayed),
-        watch=lambda epoch: Ref(),
+        watch=lambda epoch, turn: Ref(),
         pause=lambda paused: None,
         stop=lambda: None,
     )
@@ -62,8 +64,9 @@ class Stage:
             SystemClock(),
             lambda *payloads: self.told.extend(payloads),
             lambda name: None,
-            {},
+            lambda name: None,
             past,
+            cast("Nodes", SimpleNamespace(relays=(), strategy=lambda name: None, suspect=lambda name: None)),
         )
 
     def _create(self, config: ShellConfig, snapshot: Any) -> FakeActor:
@@ -127,7 +130,7 @@ def test_who_is_not_adopted_counts_on_and_who_is_adopted_is_told_of(begin: Begin
     assert stage.conductor.restarts == {"reader": 3, "hierarchy": 3}
     assert [p.module for p in stage.told if isinstance(p, ModuleInitialized) and p.status == "adopted"] == ["hierarchy"]
     assert [p.incarnation for p in stage.told if isinstance(p, ModuleStateChanged) and p.module == "reader"] == [4, 4]
-    assert ("watch", 7) in stage.ray.named["hierarchy"].calls
+    assert ("watch", 7, 0) in stage.ray.named["hierarchy"].calls
 
 
 def test_a_system_started_anew_counts_from_one(begin: Begin) -> None:
@@ -206,7 +209,7 @@ def test_a_newer_orchestrator_s_watch_ends_no_module(begin: Begin) -> None:
 
     def create(config: ShellConfig) -> FakeActor:
         actor = module_actor(config.incarnation)
-        actor.methods["watch"] = lambda epoch: replaced
+        actor.methods["watch"] = lambda epoch, turn: replaced
         return actor
 
     stage.create = create
@@ -215,4 +218,37 @@ def test_a_newer_orchestrator_s_watch_ends_no_module(begin: Begin) -> None:
     replaced.finish(value=False)
     stage.conductor.ask(sig.ResumeRequested())
     assert stage.ray.killed == []
+    assert stage.lifecycle.system is State.RUNNING
+
+
+def test_a_lost_call_is_no_death(begin: Begin) -> None:
+    """Ray fails a pending call when a message gets lost; the actor lives on, so its end is waited for again, under the next number."""
+    stage = begin(Past(3))
+    turns: list[int] = []
+
+    def create(config: ShellConfig) -> FakeActor:
+        readies = iter([ActorUnavailableError("lost", None), None])
+        actor = module_actor(config.incarnation)
+        answer = actor.methods["ready"]
+
+        def ready() -> Any:
+            lost = next(readies, None)
+            if lost is not None:
+                raise lost
+            return answer()
+
+        def watch(epoch: int, turn: int) -> Any:
+            turns.append(turn)
+            if turn == 0:
+                raise ActorUnavailableError("lost", None)
+            return Ref()
+
+        actor.methods |= {"ready": ready, "watch": watch}
+        return actor
+
+    stage.create = create
+    stage.up()
+    stage.await_state(State.RUNNING)
+    stage.await_(lambda: sorted(turns) == [0, 0, 1, 1])
+    assert stage.started == [("reader", 1), ("hierarchy", 1)], "nobody was started again"
     assert stage.lifecycle.system is State.RUNNING

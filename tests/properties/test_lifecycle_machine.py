@@ -136,6 +136,21 @@ class World(RuleBasedStateMachine):
             self.checkpointed.add((name, incarnation))
         self.give(sig.CheckpointDone(name, incarnation) if good else sig.CheckpointFailed(name, incarnation, "full"))
 
+    @rule(modules=st.sets(names, min_size=1))
+    def node_is_lost(self, modules: set[str]) -> None:
+        was_draining = self.machine.system is State.DRAINING
+        self.give(sig.NodeLost("n", tuple(sorted(modules))))
+        if not was_draining:
+            assert {self.machine.modules[name].state for name in modules} == {State.OFFLINE}
+        assert not modules & set(self.alive)
+
+    @rule(modules=st.sets(names, min_size=1))
+    def node_returns(self, modules: set[str]) -> None:
+        was_stopping = self.machine.system in (State.DRAINING, State.STOPPED)
+        self.give(sig.NodeReturned("n", tuple(sorted(modules))))
+        if not was_stopping:
+            assert State.OFFLINE not in {self.machine.modules[name].state for name in modules}
+
     @precondition(lambda self: self.stop_asked)
     @rule(data=st.data())
     def stops(self, data: st.DataObject) -> None:
@@ -220,8 +235,9 @@ def test_every_edge_says_when() -> None:
     for table in (MODULE_TABLE, SYSTEM_TABLE):
         assert all(edge.when for edge in table.edges)
         assert "| stopped | initializing |" in table.markdown()
+        states = set(State) if table is MODULE_TABLE else set(State) - {State.OFFLINE}
         reachable = {"stopped"}
         for _ in State:
             reachable |= {edge.new for edge in table.edges if edge.old in reachable}
-        assert reachable == set(State), "every state can be reached, and left"
-        assert {edge.old for edge in table.edges} == set(State)
+        assert reachable == states, "every state can be reached, and left"
+        assert {edge.old for edge in table.edges} == states

@@ -22,7 +22,7 @@ from tests.sim.story import Violation
 from tori.errors import JournalDamaged, JournalError
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
-from tori.events.system import DeliveryDeadLettered
+from tori.events.system import ClientMessage, DeliveryDeadLettered, ErrorOccurred
 from tori.journal.follower import Run
 from tori.journal.frame import CURSOR, EVENTS
 from tori.journal.reader import FrameView, JournalReader
@@ -82,15 +82,18 @@ class Checker:
     def __init__(self, node: Node, sent: set[tuple[str, str]]) -> None:
         self.node = node
         self.sent = sent
-        """(document id, content hash) of everything a client ever sent."""
+        """(document id, content hash) or (note, "") of everything a client ever sent."""
         self.watches = {name: Watch(name) for name in node.names}
         self.seen: dict[bytes, Seen] = {}
         self.documents: dict[str, str] = {}
-        """Durable: document id to its present content hash."""
+        """Durable: document id to its present content hash, and every note."""
         self.accepted: list[DocumentIngested] = []
         self.is_rotten = False
         """A durable byte was changed, and nobody has restored it yet."""
+        self._last_note: dict[str, str] = {}
         self._answered: dict[str, set[bytes]] = defaultdict(set)
+        self._buried: dict[str, set[bytes]] = defaultdict(set)
+        """By module: the inputs that became dead letters."""
         self._last: dict[tuple[str, str, int, str], int] = {}
         """(module, input journal, lane, key): number of the last cause that was answered."""
 
@@ -160,6 +163,8 @@ class Checker:
         event = one.event
         if isinstance(event.payload, DocumentIngested):
             self._judge_document(event.payload)
+        elif isinstance(event.payload, ClientMessage):
+            self._judge_note(event.payload)
         for cause in event.causes:
             if cause not in self.seen:
                 raise Violation(f"{one.journal} holds an effect of event {cause.hex()}, which no journal holds durably")
@@ -176,12 +181,26 @@ class Checker:
         self.documents[key[0]] = key[1]
         self.accepted.append(payload)
 
+    def _judge_note(self, payload: ClientMessage) -> None:
+        note, last = str(payload.message), self._last_note.get(payload.client_id, "")
+        if (note, "") not in self.sent:
+            raise Violation(f"{note!r} was never published")
+        if note in self.documents:
+            raise Violation(f"{note!r} was published twice")
+        if note < last:
+            raise Violation(f"{note!r} stands after {last!r}")
+        self._last_note[payload.client_id] = note
+        self.documents[note] = ""
+
     def _judge_answer(self, one: Seen, module: type[SmallModule]) -> None:
         payload = one.event.payload
-        if isinstance(payload, DeliveryDeadLettered):
-            raise Violation(f"{one.journal} set a good event of {payload.journal} aside: {payload.error}")
-        answer = answer_of(one.event)
+        if isinstance(payload, ErrorOccurred):
+            return  # what its journal survived; no input calls for it
         cause = self.seen[one.event.causes[0]]
+        if isinstance(payload, DeliveryDeadLettered):
+            self._judge_dead_letter(one.journal, cause, payload)
+            return
+        answer = answer_of(one.event)
         if answer is None or answer != module.wanted(cause.event):
             raise Violation(f"{one.journal} answered {cause.event} with {answer}")
         if cause.event.id in self._answered[one.journal]:
@@ -192,12 +211,19 @@ class Checker:
             raise Violation(f"{one.journal} answered key {cause.event.key} of {cause.journal} out of order")
         self._last[place] = cause.number
 
+    def _judge_dead_letter(self, module: str, cause: Seen, payload: DeliveryDeadLettered) -> None:
+        if not self.node.trouble.is_fatal(module, cause.event):
+            raise Violation(f"{module} set a good event of {cause.journal} aside: {payload.error}")
+        if cause.event.id in self._buried[module]:
+            raise Violation(f"{module} set event {cause.event.id.hex()} of {cause.journal} aside twice")
+        self._buried[module].add(cause.event.id)
+
     def acked(self, documents: Iterable[tuple[str, str]]) -> None:
         """A receipt was given for these: they are durable now, and for good."""
         self.observe()
         for document, content in documents:
             if self.documents.get(document) != content:
-                raise Violation(f"document {document} was acknowledged and is in no journal")
+                raise Violation(f"{document} was acknowledged and is in no journal")
 
     # -- states ----------------------------------------------------------------------------------------------------
 
@@ -270,22 +296,32 @@ class Checker:
         host.recover(snapshot)
         return host
 
+    def dead_letters(self) -> dict[str, int]:
+        """Return how many inputs each module set aside."""
+        return {name: len(events) for name, events in sorted(self._buried.items()) if events}
+
     def complete(self) -> None:
         """Nothing is left to do: every input that calls for an answer has it."""
         for name, module in SMALL.items():
             if self.node.plan.is_real or not issubclass(module, SmallModule):
                 continue
-            wanted = {
-                event.id
+            inputs = [
+                event
                 for journal in FOLLOWS[name]
                 if journal in self.watches
                 for event in self.watches[journal].events
-                if module.wanted(event) is not None
-            }
-            missing = wanted - self._answered[name]
-            if missing:
-                first = self.seen[min(missing)]
-                raise Violation(f"{name} never answered {len(missing)} inputs, the first is {first}")
+                if isinstance(event.payload, module.inputs)
+            ]
+            fatal = {event.id for event in inputs if self.node.trouble.is_fatal(name, event)}
+            wanted = {event.id for event in inputs if module.wanted(event) is not None} - fatal
+            for what, missing in (
+                ("answered", wanted - self._answered[name]),
+                ("set aside", fatal - self._buried[name]),
+            ):
+                if missing:
+                    raise Violation(
+                        f"{name} never {what} {len(missing)} inputs, the first is {self.seen[min(missing)]}"
+                    )
 
 
 class Still:

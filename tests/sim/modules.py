@@ -7,7 +7,7 @@ what was lost, doubled, invented or out of order. They bear the names of real mo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -73,10 +73,13 @@ class SmallModule(Module):
         self.present: dict[str, str] = {}
         self.answers: Counter[tuple[str, str, int]] = Counter()
         self.notes = self.said = self.consumed = 0
+        self.meet: Callable[[Event], None] = lambda event: None
+        """Called for each event that is about to be decided on; raises for those that are hard on this module."""
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         facts: list[Fact] = []
         for event in batch:
+            self.meet(event)
             wanted = self.wanted(event)
             if wanted is not None:
                 facts += self._answer(event, wanted, context)

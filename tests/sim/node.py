@@ -7,7 +7,7 @@ In the layout ``actors`` every module has a process of its own, opened as the ac
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import msgspec
 
 from tests.sim.disk import Disk
 from tests.sim.files import Cpu, Process
-from tests.sim.modules import SMALL, create_real, create_small
+from tests.sim.modules import SMALL, SmallModule, create_real, create_small
 from tests.sim.plan import Plan
+from tests.sim.trouble import Trouble
 from tori.checkpoint.codec import ModuleSnapshot
 from tori.checkpoint.manifest import Manifest
 from tori.checkpoint.store import CheckpointStore
@@ -49,14 +50,20 @@ class Node:
         self.disk.make_directory(HOME)
         self.disk.sync_directory(Path("/"))
         self.cpu = Cpu(self.disk, rng)
+        self.trouble = Trouble(is_on=plan.is_hard)
         self.names: tuple[str, ...] = DEFAULT_MODULES if plan.is_real else tuple(SMALL)
         self.running: dict[str, Running] = {}
         self.watcher = self.cpu.spawn("watcher")
         """A process that meets no faults, through which the checker reads."""
 
-    @property
-    def create(self) -> Callable[..., Module]:
-        return create_real if self.plan.is_real else create_small
+    def create(self, name: str, process: Process | None = None) -> Module:
+        """Return a new module, for a process in which it may meet trouble."""
+        if self.plan.is_real:
+            return create_real(name)
+        module = create_small(name)
+        if isinstance(module, SmallModule):
+            module.meet = self.trouble.handler(name, process)
+        return module
 
     # -- starting and ending ---------------------------------------------------------------------------------------
 
@@ -72,7 +79,7 @@ class Node:
                 name,
                 segment_bytes=self.plan.segment_bytes,
                 load_snapshot=lambda module: self.load(process, module) if use_snapshot else None,
-                create=self.create,
+                create=lambda module, settings: self.create(module, process),
                 clock=self.clock,
                 files=process.files,
                 incarnation=self.rng.randbytes(4),
@@ -97,7 +104,7 @@ class Node:
                 HOME,
                 modules=self.names,
                 clock=self.clock,
-                create=self.create,
+                create=lambda module: self.create(module, process),
                 snapshots=snapshots,
                 files=process.files,
                 segment_bytes=self.plan.segment_bytes,
@@ -137,10 +144,10 @@ class Node:
     def store(self, process: Process) -> CheckpointStore:
         return CheckpointStore(HOME / "checkpoints", clock=self.clock, disk=process.files, random=process.random)
 
-    def save(self, process: Process) -> Manifest:
-        """Write a checkpoint of every module that runs."""
+    def save(self, process: Process, snapshots: Mapping[str, HostSnapshot]) -> Manifest:
+        """Write a checkpoint of these snapshots."""
         store = self.store(process)
-        manifest = store.save({name: _stored(name, one.host.snapshot()) for name, one in self.running.items()})
+        manifest = store.save({name: _stored(name, snapshot) for name, snapshot in snapshots.items()})
         store.prune()
         return manifest
 

@@ -50,6 +50,8 @@ class Plan(NamedTuple):
     """Most input events of one step."""
     loss: float
     doubling: float
+    is_hard: bool
+    """Some events are hard on some modules."""
     max_delay_ms: int
     rates: tuple[tuple[str, float], ...]
     """By fault: how often it strikes, as a share of all actions."""
@@ -71,6 +73,7 @@ def draw_plan(rng: random.Random, *, real_share: float = 0.06) -> Plan:
         batch=rng.choice((1, 2, 4)),
         events=rng.choice((1, 4, 64)),
         loss=rng.choice((0.0, 0.05, 0.2)),
+        is_hard=not is_real and rng.random() < 0.4,
         doubling=rng.choice((0.0, 0.05, 0.2)),
         max_delay_ms=rng.choice((1, 20, 200)),
         rates=tuple(rates),

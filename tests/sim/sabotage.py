@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tori.bus.producer import ProducerBook
 from tori.journal import reader, recovery
 from tori.journal.follower import Cursor, Follower, Readable
 from tori.journal.frame import CURSOR, Frame
 from tori.journal.writer import JournalWriter
 from tori.modules.clients import Clients
+from tori.modules.host import ModuleHost
 
 
 class _Equal(int):
@@ -51,6 +53,16 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
 def no_dedupe(patch: pytest.MonkeyPatch) -> None:
     """The clients' module takes everything for new."""
     patch.setattr(Clients, "_content", lambda self, document_id: b"")
+
+
+def no_numbers(patch: pytest.MonkeyPatch) -> None:
+    """The numbers of producers are not looked at."""
+    patch.setattr(ProducerBook, "check", lambda self, origin, incarnation, seq, digest: None)
+
+
+def skip_what_fails(patch: pytest.MonkeyPatch) -> None:
+    """An event whose handler raised is passed over, and told to nobody."""
+    patch.setattr(ModuleHost, "bury", lambda self, taken, payload: self.courier.pending.discard(taken.entry.place))
 
 
 def cursor_before_effect(patch: pytest.MonkeyPatch) -> None:
@@ -106,6 +118,8 @@ SABOTAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         skip_crc,
         no_fence,
         no_dedupe,
+        no_numbers,
+        skip_what_fails,
         cursor_before_effect,
         read_undurable,
         sync_again,

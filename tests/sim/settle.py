@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tests.sim.modules import create_real, create_small
-from tests.sim.plan import Plan
+from tests.sim.node import Node
 from tests.sim.story import Violation
 from tori.clock import VirtualClock
 from tori.events.document import Document
@@ -29,7 +28,7 @@ def full_pass(world: World) -> None:
         module = one.host.module
         one.host.conclude(task, type(module).run(task, module.prepare(task)))
         for _ in range(10_000):
-            world.clock.advance(0.05)
+            world.clock.advance(0.5)
             if not sum(world.step(other) for other in world.node.names) and not any(
                 one.host.lag for one in world.node.running.values()
             ):
@@ -39,13 +38,13 @@ def full_pass(world: World) -> None:
         world.look()
 
 
-def undisturbed(plan: Plan, names: Sequence[str], accepted: Sequence[DocumentIngested]) -> dict[str, Any]:
+def undisturbed(node: Node, accepted: Sequence[DocumentIngested]) -> dict[str, Any]:
     """Return the section of every module after the same documents, in the same order, in peace."""
-    create = create_real if plan.is_real else create_small
-    with LocalSystem(modules=names, clock=VirtualClock(), create=create) as system:
+    clock = VirtualClock()
+    with LocalSystem(modules=node.names, clock=clock, create=node.create, wait=clock.advance) as system:
         for payload in accepted:
             system.submit(msgspec.msgpack.encode([_document(payload)]))
-            if not plan.is_real:
+            if not node.plan.is_real:
                 system.pump()
         system.quiesce()
         sections = {name: host.module.section() for name, host in system.hosts.items()}

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 
 from tests.sim.disk import Disk
-from tests.sim.files import Cpu, Gone, Process
+from tests.sim.files import Cpu, Gone, Process, SimFiles
 from tests.support.journals import Numbers
 from tori.bus.mark import MappedMark
 from tori.bus.pending import Entry
-from tori.errors import JournalRefused
+from tori.clock import VirtualClock
+from tori.errors import JournalFenced, JournalRefused
 from tori.journal.archive import Archive
 from tori.journal.follower import Cursor, Follower, Run
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
+from tori.modules.host import ModuleHost
+from tori.modules.open import open_host
 
 HOME = Path("/tori")
 DIRECTORY = HOME / "journals" / "clients"
@@ -102,6 +105,50 @@ def test_readers_see_all_that_a_power_cut_left_before_anybody_writes(seed: int) 
     assert [len(frame.events) for frame in Follower(fresh, cursor).take(runs, 100)] == [1]
 
 
+@pytest.mark.parametrize("operation", range(8, 30))
+def test_what_a_take_over_left_half_done_since_the_power_cut_does_not_count(operation: int) -> None:
+    cpu = machine()
+    committed(open_writer(cpu.spawn("writer")), Numbers(), 3)
+    cpu.cut_power()
+    before = JournalReader(DIRECTORY, files=cpu.spawn("follower").files).limit()
+    second = cpu.spawn("second")
+    second.light("crash", operation)
+    with contextlib.suppress(Gone):
+        open_writer(second)
+        return  # it lived long enough to begin
+    seen = JournalReader(DIRECTORY, files=cpu.spawn("follower").files)
+    if seen.epoch == 1:
+        assert seen.limit() == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("operation", range(14, 26))
+def test_what_readers_were_told_is_found_after_a_power_cut(operation: int, seed: int) -> None:
+    cpu = machine(seed)
+    follower = JournalReader(DIRECTORY, files=made_by(cpu))
+    writer = cpu.spawn("writer")
+    told: list[int] = []
+
+    def meanwhile() -> None:
+        told.append(follower.limit())
+        writer.light("cut", 1, cpu.cut_power)
+
+    writer.light("pause", operation, meanwhile)
+    with contextlib.suppress(Gone):
+        open_writer(writer)
+    cpu.cut_power()
+    fresh = JournalReader(DIRECTORY, files=cpu.spawn("follower").files)
+    assert max(told, default=0) <= fresh.limit()
+
+
+def made_by(cpu: Cpu) -> SimFiles:
+    files = cpu.spawn("maker").files
+    create_journal(DIRECTORY, files=files)
+    for path in (DIRECTORY, DIRECTORY.parent, HOME):
+        files.sync_directory(path)
+    return cpu.spawn("follower").files
+
+
 def test_an_open_reader_finds_the_last_writer_behind_a_take_over_that_failed() -> None:
     cpu = machine()
     numbers = Numbers()
@@ -137,3 +184,28 @@ def test_a_mark_that_a_power_cut_brought_back_is_no_death() -> None:
     mark.end()
     cpu.cut_power()
     assert MappedMark(DIRECTORY, files=cpu.spawn("module").files).found() is None
+
+
+def test_a_zombie_does_not_answer_from_what_it_knew() -> None:
+    cpu = machine()
+    old, new = cpu.spawn("old"), cpu.spawn("new")
+    zombie = open_clients(old)
+    old.files.give_up_locks()
+    assert open_clients(new).command("open_producer", {"origin": "thermometer"})["incarnation"] == 1
+    numbers = {"origin": "thermometer", "incarnation": 1, "seq": 0}
+    with pytest.raises(JournalFenced):
+        zombie.command("publish", numbers | {"payloads": b""})
+    with pytest.raises(JournalFenced):
+        zombie.command("ingest", {"documents": b"\x90"})
+
+
+def open_clients(process: Process) -> ModuleHost:
+    return open_host(
+        HOME,
+        "clients",
+        segment_bytes=4096,
+        load_snapshot=lambda name: None,
+        clock=VirtualClock(),
+        files=process.files,
+        incarnation=b"test",
+    )

@@ -9,6 +9,7 @@ from tests.sim.node import HOME
 from tests.sim.story import Violation
 from tori.checkpoint.store import QUARANTINE, CheckpointNotWritten
 from tori.errors import JournalDamaged
+from tori.modules.host import HostSnapshot
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -23,13 +24,14 @@ class Upkeep:
     def checkpoint(self) -> None:
         """A process of its own saves every module; now and then something befalls it."""
         world = self.world
-        if not world.node.running:
+        snapshots = self._snapshots()
+        if not snapshots:
             return
         process = world.node.cpu.spawn("checkpoints")
         world.busy.append(process)
         world.incidents.prime(process)
         try:
-            manifest = world.node.save(process)
+            manifest = world.node.save(process, snapshots)
             world.story.tell("checkpoint", f"{manifest.checkpoint_id}: {', '.join(sorted(manifest.modules))}")
         except CheckpointNotWritten as error:
             world.story.tell("no checkpoint", str(error))
@@ -40,6 +42,15 @@ class Upkeep:
         finally:
             world.busy.remove(process)
             process.die()
+
+    def _snapshots(self) -> dict[str, HostSnapshot]:
+        world, found = self.world, {}
+        for name, one in list(world.node.running.items()):
+            if one.process.is_alive and one.process not in world.busy:
+                done, snapshot = world.ask(one, f"snapshot of {name}", one.host.snapshot, dies_of_errors=False)
+                if done:
+                    found[name] = snapshot
+        return found
 
     def corrupt_checkpoint(self) -> None:
         """A byte of a checkpoint changes: verification says so, and a start takes another one."""

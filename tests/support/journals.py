@@ -10,6 +10,7 @@ from tori.events.system import CustomEvent, SystemStarted
 from tori.ids import IdSource, source_suffix
 from tori.journal.frame import EVENTS, Frame
 from tori.journal.reader import JournalReader, Visibility
+from tori.journal.segment import list_segments
 from tori.journal.unit import event_frames, events_frame
 from tori.journal.writer import JournalWriter
 
@@ -72,3 +73,23 @@ def numbers_in(directory: Path, visibility: Visibility = "durable") -> list[int]
 
 def segment_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.seg"))
+
+
+def journal_bytes(directory: Path, end: int) -> bytes:
+    """Return the bytes of a journal from its first offset to ``end``, put together from its live segments."""
+    names = [name for name in list_segments(directory) if name.base < end]
+    ends = [*(name.base for name in names[1:]), end] if names else []
+    parts = [n.file(directory).read_bytes()[: until - n.base] for n, until in zip(names, ends, strict=True)]
+    return b"".join(parts)
+
+
+def assert_mirrored(source: Path, mirror: Path) -> int:
+    """Assert that a mirror is byte for byte what its source has up to the mirror's end; return how many bytes that are."""
+    reader = JournalReader(mirror)
+    try:
+        end = reader.limit()
+    finally:
+        reader.close()
+    copy = journal_bytes(mirror, end)
+    assert copy == journal_bytes(source, end), f"the mirror of {source.name} differs"
+    return len(copy)

@@ -149,6 +149,9 @@ class LocalBackend:
     def place(self, settings: Any, address: str | None) -> Place | None:
         return self._place(settings) if self.client else None
 
+    def jobs(self, address: str, token: str) -> Any:
+        raise NotRunning(f"no dashboard answers at {address}.", remedy="This system lives in one process.")
+
     def down(self, settings: Any, address: str | None) -> Stopped:
         was, self.client = self.client, None
         return Stopped(was_running=was is not None)

@@ -25,15 +25,15 @@ DEATHS = 8
 class Watcher(threading.Thread):
     """An orchestrator's pending call."""
 
-    def __init__(self, actor: ModuleActor, epoch: int) -> None:
+    def __init__(self, actor: ModuleActor, epoch: int, turn: int = 0) -> None:
         super().__init__(daemon=True)
-        self._actor, self._epoch = actor, epoch
+        self._actor, self._epoch, self._turn = actor, epoch, turn
         self.outcome: queue.Queue[Any] = queue.Queue()
         self.start()
 
     def run(self) -> None:
         try:
-            self.outcome.put(self._actor.watch(self._epoch))
+            self.outcome.put(self._actor.watch(self._epoch, self._turn))
         except Exception as error:
             self.outcome.put(error)
 
@@ -56,6 +56,14 @@ def test_eight_orchestrators_that_died_leave_one_watcher(actor: ModuleActor) -> 
     assert [w.outcome.get(timeout=PATIENCE_S) for w in watchers] == [REPLACED] * (DEATHS - 1)
     assert newest.outcome.empty()
     assert Watcher(actor, 3).outcome.get(timeout=PATIENCE_S) is REPLACED, "an old one that comes late waits for nothing"
+    actor.stop()
+    assert newest.outcome.get(timeout=PATIENCE_S) is ENDED
+
+
+def test_a_call_made_again_takes_the_place_of_the_one_that_was_lost(actor: ModuleActor) -> None:
+    lost = [Watcher(actor, 5, turn) for turn in range(DEATHS)]
+    newest = lost.pop()
+    assert [w.outcome.get(timeout=PATIENCE_S) for w in lost] == [REPLACED] * (DEATHS - 1), "no thread is kept"
     actor.stop()
     assert newest.outcome.get(timeout=PATIENCE_S) is ENDED
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors import cluster_environment
-from actors.cluster_environment import head_environment
+from actors.cluster_environment import node_environment
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def test_bytecode_nobody_wants_beside_the_sources_goes_into_the_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster_environment, "is_compiled", lambda: False)
-    environment = head_environment(None, bytecode=tmp_path / "bytecode")
+    environment = node_environment(tmp_path, None)
     assert environment["PYTHONPYCACHEPREFIX"] == str(tmp_path / "bytecode")
     assert "PYTHONDONTWRITEBYTECODE" not in environment
     assert not [value for value in environment.values() if value.endswith(".cache/tori/bytecode")]
@@ -28,7 +28,7 @@ def test_bytecode_nobody_wants_beside_the_sources_goes_into_the_home(
 
 def test_where_it_lies_beside_the_sources_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_environment, "is_compiled", lambda: True)
-    environment = head_environment(None, bytecode=tmp_path / "bytecode")
+    environment = node_environment(tmp_path, None)
     assert "PYTHONPYCACHEPREFIX" not in environment
     assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
 
@@ -36,4 +36,4 @@ def test_where_it_lies_beside_the_sources_nothing_is_written(tmp_path: Path, mon
 def test_a_place_the_caller_chose_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_environment, "is_compiled", lambda: False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "mine"))
-    assert head_environment(None, bytecode=tmp_path / "bytecode")["PYTHONPYCACHEPREFIX"] == str(tmp_path / "mine")
+    assert node_environment(tmp_path, None)["PYTHONPYCACHEPREFIX"] == str(tmp_path / "mine")

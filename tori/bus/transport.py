@@ -29,11 +29,14 @@ class Transport(Protocol):
         """Yield the durable frames of a journal from an offset on, in chunks cut at frame borders; ends at the present end."""
 
 
-def chunks(reader: Readable, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Yield the durable frames from ``start`` on in chunks of at least one frame and about ``max_bytes``."""
+def chunks(reader: Readable, start: int, max_bytes: int = CHUNK_BYTES, limit: int | None = None) -> Iterator[bytes]:
+    """Yield the durable frames from ``start`` on in chunks of at least one frame and at most ``max_bytes`` of more than one.
+
+    ``limit``: the offset to end at, None = the present durable end.
+    """
     parts: list[bytes] = []
     size = 0
-    for frame in reader.frames(start, reader.limit()):
+    for frame in reader.frames(start, reader.limit() if limit is None else limit):
         part = frame_bytes(frame)
         if parts and size + len(part) > max_bytes:
             yield b"".join(parts)

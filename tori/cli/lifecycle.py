@@ -21,7 +21,7 @@ from tori.cli.session import (
     print_json,
     settings_of,
 )
-from tori.errors import NotRunning
+from tori.errors import NotRunning, Unavailable
 
 SHOWN_COUNTS = 4
 HELD = {
@@ -38,7 +38,7 @@ HELD = {
 
 
 def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Start a system on this machine, or join the Ray cluster at --address."""
+    """Start a system on this machine, or join the one at --address as one more node with a home of its own."""
     place = backend().up(settings_of(home), address)
     if as_json:
         print_json(msgspec.to_builtins(place))
@@ -61,17 +61,32 @@ def down(home: HomeOption = None, address: AddressOption = None, as_json: JsonOp
 
 
 def status(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Show the system and its modules."""
+    """Show the system and its modules; exits 75 while a module is offline because its node is away."""
     with connected(home, address) as client:
         found = client.status()
     if as_json:
         print_json(found)
-        return
+    else:
+        print_status(found)
+    if any(module["state"] == "offline" for module in found["modules"]):
+        raise typer.Exit(Unavailable.exit_code)
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """Print the modules, a line for the whole, a line a node when there are several, and what went wrong lately."""
     out.print(status_table(found))
     out.print(
         f"{found['state']}  ·  {found['events']:,} events, {found['events_per_s']:,.0f}/s on average while documents came in  ·  "
         f"{found['refs_routed']:,} refs routed  ·  nodes {len(found['nodes'])}"
     )
+    for node in found["nodes"] if len(found["nodes"]) > 1 else ():
+        state = "" if node["alive"] else "  [red]away[/]"
+        out.print(
+            f"node {node['node'][:8]} {node['address']}{state}  ·  {node['refs_routed']:,} refs routed  ·  "
+            f"{', '.join(node['modules']) or 'no modules'}"
+        )
+        for journal, reason in node["problems"].items():
+            out.print(f"  [yellow]{journal}[/]: {reason}")
     for problem in found.get("problems", [])[-3:]:
         out.print(
             f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])} "

@@ -57,10 +57,10 @@ class _Index:
 
 
 class Archive:
-    """The journals of one node's home. Not thread-safe: one archive a thread."""
+    """The journals in some folders of one node's home, their names all different. Not thread-safe: one archive a thread."""
 
-    def __init__(self, directory: Path | None = None, *, files: Files = SYSTEM_FILES) -> None:
-        self._directory = directory
+    def __init__(self, *directories: Path, files: Files = SYSTEM_FILES) -> None:
+        self._directories = directories
         self._files = files
         self._indexes: dict[str, _Index] = {}
         self._by_hash: dict[bytes, str] = {}
@@ -73,12 +73,9 @@ class Archive:
 
     def refresh(self) -> None:
         """Find journals that were made since."""
-        if self._directory is None:
-            return
         files = self._files
-        for name in files.names(self._directory):
-            path = self._directory / name
-            if name not in self._indexes and files.exists(path / "journal.json") and files.exists(path / "epoch"):
+        for path in sorted(d / name for d in self._directories for name in files.names(d)):
+            if path.name not in self._indexes and files.exists(path / "journal.json") and files.exists(path / "epoch"):
                 self.add(JournalReader(path, files=files))
 
     @property

@@ -108,5 +108,8 @@ class MemoryJournal:
     def first_offset(self) -> int:
         return 0
 
+    def check_owner(self) -> None:
+        """Nobody else can own what is in this memory."""
+
     def close(self) -> None:
         """Nothing to give up: the frames live as long as the object."""

@@ -68,10 +68,13 @@ class Ownership:
         self._lock.close()
 
 
-def create_journal(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
-    """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is."""
+def create_journal(directory: Path, journal_id: bytes | None = None, *, files: Files = SYSTEM_FILES) -> bytes:
+    """Make an empty journal that can be followed before anybody has written it; return its id. An existing one is left as it is.
+
+    ``journal_id``: what a new one is called, because it mirrors a journal of another node.
+    """
     _make_directory(directory, files)
-    identity = _identity(directory, files)
+    identity = _identity(directory, files, journal_id)
     open_epoch(directory, create=True, files=files).close()
     return identity
 
@@ -102,7 +105,7 @@ def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     return journal_id
 
 
-def _identity(directory: Path, files: Files) -> bytes:
+def _identity(directory: Path, files: Files, wanted: bytes | None = None) -> bytes:
     """Return the id of a journal; the first of those who ask at the same time gives it one.
 
     The writer and its followers may all be the first: two of them must not each write an id, the second over the first's frames.
@@ -117,7 +120,7 @@ def _identity(directory: Path, files: Files) -> bytes:
             continue
         try:
             if not files.exists(directory / "journal.json"):
-                _write_identity(directory, files)
+                _write_identity(directory, files, wanted)
         finally:
             birth.close()
     raise JournalRefused(
@@ -127,13 +130,13 @@ def _identity(directory: Path, files: Files) -> bytes:
     )
 
 
-def _write_identity(directory: Path, files: Files) -> None:
+def _write_identity(directory: Path, files: Files, wanted: bytes | None = None) -> None:
     if any(parse_name(name) for name in files.names(directory)):
         raise JournalMissing(
             f"{directory} holds segments and no journal.json.",
             remedy="Restore journal.json from a copy of the directory.",
         )
-    journal_id = uuid.UUID(bytes=files.processes.random(16), version=4)
+    journal_id = uuid.UUID(bytes=wanted) if wanted else uuid.UUID(bytes=files.processes.random(16), version=4)
     record = {"journal_id": journal_id.hex, "format": FORMAT, "name": directory.name}
     _write_json(files, directory / "journal.json", record)
 

@@ -103,9 +103,12 @@ class JournalReader:
         return bool(table[words.BOOT]) and table[words.BOOT] != self._boot
 
     def _what_is_left(self) -> Tail:
-        """Return the end of what the last run of the machine left: all of it is on the disk, or it would not be there."""
+        """Return the end of what the last run of the machine left: all of it is on the disk, or it would not be there.
+
+        Of this run may be what a take-over wrote that did not come to its end: that is not looked at.
+        """
         if self._left is None:
-            self._left = recover(self.directory, self.journal_id, files=self._files)
+            self._left = recover(self.directory, self.journal_id, newest_epoch=self._epoch, files=self._files)
         return self._left
 
     def _open_control(self, epoch: int) -> words.Words | None:

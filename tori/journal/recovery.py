@@ -107,13 +107,20 @@ class _Walk:
         self._next_sequence = self.tail.sequence if self.tail.commit else None
 
 
-def recover(directory: Path, journal_id: bytes, *, verify_all: bool = False, files: Files = SYSTEM_FILES) -> Tail:
+def recover(
+    directory: Path,
+    journal_id: bytes,
+    *,
+    verify_all: bool = False,
+    newest_epoch: int | None = None,
+    files: Files = SYSTEM_FILES,
+) -> Tail:
     """Return the tail of the journal in ``directory``; raises JournalDamaged for a hole below the durable position.
 
     Checks the bodies of the last two segments, of more while nothing in them is known to be durable, or of all with
-    ``verify_all``; whoever reads a body checks it anyway.
+    ``verify_all``; whoever reads a body checks it anyway. ``newest_epoch``: look at nothing that a later epoch wrote.
     """
-    names = list_segments(directory, files)
+    names = list_segments(directory, files, newest_epoch)
     if not names:
         nothing = Tail(0, 0, 0, 0)
         _check_promise(directory, nothing, files)

@@ -49,14 +49,21 @@ def parse_name(file: str) -> SegmentName | None:
     return SegmentName(*numbers) if len(numbers) in (2, 3) else None
 
 
-def list_segments(directory: Path, files: Files = SYSTEM_FILES) -> list[SegmentName]:
-    """Return the live segments in order of their bases: none that a later epoch or generation hides."""
-    return split_segments(directory, files)[0]
+def list_segments(directory: Path, files: Files = SYSTEM_FILES, newest_epoch: int | None = None) -> list[SegmentName]:
+    """Return the live segments in order of their bases: none that a later epoch or generation hides.
+
+    ``newest_epoch``: as they were before any later epoch; None = as they are.
+    """
+    return split_segments(directory, files, newest_epoch)[0]
 
 
-def split_segments(directory: Path, files: Files = SYSTEM_FILES) -> tuple[list[SegmentName], list[SegmentName]]:
+def split_segments(
+    directory: Path, files: Files = SYSTEM_FILES, newest_epoch: int | None = None
+) -> tuple[list[SegmentName], list[SegmentName]]:
     """Return the live segments in order, and those that later ones hide whole."""
     names = [n for n in map(parse_name, files.names(directory)) if n is not None]
+    if newest_epoch is not None:
+        names = [n for n in names if n.epoch <= newest_epoch]
     live: list[SegmentName] = []
     hidden: list[SegmentName] = []
     for name in sorted(names, key=lambda n: (n.epoch, n.generation, n.base)):

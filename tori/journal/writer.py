@@ -121,6 +121,8 @@ class JournalWriter:
             control.fsync()
         finally:
             control.close()
+        # Its name must be durable before the first position is told: readers have to find it after a power cut.
+        self._files.sync_directory(self.directory)
         self._bell = bell_for(self.directory, self._files)
         self._publish_written()
         self._publish_durable(self._written, self.next_sequence)
@@ -320,6 +322,10 @@ class JournalWriter:
         table[words.DURABLE_OFFSET] = offset
         self._durable = offset
         self._bell.ring()
+
+    def check_owner(self) -> None:
+        """Raise JournalFenced when a newer epoch owns the journal."""
+        self._check_epoch()
 
     def _check_epoch(self) -> None:
         if self._epoch_words.words[0] != self.epoch:

@@ -356,7 +356,11 @@ class ModuleHost:
     # -- requests ----------------------------------------------------------------------------------------------
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Decide on a request, commit what follows, return the answer."""
+        """Decide on a request, commit what follows, return the answer.
+
+        Raises JournalFenced when the journal has another writer by now: what this one knows is old, also where nothing is to be written.
+        """
+        self.journal.check_owner()
         if name in letter.COMMANDS:
             return letter.command_letters(self, name, arguments)
         if self._gate is not None and name in self.module.doors:

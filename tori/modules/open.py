@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,20 @@ from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import ProcessWatchdog
 from tori.clock import Clock, SystemClock
-from tori.errors import JournalMissing
+from tori.errors import BadInput, JournalMissing, Unavailable
+from tori.events.envelope import Event
 from tori.journal.ack import open_writer
 from tori.journal.archive import Archive
 from tori.journal.files import SYSTEM_FILES, Files
+from tori.journal.mirror import create_mirror
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.registry import FOLLOWS, create_module
 
+LATE_S = 20.0
+LATE_POLL_S = 0.005
 HANDLER_TIMEOUT_S = 30.0
 
 
@@ -30,17 +35,65 @@ def journal_directory(home: Path, name: str) -> Path:
     return home / "journals" / name
 
 
+def mirrors_of(home: Path) -> Path:
+    """Return where the mirrors of other nodes' journals lie."""
+    return home / "mirrors"
+
+
+def archive_of(home: Path, files: Files = SYSTEM_FILES) -> Archive:
+    """Return everything that can be read on this node: its own journals, and the mirrors of others'."""
+    return Archive(home / "journals", mirrors_of(home), files=files)
+
+
+def input_directories(
+    home: Path, name: str, mirrored: Mapping[str, bytes] | None = None, *, files: Files = SYSTEM_FILES
+) -> list[Path]:
+    """Return the journals a module follows.
+
+    ``mirrored``: those of other nodes, with their ids: what is followed of them is their mirror on this node. Given at all, it says
+    that every journal was made before, so one that is not there is missing; else new ones are made.
+    """
+    directories = []
+    for journal in FOLLOWS[name]:
+        if mirrored is not None and journal in mirrored:
+            directories.append(mirrors_of(home) / journal)
+            create_mirror(directories[-1], mirrored[journal], files=files)
+            continue
+        directories.append(journal_directory(home, journal))
+        if mirrored is None:
+            create_journal(directories[-1], files=files)
+        else:
+            read_identity(directories[-1], files=files)
+    return directories
+
+
+class LateReader:
+    """Reads events by id where some of their journals are mirrors: what an event refers to may arrive a moment after it.
+
+    Raises Unavailable when it has not come in ``patience_s``: its node is gone; the module tries again then.
+    """
+
+    def __init__(self, read: Callable[[bytes], Event], patience_s: float = LATE_S) -> None:
+        self._read = read
+        self._patience_s = patience_s
+
+    def __call__(self, event_id: bytes) -> Event:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._read(event_id)
+            except (BadInput, JournalMissing) as error:
+                if time.monotonic() >= deadline:
+                    raise Unavailable(
+                        f"event {event_id.hex()} has not arrived on this node in {self._patience_s:g} s.",
+                        remedy="Its node is away, or the stream from it: see tori status.",
+                    ) from error
+            time.sleep(LATE_POLL_S)
+
+
 def projection_path(home: Path) -> Path:
     """Return where the projection of dead letters lies; it can be removed at any time."""
     return home / "projections" / "dead-letters.sqlite"
-
-
-def input_directories(home: Path, name: str, *, files: Files = SYSTEM_FILES) -> list[Path]:
-    """Return the journals a module follows, made if they are new."""
-    directories = [journal_directory(home, journal) for journal in FOLLOWS[name]]
-    for directory in directories:
-        create_journal(directory, files=files)
-    return directories
 
 
 def delivery_policy(limits: Mapping[str, Any]) -> DeliveryPolicy:
@@ -91,6 +144,7 @@ def open_host(
     load_snapshot: Callable[[str], HostSnapshot | None],
     settings: Mapping[str, Any] | None = None,
     watched: bool = False,
+    mirrored: Mapping[str, bytes] | None = None,
     create: Callable[[str, Mapping[str, Any] | None], Module] = create_module,
     clock: Clock | None = None,
     files: Files = SYSTEM_FILES,
@@ -100,19 +154,19 @@ def open_host(
 ) -> ModuleHost:
     """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
 
-    ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own. ``progress`` is
-    told how many units were replayed so far.
+    ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own. ``mirrored``: as
+    for ``input_directories``. ``progress`` is told how many units were replayed so far.
     The parameters from ``create`` on are what a simulation puts in place of the machine.
     """
     module = create(name, settings)
-    inputs = [JournalReader(directory, files=files) for directory in input_directories(home, name, files=files)]
+    inputs = [JournalReader(path, files=files) for path in input_directories(home, name, mirrored, files=files)]
     journal = open_writer(
         journal_directory(home, name),
         segment_bytes=segment_bytes,
         settings=(settings or {}).get("journal"),
         files=files,
     )
-    archive = Archive(home / "journals", files=files)
+    archive = archive_of(home, files)
     limits = dict((settings or {}).get("limits", {}))
     host = ModuleHost(
         module,
@@ -120,7 +174,7 @@ def open_host(
         JournalReader(journal.directory, files=files),
         inputs,
         clock or SystemClock(),
-        archive.read,
+        LateReader(archive.read) if mirrored else archive.read,
         incarnation=incarnation,
         policy=delivery_policy(limits),
         mark=MappedMark(journal.directory, files=files),

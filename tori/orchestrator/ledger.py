@@ -19,8 +19,9 @@ from tori.events.topic import Matcher
 from tori.ids import source_suffix
 from tori.modules.base import Context, Fact, Module
 from tori.modules.registry import START_ORDER
+from tori.orchestrator.placement import LedgerRecord
 from tori.orchestrator.state import State
-from tori.scheduler.signal import SchedulerRecord, TaskTriggered
+from tori.scheduler.signal import TaskTriggered
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
@@ -128,7 +129,7 @@ class Ledger(Module):
     """Keeps runs, problems, findings, module states and the last value of every metric, all bounded."""
 
     name = "orchestrator"
-    records = SchedulerRecord
+    records = LedgerRecord
     inputs: ClassVar[tuple[type, ...]] = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
 
     def __init__(self, triggers: Mapping[str, Matcher] | None = None) -> None:

@@ -23,6 +23,8 @@ from tori.orchestrator.state import MODULE_TABLE, SYSTEM_TABLE, State
 from tori.orchestrator.supervision import GiveUpDecision, Supervision
 
 SYSTEM = "system"
+PERMANENT = ("JournalMissing",)
+"""Failures after which a restart can only fail the same way; a person must act."""
 
 
 class Lifecycle:
@@ -59,6 +61,8 @@ class Lifecycle:
             sig.CheckpointFailed: self._on_checkpoint_failed,
             sig.StartTimedOut: self._on_start_timed_out,
             sig.DrainTimedOut: self._on_drain_timed_out,
+            sig.NodeLost: self._on_node_lost,
+            sig.NodeReturned: self._on_node_returned,
         }
 
     # -- the protocol of machines --------------------------------------------------------------------------------
@@ -295,6 +299,32 @@ class Lifecycle:
             self._end(m, "killed")
             self._drain_next()
 
+    def _on_node_lost(self, report: sig.NodeLost) -> None:
+        for m in [self._module(name) for name in report.modules]:
+            if m.state is State.DRAINING:
+                self._fail(m, "NodeLost", report.reason)
+            elif m.state is not State.OFFLINE and not (m.state is State.STOPPED and self.system is State.DRAINING):
+                self._go_offline(m, f"{report.reason} ({report.node})")
+        self._start_next()
+        self._settle()
+
+    def _go_offline(self, m: ModuleRecord, reason: str) -> None:
+        m.deadline_ns, m.is_recovering, m.is_pending, m.error = None, False, False, reason
+        if m.incarnation:
+            self._out.append(sig.KillModule(m.name, m.incarnation))
+        self._change(m, State.OFFLINE, reason)
+        self._tell_error(m, "NodeLost", reason)
+
+    def _on_node_returned(self, report: sig.NodeReturned) -> None:
+        for m in [self._module(name) for name in report.modules]:
+            if m.state is not State.OFFLINE or self.system is State.DRAINING:
+                continue
+            self._supervision.forgive(m.name)
+            if self.system is State.STOPPED:
+                self._end(m, f"node {report.node} is back")
+            else:
+                self._recover(m, f"node {report.node} is back")
+
     def _on_tick(self, _: Tick) -> None:
         now = self._clock.monotonic_ns()
         for m in list(self.modules.values()):
@@ -341,7 +371,10 @@ class Lifecycle:
         m.error, was_recovering, m.is_recovering = error, m.is_recovering, False
         self._change(m, State.FAILED, error)
         self._tell_error(m, error_type, error)
-        decision = self._supervision.decide(m.name, self._clock.monotonic_ns())
+        if error_type in PERMANENT:
+            decision: Any = GiveUpDecision("a restart does not bring back what is missing")
+        else:
+            decision = self._supervision.decide(m.name, self._clock.monotonic_ns())
         if isinstance(decision, GiveUpDecision):
             m.deadline_ns = None
             self._tell_recovery(events.RecoveryFailed, m, decision.reason)
@@ -366,7 +399,7 @@ class Lifecycle:
                 return
             if m.state is State.STOPPED:
                 continue
-            if m.state in (State.FAILED, State.DEGRADED):
+            if m.state in (State.FAILED, State.DEGRADED, State.OFFLINE):
                 self._end(m, "nothing was left of it")
                 continue
             is_up = m.state in UP

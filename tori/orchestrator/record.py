@@ -74,7 +74,7 @@ def check(system: State, records: Iterable[ModuleRecord], *, is_adopted: bool) -
             m.state is State.FAILED and system is not State.DRAINING
         )
         assert (m.deadline_ns is not None) == timed, m
-        assert m.state is State.STOPPED or m.incarnation > 0, m
+        assert m.state in (State.STOPPED, State.OFFLINE) or m.incarnation > 0, m
         assert not m.is_pending or (m.state is State.STOPPED and system is State.INITIALIZING), m
     if system is State.DRAINING:
         stopped = [s is State.STOPPED for s in reversed(present)]
@@ -87,6 +87,6 @@ def check(system: State, records: Iterable[ModuleRecord], *, is_adopted: bool) -
         State.PAUSED: State.RUNNING not in present,
         State.DEGRADED: any(s not in UP for s in present),
         State.FAILED: set(present) == {State.DEGRADED},
-        State.STOPPED: is_adopted or set(present) == {State.STOPPED},
+        State.STOPPED: is_adopted or set(present) <= {State.STOPPED, State.OFFLINE},
     }
     assert allowed.get(system, True), (system, present)

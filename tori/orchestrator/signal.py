@@ -109,6 +109,21 @@ class DrainTimedOut(_Of, frozen=True):
     """A shell with a timer of its own saw the drain take too long; ``Tick`` finds that out as well."""
 
 
+class NodeLost(msgspec.Struct, frozen=True):
+    """A node is gone, and with it the journals of these modules: none of them can run anywhere else."""
+
+    node: str
+    modules: tuple[str, ...]
+    reason: str = "its node left the cluster"
+
+
+class NodeReturned(msgspec.Struct, frozen=True):
+    """A node is back, with the journals of these modules: those that were offline start again by themselves."""
+
+    node: str
+    modules: tuple[str, ...]
+
+
 LifecycleStimulus: TypeAlias = (
     Tick
     | StartRequested
@@ -126,6 +141,8 @@ LifecycleStimulus: TypeAlias = (
     | CheckpointFailed
     | StartTimedOut
     | DrainTimedOut
+    | NodeLost
+    | NodeReturned
 )
 
 # -- instructions --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from tori.machine import Edge, TransitionTable
 
 
 class State(StrEnum):
-    """The seven states; for a module, ``degraded`` means given up while the rest of the system goes on."""
+    """The states; for a module, ``degraded`` means given up, ``offline`` that its node is gone with its journal; the others go on."""
 
     INITIALIZING = "initializing"
     RUNNING = "running"
@@ -17,6 +17,7 @@ class State(StrEnum):
     DRAINING = "draining"
     FAILED = "failed"
     STOPPED = "stopped"
+    OFFLINE = "offline"
 
 
 _S = State
@@ -38,11 +39,23 @@ MODULE_TABLE = TransitionTable(
         Edge(_S.RUNNING, _S.DRAINING, "the system stops and its turn in the stop order has come"),
         Edge(_S.PAUSED, _S.DRAINING, "the system stops and its turn in the stop order has come"),
         Edge(_S.FAILED, _S.INITIALIZING, "supervision, or a person, starts it again"),
-        Edge(_S.FAILED, _S.DEGRADED, "supervision gives it up: too many restarts in the window"),
+        Edge(
+            _S.FAILED,
+            _S.DEGRADED,
+            "supervision gives it up: too many restarts in the window, or a failure that no restart ends",
+        ),
         Edge(_S.DEGRADED, _S.INITIALIZING, "a person asked for its recovery"),
         Edge(_S.FAILED, _S.STOPPED, "the system stops; nothing of it is left to drain"),
         Edge(_S.DEGRADED, _S.STOPPED, "the system stops; nothing of it is left to drain"),
         Edge(_S.DRAINING, _S.STOPPED, "it ended: asked to, by itself, or killed when its time to drain was over"),
+        Edge(_S.STOPPED, _S.OFFLINE, "its node, which has its journal, is not there when the system starts"),
+        Edge(_S.INITIALIZING, _S.OFFLINE, "its node left the cluster while it started"),
+        Edge(_S.RUNNING, _S.OFFLINE, "its node left the cluster"),
+        Edge(_S.PAUSED, _S.OFFLINE, "its node left the cluster while it was paused"),
+        Edge(_S.FAILED, _S.OFFLINE, "its node left the cluster, which is why it died"),
+        Edge(_S.DEGRADED, _S.OFFLINE, "its node left the cluster after it was given up"),
+        Edge(_S.OFFLINE, _S.INITIALIZING, "its node is back"),
+        Edge(_S.OFFLINE, _S.STOPPED, "the system stops; nothing of it is left to drain"),
     ),
 )
 

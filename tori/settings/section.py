@@ -41,6 +41,12 @@ class RaySettings(Section):
     """CPUs for scans; 0 = all. Modules take none: they mostly sleep."""
     object_store_bytes: Annotated[Bytes, Field(ge=80 * MIB)] = 256 * MIB
     """Snapshots and batches pass through it and leave soon; it is taken from memory only when used. 80 MiB is Ray's least."""
+    node_ip: Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+$")] = "127.0.0.1"
+    """Address of this machine for the others. Loopback = nobody but this machine reaches Ray; any other asks for the token."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port at which other machines join; 0 = any free one, which `tori up` prints. Fix it where a firewall or a script must know it."""
+    nodes: Annotated[int, unit("nodes"), Field(ge=1, le=1024)] = 1
+    """A first start waits for this many nodes before it spreads the modules over them; later they stay where they are."""
     dashboard: bool = False
     """Ray's own dashboard costs 290 MB and 1.4 % of a core when idle; Ray Jobs need it."""
     auth: bool = True

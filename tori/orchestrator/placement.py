@@ -1,0 +1,158 @@
+"""Where modules live: spread over the nodes at the first start, then pinned to the node of their journal.
+
+The facts stand in the orchestrator's own journal: node, journal id and last durable sequence of every module. A journal that was
+recorded and is not there, or is shorter, is missing; it is never replaced by a fresh one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from tori.errors import JournalMissing
+from tori.journal.ownership import create_journal, read_identity
+from tori.journal.reader import JournalReader
+from tori.journal.recovery import recover
+from tori.journal.unit import units
+from tori.scheduler.signal import SchedulerRecord
+
+CLIENTS = "clients"
+
+
+class JournalPlaced(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """Private record: from now on this module lives on this node, with this journal."""
+
+    module: str
+    node: str
+    journal_id: bytes
+
+
+class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
+    """Private record: every entry below these sequences was on disk; by module."""
+
+    sequences: dict[str, int]
+
+
+PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
+LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord
+
+
+class Berth(msgspec.Struct, frozen=True):
+    """Where one module lives."""
+
+    node: str
+    journal_id: bytes
+    sequence: int = 0
+    """Its journal held at least this many entries."""
+
+
+class Berths:
+    """The projection of the placement records."""
+
+    def __init__(self) -> None:
+        self._berths: dict[str, Berth] = {}
+
+    def apply(self, record: PlacementRecord) -> None:
+        """Take one record; sequences never go back, except with another journal."""
+        if isinstance(record, JournalPlaced):
+            known = self._berths.get(record.module)
+            if known is None or (known.node, known.journal_id) != (record.node, record.journal_id):
+                self._berths[record.module] = Berth(record.node, record.journal_id)
+            return
+        for module, sequence in record.sequences.items():
+            berth = self._berths.get(module)
+            if berth is not None and sequence > berth.sequence:
+                self._berths[module] = msgspec.structs.replace(berth, sequence=sequence)
+
+    def all(self) -> dict[str, Berth]:
+        """Return every berth by module."""
+        return dict(self._berths)
+
+
+def recorded_berths(directory: Path) -> Berths:
+    """Return what the orchestrator's journal in ``directory`` says, before anybody writes it again; nothing when it is new.
+
+    Trusts no stored position: the end is found as recovery finds it.
+    """
+    berths = Berths()
+    try:
+        journal_id = read_identity(directory)
+    except JournalMissing:
+        if any(directory.glob("*.seg")):
+            raise
+        return berths
+    end = recover(directory, journal_id).offset
+    decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
+    reader = JournalReader(directory)
+    try:
+        for unit in units(reader, reader.first_offset(), end):
+            for record in unit.records(decoder):
+                if isinstance(record, PlacementRecord):
+                    berths.apply(record)
+    finally:
+        reader.close()
+    return berths
+
+
+class PlacementPolicy(ABC):
+    """Decides where modules that have no journal yet will live."""
+
+    @abstractmethod
+    def decide(self, modules: Sequence[str], nodes: Sequence[str], settled: Mapping[str, str]) -> dict[str, str]:
+        """Return the node of each of ``modules``. ``nodes``: the head first. ``settled``: modules that have theirs already."""
+
+
+class SpreadPolicy(PlacementPolicy):
+    """The node with the fewest modules takes the next one; documents come in at the head, so ``clients`` stays there."""
+
+    def decide(self, modules: Sequence[str], nodes: Sequence[str], settled: Mapping[str, str]) -> dict[str, str]:
+        load = Counter(dict.fromkeys(nodes, 0))
+        load.update(node for node in settled.values() if node in load)
+        found: dict[str, str] = {}
+        for module in modules:
+            node = nodes[0] if module == CLIENTS else min(nodes, key=lambda n: (load[n], nodes.index(n)))
+            load[node] += 1
+            found[module] = node
+        return found
+
+
+def held_journals(journals: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Return the ids of those of ``names`` whose journals lie in a node's folder."""
+    return {name: read_identity(journals / name) for name in names if (journals / name / "journal.json").exists()}
+
+
+def make_journals(journals: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Make the journals of modules that begin their life on this node; return their ids. What is there stays as it is."""
+    return {name: create_journal(journals / name) for name in names}
+
+
+def check_journal(directory: Path, berth: Berth) -> None:
+    """Raise JournalMissing unless the recorded journal lies in ``directory``, whole up to the recorded sequence."""
+    remedy = f"Bring the journal back to {directory}; nothing is started in its place."
+    try:
+        found = read_identity(directory)
+    except JournalMissing as error:
+        raise JournalMissing(
+            f"journal {directory.name} ({berth.journal_id.hex()}) is not on its node any more.",
+            remedy=remedy,
+            journal=directory.name,
+        ) from error
+    if found != berth.journal_id:
+        raise JournalMissing(
+            f"journal {directory.name} is {found.hex()}, and {berth.journal_id.hex()} was recorded.",
+            remedy=remedy,
+            journal=directory.name,
+        )
+    if berth.sequence:
+        sequence = recover(directory, found).sequence
+        if sequence < berth.sequence:
+            raise JournalMissing(
+                f"journal {directory.name} ends at entry {sequence}, and {berth.sequence} were recorded as durable.",
+                remedy=remedy,
+                journal=directory.name,
+            )
