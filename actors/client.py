@@ -165,6 +165,10 @@ class RayClient:
         found: dict[str, Any] = self._call("run_task", task, run_id)
         return found
 
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("run_story", run_id)
+        return found
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self._call("cancel_run", run_id)
         return found

@@ -24,6 +24,7 @@ from actors.nodes import Nodes
 from actors.pressure import PressureWatch
 from actors.relays import Relays
 from actors.runs import Runs
+from actors.schedule import Plan
 from actors.settle import Quiesce, check_unpaused
 from actors.snapshot import Origin, find_snapshot
 from tori.checkpoint.codec import ModuleSnapshot
@@ -37,11 +38,13 @@ from tori.modules.need import module_snapshot
 from tori.modules.open import input_directories, open_host
 from tori.modules.registry import START_ORDER
 from tori.orchestrator import signal as sig
+from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.lifecycle import Lifecycle
 from tori.orchestrator.placement import JournalsReached
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
+from tori.scheduler.signal import Triggered
 
 VIEW_TIMEOUT_S = 5.0
 SUMMARY_TIMEOUT_S = 2.0
@@ -58,6 +61,7 @@ class Control:
         self.home = home
         self._settings = settings
         self._clock = SystemClock()
+        self._plan = Plan(settings)
         self._nodes = Nodes(home, (CLIENTS, *START_ORDER), self._clock)
         self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger()
@@ -101,6 +105,8 @@ class Control:
             self.record,
             self._persist,
             self._metrics.collect,
+            self._plan,
+            ray.cluster_resources,
         )
         self._runs.on_failure = self._fail
         self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
@@ -125,6 +131,7 @@ class Control:
                 load_snapshot=self._find_ledger,
                 mirrored=mirrored,
                 progress=loop.replayed,
+                create=lambda name, settings: Ledger(self._plan.triggers),
             ),
             input_directories(home, ORCHESTRATOR, mirrored),
         )
@@ -155,6 +162,16 @@ class Control:
     def _past(self) -> Past:
         epoch, starts = self._ledger.call(lambda host: (host.journal.epoch, host.module.query("starts", {})))
         return Past(epoch, starts, ray.get_runtime_context().was_current_actor_reconstructed)
+
+    def _hear_triggers(self) -> int:
+        """Have the ledger tell what makes a task due from now on; return the offset in its journal up to which it did not."""
+
+        def hear(host: ModuleHost) -> int:
+            assert isinstance(host.module, Ledger)
+            host.module.on_trigger = lambda task_id, cause: self._runs.tell(Triggered(task_id, cause, kept=True))
+            return host.journal.written_offset
+
+        return self._ledger.call(hear)
 
     def _shell_config(self, name: str, incarnation: int) -> ShellConfig:
         is_carrier = name == CLIENTS or is_relay(name)
@@ -215,7 +232,7 @@ class Control:
 
     def start(self) -> None:
         """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
-        self._runs.remember()
+        self._runs.remember(self._hear_triggers())
         self.emit(*self._ledger_origin.events)
         self._conductor.start()
         for node in sorted(self._nodes.away):
@@ -453,10 +470,17 @@ class Control:
     # -- work --------------------------------------------------------------------------------------------------
 
     def tasks(self) -> dict[str, Any]:
-        return {"tasks": self._runs.tasks(), "runs": self.query("orchestrator", "runs", {"limit": 50})}
+        runs = self.query("orchestrator", "runs", {"limit": 50})
+        return {"tasks": self._runs.tasks(), "runs": runs, "active": self._runs.active()}
 
     def run_task(self, task: str, run_id: str) -> dict[str, Any]:
         return self._runs.request(task, run_id)
+
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        return self._runs.story(run_id)
+
+    def progress_run(self, run_id: str, attempt: int, done: float, total: float) -> None:
+        self._runs.progress(run_id, attempt, done, total)
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._runs.cancel(run_id)

@@ -12,6 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.names import NAMESPACE, ORCHESTRATOR
+from tori.scheduler.spec import Resources
 
 MODULE_THREADS = 6
 CONTROL = "control"
@@ -48,6 +49,16 @@ def orchestrator_options() -> dict[str, Any]:
         "scheduling_strategy": on_node(ray.get_runtime_context().get_node_id()),
         "get_if_exists": True,
     }
+
+
+def run_options(resources: Resources, name: str) -> dict[str, Any]:
+    """Return how Ray runs an attempt: never again by itself, the scheduler decides that."""
+    options: dict[str, Any] = {"num_cpus": resources.num_cpus, "name": name, "max_retries": 0}
+    if resources.memory_bytes:
+        options["memory"] = resources.memory_bytes
+    if resources.custom:
+        options["resources"] = dict(resources.custom)
+    return options
 
 
 def on_node(ray_node: str) -> Any:

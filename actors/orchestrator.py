@@ -87,6 +87,12 @@ class OrchestratorActor:
     def run_task(self, task: str, run_id: str) -> dict[str, Any]:
         return self._control.run_task(task, run_id)
 
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        return self._control.run_story(run_id)
+
+    def progress_run(self, run_id: str, attempt: int, done: float, total: float) -> None:
+        self._control.progress_run(run_id, attempt, done, total)
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._control.cancel_run(run_id)
 

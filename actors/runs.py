@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 from actors.fuzz import fuzz
 from actors.module import Conclusion
 from actors.scan import start_scan
+from actors.schedule import Plan, start_user
 from tori.clock import Clock
 from tori.errors import BadInput, PermanentError, ToriError, Unavailable
 from tori.events.system import SystemStarted, TaskCancelled, TaskCompleted, TaskFailed, TaskStarted
@@ -34,12 +34,10 @@ from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
 from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
-from tori.scheduler.admission import SlotPolicy
-from tori.scheduler.book import Task
+from tori.scheduler.book import Run, Task
 from tori.scheduler.machine import Scheduler
-from tori.scheduler.retry import RetryPolicy
-from tori.scheduler.spec import Priority, TaskSpec, default_specs
-from tori.scheduler.trigger import DemandTrigger
+from tori.scheduler.spec import TaskSpec
+from tori.scheduler.view import active_rows, story_row
 
 LOOK_TIMEOUT_S = 2.0
 HOLD_TIMEOUT_S = 300.0
@@ -61,14 +59,12 @@ class Runs:
         record: Callable[[list[Any], list[tuple[Any, str]]], None],
         take_checkpoint: Callable[[], Any],
         collect_metrics: Callable[[], None],
+        plan: Plan | None = None,
+        resources: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        intervals = {k.removesuffix("_s"): v for k, v in settings["tasks"].items()}
-        fuzz_spec = TaskSpec(
-            task_id=FUZZ, task_type=FUZZ, module="fuzzing", trigger=DemandTrigger(), priority=Priority.BACKGROUND
-        )
-        retry = RetryPolicy(retries=settings["limits"]["retries"])
-        specs = [replace(spec, retry=retry) for spec in (*default_specs(START_ORDER, intervals), fuzz_spec)]
-        self.scheduler = Scheduler(specs, clock, admission=SlotPolicy(settings["limits"]["concurrent_runs"]))
+        self._plan = plan or Plan(settings)
+        self._resources = resources
+        self.scheduler = Scheduler(self._plan.specs, clock, admission=self._plan.admission)
         self._home = home
         self._clock = clock
         self._handles = handles
@@ -94,19 +90,24 @@ class Runs:
 
     def start(self) -> None:
         """Begin, after ``remember``."""
+        self._plan.measure(self._resources())
         for module in START_ORDER:
             self.scheduler.handle(sig.ModuleAvailable(module, module in self._up))
         self._execute(self.scheduler.handle(sig.Recovered()))
         self._thread.start()
 
-    def remember(self) -> None:
-        """Read what ran before, and whether the system was paused."""
+    def remember(self, until: int | None = None) -> None:
+        """Read what ran before, and whether the system was paused.
+
+        ``until``: the offset in the ledger's journal from which on triggers are told instead, so that each counts once.
+        """
         reader = JournalReader(journal_directory(self._home, "orchestrator"))
         decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
         try:
             for unit in units(reader, reader.first_offset(), reader.limit()):
                 for record in unit.records(decoder):
-                    if isinstance(record, sig.SchedulerRecord):
+                    is_told = until is not None and unit.end > until and isinstance(record, sig.TaskTriggered)
+                    if isinstance(record, sig.SchedulerRecord) and not is_told:
                         self.scheduler.apply(record, 0)
                 for event in unit.events:
                     if isinstance(event.payload, _FACTS):
@@ -164,6 +165,7 @@ class Runs:
         wake_ns = self.scheduler.wake_ns
         if wake_ns is None or wake_ns > self._clock.monotonic_ns():
             return
+        self._plan.measure(self._resources())
         refs = {name: handle.version.remote() for name, handle in self._handles().items()}
         for name, ref in refs.items():
             try:
@@ -174,19 +176,14 @@ class Runs:
     # -- instructions ------------------------------------------------------------------------------------------
 
     def _execute(self, instructions: list[Any]) -> None:
-        facts: list[Any] = []
+        """Write all facts as one unit, then act in order: what may be under way is known, for one sync a stimulus."""
+        self._commit([i for i in instructions if isinstance(i, (Emit, sig.Keep))])
         for instruction in instructions:
-            if isinstance(instruction, (Emit, sig.Keep)):
-                facts.append(instruction)
-                continue
-            self._commit(facts)
-            facts = []
             if isinstance(instruction, sig.StartRun):
                 self._begun.add((instruction.run_id, instruction.attempt))
                 self._pool.submit(self._attempt, instruction)
-            else:
+            elif isinstance(instruction, sig.CancelRun):
                 self._cancel(instruction)
-        self._commit(facts)
 
     def _commit(self, facts: list[Any]) -> None:
         """Write events and private records of the machine as one durable unit of the orchestrator's journal."""
@@ -199,38 +196,35 @@ class Runs:
         run_id, attempt = order.run_id, order.attempt
         self.tell(sig.RunStarted(run_id, attempt))
         try:
-            covers = self._work(order)
-        except TaskCancelledError:
-            outcome: Any = sig.RunCancelled(run_id, attempt)
+            covers, result = self._work(order)
         except Exception as error:
-            cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
-            text = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:500]
-            temporary = not isinstance(cause, PermanentError)
-            outcome = sig.RunFailed(run_id, attempt, f"{type(cause).__name__}: {text}", temporary)
+            outcome: Any = _outcome(order, error)
         else:
-            outcome = sig.RunFinished(run_id, attempt, covers)
+            outcome = sig.RunFinished(run_id, attempt, covers, result)
         self._attempts.pop(run_id, None)
         self._begun.discard((run_id, attempt))
         self.tell(outcome)
 
-    def _work(self, order: sig.StartRun) -> dict[str, tuple[int, int]]:
+    def _work(self, order: sig.StartRun) -> tuple[dict[str, tuple[int, int]], str]:
+        """Do an attempt; return the versions it covers, and what it has to say."""
         spec = order.spec
         if spec.task_type in self._house:
             self._house[spec.task_type]()
-            return {}
+            return {}, ""
+        if spec.task_id in self._plan.user:
+            ref = start_user(self._plan.user[spec.task_id], order)
+            self._attempts[order.run_id] = (order.attempt, ref)
+            return {}, ray.get(ref)
         handle = self._handles().get(spec.module)
         if handle is None:
             raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
         if spec.task_type == FUZZ:
             result = fuzz(self._handles())
         else:
-            resources = spec.resources
-            result = start_scan(
-                handle, spec.module, spec.task_type, num_cpus=resources.num_cpus, memory=resources.memory_bytes
-            )
+            result = start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
         self._attempts[order.run_id] = (order.attempt, result)
         concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, result))
-        return {spec.module: (concluded.incarnation, concluded.covers)}
+        return {spec.module: (concluded.incarnation, concluded.covers)}, ""
 
     def _cancel(self, order: sig.CancelRun) -> None:
         """End an attempt; one that this process did not begin is certainly gone with the process that did."""
@@ -300,6 +294,18 @@ class Runs:
         """Rest, or go on, as a whole."""
         self._ask(sig.PauseRequested() if paused else sig.ResumeRequested())
 
+    def progress(self, run_id: str, attempt: int, done: float, total: float) -> None:
+        """Take a word of how far an attempt has come."""
+        self.tell(sig.RunProgressed(run_id, attempt, done, total))
+
+    def story(self, run_id: str) -> dict[str, Any]:
+        """Return what is known of a run, and its steps; raises BadInput when nothing is."""
+        return story_row(self.scheduler, run_id, self._clock.monotonic_ns())
+
+    def active(self) -> list[dict[str, Any]]:
+        """Return the runs that have not ended."""
+        return active_rows(self.scheduler, self._clock.monotonic_ns())
+
     def _held_by(self, spec: TaskSpec, task: Task, holds: Mapping[str, str]) -> str | None:
         """Return what keeps a task from running, with the remedy; None when nothing does."""
         if self.scheduler.is_paused:
@@ -317,10 +323,13 @@ class Runs:
         holds = dict(self.scheduler.holds())
         now = self._clock.monotonic_ns()
         rows = []
+        newest: dict[str, Run] = {}
+        for run in self.scheduler.runs():
+            newest.setdefault(run.task_id, run)
         for spec in self.scheduler.specs.values():
             task = self.scheduler.task(spec.task_id)
             counts = task.counts
-            last = next((r for r in reversed(self.scheduler.runs()) if r.task_id == spec.task_id), None)
+            last = newest.get(spec.task_id)
             rows.append(
                 {
                     "task_id": spec.task_id,
@@ -337,3 +346,13 @@ class Runs:
                 }
             )
         return rows
+
+
+def _outcome(order: sig.StartRun, error: Exception) -> sig.RunCancelled | sig.RunFailed:
+    """Return how an attempt ended that has no result; Ray may wrap what happened, also a cancellation."""
+    cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
+    if isinstance(cause, TaskCancelledError):
+        return sig.RunCancelled(order.run_id, order.attempt)
+    text = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:500]
+    temporary = not isinstance(cause, PermanentError)
+    return sig.RunFailed(order.run_id, order.attempt, f"{type(cause).__name__}: {text}", temporary)

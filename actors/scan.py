@@ -6,9 +6,11 @@ from typing import Any
 
 import ray
 
+from actors.options import run_options
 from tori.modules.registry import module_class
+from tori.scheduler.spec import Resources
 
-SCAN_CPUS = 1.0
+ONE_CPU = Resources()
 
 
 def run_scan(module: str, task: str, data: bytes) -> bytes:
@@ -16,10 +18,7 @@ def run_scan(module: str, task: str, data: bytes) -> bytes:
     return module_class(module).run(task, data)
 
 
-def start_scan(handle: Any, module: str, task: str, *, num_cpus: float = SCAN_CPUS, memory: float = 0) -> Any:
+def start_scan(handle: Any, module: str, task: str, resources: Resources = ONE_CPU) -> Any:
     """Return the ref of a scan's result; the snapshot travels by ref and never passes through the caller."""
-    options: dict[str, Any] = {"num_cpus": num_cpus, "name": f"{module}.{task}", "max_retries": 0}
-    if memory:
-        options["memory"] = memory
-    remote = ray.remote(**options)(run_scan)
+    remote = ray.remote(**run_options(resources, f"{module}.{task}"))(run_scan)
     return remote.remote(module, task, handle.prepare.remote(task))

@@ -4,6 +4,7 @@
     scripts/simulate.py --steps 1000000 --seed 1                  a campaign of 1,000 worlds
     scripts/simulate.py --steps 1000 --seed 42 --seeds 1          one world, with its story
     scripts/simulate.py --steps 100000 --seed 1 --jobs 2 --json   steps, violations, digest, story
+    scripts/simulate.py --steps 1000000 --world scheduler         the scheduler alone, with its executor and its shell
 
 The same arguments give the same output, byte for byte. Exit code 1: a promise was broken; the report says how to see it again.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 if __name__ in {"__main__", "__mp_main__"}:  # run as a script: the repository is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.sim.campaign import Report, simulate
+from tests.sim.campaign import KINDS, Report, simulate
 from tests.sim.world import Outcome
 
 SHOWN_VIOLATIONS = 10
@@ -33,11 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="what everything follows from (default 1)")
     parser.add_argument("--seeds", type=int, default=0, help="worlds (default: one for 1,000 steps, at least 200)")
     parser.add_argument("--jobs", type=int, default=1, help="processes; the report does not depend on it (default 1)")
+    parser.add_argument("--world", choices=sorted(KINDS), default="system", help="what is simulated (default system)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     if min(options.steps, options.jobs) < 1 or options.seeds < 0:
         parser.error("--steps and --jobs begin at 1, --seeds at 0")
-    report = simulate(options.steps, options.seed, worlds=options.seeds, jobs=options.jobs, progress=_tell)
+    chosen = {"worlds": options.seeds, "jobs": options.jobs, "kind": options.world}
+    report = simulate(options.steps, options.seed, progress=_tell, **chosen)
     print(_as_json(report) if options.json else _as_text(report))
     return 1 if report.violations else 0
 

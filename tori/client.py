@@ -88,10 +88,13 @@ class SystemClient(Protocol):
         """Return the newest dead ``letters`` of all modules that fit a filter, how many ``matched``, and their ``states``."""
 
     def tasks(self) -> dict[str, Any]:
-        """Return ``tasks`` (the specs and when they are due) and ``runs`` (the latest)."""
+        """Return ``tasks`` (the specs and when they are due), ``runs`` (the latest) and ``active`` (those that have not ended)."""
 
     def run_task(self, task: str) -> dict[str, Any]:
         """Run a task now; return ``run_id``."""
+
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        """Return what is known of a run, its steps and its result; raises BadInput for an unknown one."""
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         """Cancel a run that has not finished."""

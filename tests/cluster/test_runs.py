@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError, TaskCancelledError
 
 from actors.pressure import PressureWatch
-from actors.runs import Runs
+from actors.runs import Runs, _outcome
+from actors.schedule import Plan
 from tests.support.system import system_settings
 from tori.clock import VirtualClock
 from tori.errors import BadInput, JournalError
@@ -18,6 +20,7 @@ from tori.local import LocalSystem
 from tori.machine import Tick
 from tori.resources.pressure import Sample
 from tori.scheduler import signal as sig
+from tori.scheduler.spec import default_specs
 from tori.scheduler.transition import RunState
 
 
@@ -186,3 +189,35 @@ def test_an_attempt_that_began_is_never_called_lost(rig: Rig) -> None:
     assert seen == [True]
     rig.work()
     assert rig.runs.scheduler.run("x").state is RunState.SUCCEEDED
+
+
+def test_what_was_triggered_counts_once_whether_it_is_read_or_told(tmp_path: Path) -> None:
+    with LocalSystem(tmp_path, modules=("orchestrator",)) as past:
+        host = past.hosts["orchestrator"]
+        host.emit([sig.TaskTriggered("count", "read")], [])
+        border = host.journal.written_offset
+        host.emit([sig.TaskTriggered("count", "told")], [])
+    rig = Rig(tmp_path, **{"user.tasks": "tests.support.user_tasks"})
+    rig.runs.remember(border)
+    assert rig.runs.scheduler.task("count").triggers == ["read"]
+    again = Rig(tmp_path, **{"user.tasks": "tests.support.user_tasks"})
+    again.runs.remember()
+    assert again.runs.scheduler.task("count").triggers == ["read", "told"]
+
+
+def test_the_cluster_is_the_budget(tmp_path: Path) -> None:
+    plan = Plan(system_settings(tmp_path).plain())
+    plan.measure({"CPU": 2.0, "memory": 1e9, "object_store_memory": 1e8, "node:10.0.0.1": 1.0, "gpu": 0.0})
+    assert plan.admission.budget == {"CPU": 2.0, "memory": 1e9}
+    assert plan.admission.groups == {"scans": 4}
+    plan.measure({"CPU": 8.0})
+    assert plan.admission.budget == {"CPU": 8.0}, "nodes come and go"
+    assert plan.admission.ageing_s == 300
+
+
+def test_a_cancellation_is_one_however_ray_wraps_it() -> None:
+    order = sig.StartRun("r", 2, default_specs()[0])
+    wrapped = RayTaskError("run_scan", "trace", TaskCancelledError())
+    assert _outcome(order, wrapped) == _outcome(order, TaskCancelledError()) == sig.RunCancelled("r", 2)
+    assert _outcome(order, BadInput("no.")) == sig.RunFailed("r", 2, "BadInput: no.", temporary=False)
+    assert _outcome(order, OSError("gone")) == sig.RunFailed("r", 2, "OSError: gone", temporary=True)

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from tests.sim.schedule import Schedule
 from tests.sim.world import Outcome, World
 
 STEPS_A_WORLD = 1000
 FEWEST_WORLDS = 200
+KINDS: dict[str, Callable[[int], World | Schedule]] = {"system": World, "scheduler": Schedule}
 TOLD_LINES = 60
 """Lines of a story that are shown when nothing went wrong."""
 
@@ -56,15 +58,16 @@ def simulate(
     *,
     worlds: int = 0,
     jobs: int = 1,
+    kind: str = "system",
     progress: Callable[[int, int, Outcome], None] = lambda done, count, outcome: None,
 ) -> Report:
-    """Walk ``steps`` steps in all, in ``worlds`` worlds (0: as many as are usual for that many steps).
+    """Walk ``steps`` steps in all, in ``worlds`` worlds of a kind (0: as many as are usual for that many steps).
 
     ``progress`` is told after each world: how many are done, of how many, and what came of it.
     """
     count = worlds or max(FEWEST_WORLDS, steps // STEPS_A_WORLD)
     shares = [steps // count + (index < steps % count) for index in range(count)]
-    work = [(one, share) for one, share in zip(world_seeds(seed, count), shares, strict=True) if share]
+    work = [(kind, one, share) for one, share in zip(world_seeds(seed, count), shares, strict=True) if share]
     outcomes: list[Outcome] = []
     for outcome in _walk_all(work, jobs):
         outcomes.append(outcome)
@@ -76,8 +79,8 @@ def simulate(
         digest.update(outcome.digest.encode())
     broken = [outcome for outcome in outcomes if outcome.violation]
     violated = [
-        Violated(o.seed, o.steps, o.violation, f"scripts/simulate.py --steps {share} --seed {o.seed} --seeds 1")
-        for o, (_, share) in zip(outcomes, work, strict=True)
+        Violated(o.seed, o.steps, o.violation, _replay(kind, o.seed, share))
+        for o, (_, _, share) in zip(outcomes, work, strict=True)
         if o.violation
     ]
     story = broken[0].story if broken else outcomes[0].story[-TOLD_LINES:]
@@ -85,7 +88,12 @@ def simulate(
     return Report(total, len(outcomes), violated, digest.hexdigest(), story, dict(sorted(counts.items())))
 
 
-def _walk_all(work: list[tuple[int, int]], jobs: int) -> Iterator[Outcome]:
+def _replay(kind: str, seed: int, steps: int) -> str:
+    world = "" if kind == "system" else f" --world {kind}"
+    return f"scripts/simulate.py --steps {steps} --seed {seed} --seeds 1{world}"
+
+
+def _walk_all(work: list[tuple[str, int, int]], jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
         yield from map(_walk, work)
         return
@@ -93,7 +101,7 @@ def _walk_all(work: list[tuple[int, int]], jobs: int) -> Iterator[Outcome]:
         yield from pool.imap(_walk, work, chunksize=4)
 
 
-def _walk(one: tuple[int, int]) -> Outcome:
-    seed, steps = one
+def _walk(one: tuple[str, int, int]) -> Outcome:
+    kind, seed, steps = one
     logging.getLogger("tori").setLevel(logging.CRITICAL)  # disks fail here all the time
-    return World(seed).run(steps)
+    return KINDS[kind](seed).run(steps)

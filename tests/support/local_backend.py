@@ -92,7 +92,14 @@ class LocalClient:
 
     def tasks(self) -> dict[str, Any]:
         run = {"run_id": "r-1", "task_type": "alien_audit", "state": "succeeded", "duration_s": 0.5, "error": None}
-        return {"tasks": [{"task_id": "alien_audit", "module": "alien", "interval_s": 60.0}], "runs": [run]}
+        return {
+            "tasks": [{"task_id": "alien_audit", "module": "alien", "interval_s": 60.0}],
+            "runs": [run],
+            "active": [],
+        }
+
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        raise BadInput(f"there is no run {run_id!r}.", remedy="`tori task list` shows the last ones.")
 
     def run_task(self, task: str) -> dict[str, Any]:
         if task != "alien_audit":

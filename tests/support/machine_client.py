@@ -24,6 +24,7 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.scheduler import signal as sched
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import default_specs
+from tori.scheduler.view import active_rows, story_row
 
 _FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled)
 
@@ -64,6 +65,7 @@ class MachineClient(DurableClient):
         self.reopen()
         clock = SystemClock()
         self.lifecycle = Lifecycle(clock, LifecycleOptions(order=DEFAULT_MODULES, starts_at_once=len(DEFAULT_MODULES)))
+        self.clock = clock
         self.scheduler = Scheduler(default_specs(), clock)
         self._remember()
         self._live(life.StartRequested(paused=self.scheduler.is_paused))
@@ -156,7 +158,14 @@ class MachineClient(DurableClient):
             }
             for spec in self.scheduler.specs.values()
         ]
-        return {"tasks": rows, "runs": self._ledger.module.query("runs", {"limit": 50})}
+        return {
+            "tasks": rows,
+            "runs": self._ledger.module.query("runs", {"limit": 50}),
+            "active": active_rows(self.scheduler, self.clock.monotonic_ns()),
+        }
+
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        return story_row(self.scheduler, run_id, self.clock.monotonic_ns())
 
     def run_task(self, task: str) -> dict[str, Any]:
         run_id = f"{task}-{uuid.uuid4().hex[:16]}"

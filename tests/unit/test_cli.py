@@ -138,6 +138,14 @@ def test_tasks(shell: Shell) -> None:
     assert "alien_audit-" in shell("task", "run", "alien_audit")[1]
     assert shell.json("task", "cancel", run["run_id"])["state"] == "succeeded", "it had ended: it is left as it is"
     assert "succeeded" in shell("task", "cancel", run["run_id"])[1]
+    story = shell.json("task", "story", run["run_id"])
+    assert [line["text"].partition(":")[0] for line in story["story"]][:2] == ["due", "due -> admitted"]
+    told = shell("task", "story", run["run_id"])[1]
+    assert "of alien_audit: succeeded" in told
+    assert "running -> succeeded" in told
+    assert shell("task", "hold")[1].strip() == "Nothing is held."
+    code, _, err = shell("task", "story", "nobody")
+    assert (code, "tori task list" in err) == (65, True)
     code, _, err = shell("task", "run", "nonsense")
     assert (code, "alien_audit" in err) == (65, True)
     code, _, err = shell("task", "cancel", "nobody")
@@ -162,7 +170,12 @@ def test_pauses(shell: Shell) -> None:
     assert "alien_audit" in shell("task", "list")[1].split("held:")[1]
     assert "alien_audit" in shell("task", "list")[1].split("held:")[1]
     assert "the system is paused: tori resume" in shell("task", "list")[1]
-    assert shell.json("task", "run", "alien_audit")["state"] == "due", "it waits"
+    waiting = shell.json("task", "run", "alien_audit")
+    assert waiting["state"] == "due", "it waits"
+    held = {row["id"]: row["held_by"] for row in shell.json("task", "hold")["held"]}
+    assert held[waiting["run_id"]] == "the scheduler is paused"
+    assert held["alien_audit"] == "the system is paused: tori resume"
+    assert f"{waiting['run_id']}: the scheduler is paused" in shell("task", "hold")[1]
     assert shell.json("resume")["paused"] is False
     assert shell.json("task", "list")["runs"][-1]["state"] == "succeeded", "what waited has run"
     assert set(_states(shell).values()) == {"running"}

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from tests.support.system import events_of, small_corpus
 from tori.events import system
+from tori.journal.reader import JournalReader
+from tori.journal.unit import units
 from tori.local import LocalSystem
+from tori.modules.base import Module
 from tori.modules.host import ModuleHost
+from tori.modules.registry import create_module
 from tori.orchestrator.ledger import KEPT_CHECKPOINTS, Ledger
+from tori.scheduler.signal import SchedulerRecord, TaskTriggered
+from tori.scheduler.trigger import EventTrigger
 
 
 @pytest.fixture
@@ -64,3 +73,38 @@ def test_the_last_start_of_a_module_is_known_until_it_stops(host: ModuleHost) ->
     assert host.module.query("starts", {}) == {"alien": 2, "reader": 1}
     say(host, system.ModuleStateChanged("reader", "draining", "stopped", "", 1))
     assert host.module.query("starts", {}) == {"alien": 2}
+
+
+def test_what_a_task_waits_for_is_written_in_the_unit_that_consumes_it(tmp_path: Path) -> None:
+    triggers = {
+        "count": EventTrigger(("clients:DocumentIngested",)).matcher,
+        "other": EventTrigger(("reader:DocumentIngested", "*:ConceptAdded")).matcher,
+    }
+
+    def create(name: str) -> Module:
+        return Ledger(triggers) if name == "orchestrator" else create_module(name)
+
+    heard: list[tuple[str, str]] = []
+    with LocalSystem(tmp_path, modules=("clients", "orchestrator"), create=create) as mind:
+        mind.hosts["orchestrator"].module.on_trigger = lambda *told: heard.append(told)  # type: ignore[attr-defined]  # a Ledger
+        mind.ingest(small_corpus(3))
+        mind.pump()
+    ids = [event.id.hex() for event in events_of(tmp_path, "clients") if event.type == "DocumentIngested"]
+    assert heard == [("count", event_id) for event_id in ids]
+    assert kept(tmp_path) == heard
+    with LocalSystem(tmp_path, modules=("clients", "orchestrator"), create=create) as mind:
+        mind.pump()
+    assert kept(tmp_path) == heard, "a restart counts no event again"
+
+
+def kept(home: Path) -> list[tuple[str, str]]:
+    """Return the triggers that stand in the ledger's journal, each in a unit that names what it consumed."""
+    reader = JournalReader(home / "journals" / "orchestrator")
+    decoder = msgspec.msgpack.Decoder(list[SchedulerRecord])
+    found = []
+    for unit in units(reader, reader.first_offset(), reader.limit()):
+        records = unit.records(decoder)
+        assert not records or unit.runs, "a trigger stands apart from the cursor that consumed its event"
+        found += [(record.task_id, record.cause) for record in records if isinstance(record, TaskTriggered)]
+    reader.close()
+    return found

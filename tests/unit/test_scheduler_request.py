@@ -263,7 +263,7 @@ def test_an_illegal_edge_raises_with_the_story() -> None:
     rig = Rig()
     run = begin(rig)
     with pytest.raises(IllegalTransition, match="cannot go from running to due") as caught:
-        RUN_TABLE.check(run.run_id, RunState.RUNNING, RunState.DUE, rig.machine._stories)
+        RUN_TABLE.check(run.run_id, RunState.RUNNING, RunState.DUE, rig.machine._desk.stories)
     assert "due -> admitted: attempt 1" in caught.value.fields["story"]
 
 

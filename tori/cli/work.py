@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -124,6 +125,10 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
         if task.get("held_by"):
             held.setdefault(task["held_by"], []).append(task["task_id"])
     out.print(table)
+    for run in found.get("active", []):
+        if run["total"]:
+            eta = "" if run.get("eta_s") is None else f", {run['eta_s']:.0f} s left"
+            out.print(f"  {escape(run['run_id'])}  {run['done']:g} of {run['total']:g}{eta}")
     for reason, tasks in held.items():
         out.print(f"[yellow]held:[/] {', '.join(tasks)}: {escape(reason)}")
     for run in found["runs"][-10:]:
@@ -135,6 +140,43 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+@task_app.command("hold")
+def task_hold(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Say what holds each task that does not run, and each run that waits."""
+    with connected(home, address) as client:
+        found = client.tasks()
+    held = [{"id": task["task_id"], "held_by": task["held_by"]} for task in found["tasks"] if task.get("held_by")]
+    held += [{"id": run["run_id"], "held_by": run["held_by"]} for run in found["active"] if run.get("held_by")]
+    if as_json:
+        print_json({"held": held})
+        return
+    for one in held:
+        out.print(f"{escape(one['id'])}: {escape(one['held_by'])}")
+    if not held:
+        out.print("Nothing is held.")
+
+
+@task_app.command("story")
+def task_story(
+    run_id: Annotated[str, typer.Argument(help="Run id, as `tori task list` prints it.")],
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the steps of a run, oldest first, and what it had to say."""
+    with connected(home, address) as client:
+        found = client.run_story(run_id)
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"{escape(run_id)} of {escape(found['task_id'])}: {found['state']}")
+    for line in found["story"]:
+        when = datetime.fromtimestamp(line["time_ns"] / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
+        out.print(f"  {when}  {escape(line['text'])}")
+    if found["result"]:
+        out.print(f"  result: {escape(found['result'])}")
 
 
 @task_app.command("run")

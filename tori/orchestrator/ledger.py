@@ -7,16 +7,21 @@ the modules' journals for what a status line and the morning report need.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
 from tori.events import mind, system
+from tori.events.catalogue import ENTRIES
 from tori.events.envelope import Event
+from tori.events.topic import Matcher
+from tori.ids import source_suffix
 from tori.modules.base import Context, Fact, Module
+from tori.modules.registry import START_ORDER
 from tori.orchestrator.placement import LedgerRecord
 from tori.orchestrator.state import State
+from tori.scheduler.signal import TaskTriggered
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
@@ -80,6 +85,10 @@ _OWN = (
 )
 
 
+_SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER)}
+"""Who an event's id names."""
+
+
 class RunLine(msgspec.Struct, array_like=True):
     """One run of a task, as a person wants to see it."""
 
@@ -121,9 +130,15 @@ class Ledger(Module):
 
     name = "orchestrator"
     records = LedgerRecord
-    inputs = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
+    inputs: ClassVar[tuple[type, ...]] = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
 
-    def __init__(self) -> None:
+    def __init__(self, triggers: Mapping[str, Matcher] | None = None) -> None:
+        self.on_trigger: Callable[[str, str], None] = lambda task_id, cause: None
+        """Called with a task and the id of the event that makes it due, when that is written."""
+        self._triggers = dict(triggers or {})
+        """By task: the topics of its event trigger."""
+        wanted = [e.payload for e in ENTRIES if any(m.type_set >> e.number & 1 for m in self._triggers.values())]
+        self.inputs = tuple(dict.fromkeys((*type(self).inputs, *wanted)))  # type: ignore[misc]  # this one follows more
         self.runs: dict[str, RunLine] = {}
         self.problems: deque[Problem] = deque(maxlen=KEPT_PROBLEMS)
         self.findings: deque[tuple[bytes, str]] = deque(maxlen=KEPT_FINDINGS)
@@ -137,10 +152,18 @@ class Ledger(Module):
         """By id, the event that tells of it."""
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
-        return []
+        """Note which tasks the batch makes due, in the unit that consumes it: each event counts exactly once."""
+        return [
+            TaskTriggered(task_id, event.id.hex())
+            for event in batch
+            for task_id, matcher in self._triggers.items()
+            if matcher.accepts(event, _SOURCES.get(event.id[8:12], ""))
+        ]
 
     def apply(self, fact: Fact) -> None:
         if not isinstance(fact, Event):
+            if isinstance(fact, TaskTriggered):
+                self.on_trigger(fact.task_id, fact.cause)
             return
         payload = fact.payload
         self.counts[fact.type] += 1

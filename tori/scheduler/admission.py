@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tori.clock import SECOND_NS
 from tori.errors import BadSettings
 from tori.resources.pressure import Pressure
-from tori.scheduler.spec import Priority
+from tori.scheduler.spec import Priority, Resources
+
+_NOTHING = Resources(num_cpus=0)
 
 
 class Candidate(NamedTuple):
@@ -17,7 +21,40 @@ class Candidate(NamedTuple):
 
     priority: Priority
     due_ns: int
+    """Monotonic: since when it waits."""
     run_id: str
+    group: str = ""
+    resources: Resources = _NOTHING
+
+
+class Usage:
+    """What is under way, counted up and down: runs, runs by group, resources."""
+
+    def __init__(self, active: Iterable[tuple[str, Resources]] = ()) -> None:
+        self.runs = 0
+        self.groups: Counter[str] = Counter()
+        self.amounts: Counter[str] = Counter()
+        """``CPU``, ``memory`` and custom resources, summed over the runs."""
+        for group, resources in active:
+            self.add(group, resources)
+
+    def add(self, group: str, resources: Resources, sign: int = 1) -> None:
+        """Count one run more (or, with ``sign`` -1, less)."""
+        self.runs += sign
+        self.groups[group] += sign
+        for name, amount in amounts(resources).items():
+            self.amounts[name] += sign * amount  # type: ignore[assignment]  # a Counter of floats is fine at run time
+
+    def copy(self) -> Usage:
+        other = Usage()
+        other.runs, other.groups, other.amounts = self.runs, Counter(self.groups), Counter(self.amounts)
+        return other
+
+
+def amounts(resources: Resources) -> dict[str, float]:
+    """Return resources under the names Ray uses, without what is zero."""
+    found = {"CPU": resources.num_cpus, "memory": float(resources.memory_bytes), **resources.custom}
+    return {name: amount for name, amount in found.items() if amount}
 
 
 class AdmitDecision(NamedTuple):
@@ -31,45 +68,103 @@ class HoldDecision(NamedTuple):
 
     run_id: str
     reason: str
+    is_for_all: bool = True
+    """Whether it holds everybody behind it in its class of priority and group; no: a smaller one may pass."""
 
 
 class AdmissionPolicy(ABC):
-    """Decides on all waiting runs at once."""
+    """Decides on the waiting runs that are next in line."""
 
     @abstractmethod
     def decide(
-        self, candidates: Sequence[Candidate], active: int, pressure: Pressure
+        self,
+        candidates: Sequence[Candidate],
+        active: int,
+        pressure: Pressure,
+        usage: Usage | None = None,
+        now_ns: int = 0,
     ) -> list[AdmitDecision | HoldDecision]:
-        """Return one decision a candidate; ``active`` is how many runs are under way."""
+        """Return one decision a candidate; ``active`` is how many runs are under way, ``usage`` what they use."""
 
 
 @dataclass(frozen=True)
 class SlotPolicy(AdmissionPolicy):
-    """``limit`` runs at once; under pressure what is less urgent waits. Critical runs are never held for pressure."""
+    """Slots, slots by group, a budget of resources, pressure; who waits long grows urgent.
+
+    Under pressure what is less urgent by its own priority waits. Critical runs are never held for pressure.
+    """
 
     limit: int = 16
+    groups: Mapping[str, int] = field(default_factory=dict)
+    """Runs at once in a group; a group that is not named has no limit of its own."""
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """What runs may use together, by resource (``CPU``, ``memory`` in bytes, custom names); not named = not limited."""
+    ageing_s: float = 0.0
+    """After each such time of waiting a run counts as one priority more urgent, up to high. 0 = never."""
 
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise BadSettings(
                 f"limit: {self.limit} concurrent runs would let nothing run.", remedy="Set it to 1 or more."
             )
+        for name, value in (*self.groups.items(), *self.budget.items()):
+            if not value > 0:
+                raise BadSettings(f"limit of {name!r}: {value} would let nothing run.", remedy="Set it above 0.")
+        if not self.ageing_s >= 0:
+            raise BadSettings(f"ageing_s: {self.ageing_s} is not a number of seconds.")
 
     def decide(
-        self, candidates: Sequence[Candidate], active: int, pressure: Pressure
+        self,
+        candidates: Sequence[Candidate],
+        active: int,
+        pressure: Pressure,
+        usage: Usage | None = None,
+        now_ns: int = 0,
     ) -> list[AdmitDecision | HoldDecision]:
         bar = {Pressure.NONE: Priority.BACKGROUND, Pressure.HIGH: Priority.NORMAL, Pressure.SEVERE: Priority.CRITICAL}[
             pressure
         ]
+        used = Usage() if usage is None else usage.copy()
+        used.runs = active
         decisions: list[AdmitDecision | HoldDecision] = []
-        free = self.limit - active
-        for candidate in sorted(candidates):
+        for candidate in sorted(candidates, key=lambda c: (self._urgency(c, now_ns), c.due_ns, c.run_id)):
             if candidate.priority > bar:
-                reason = f"{candidate.priority.name.lower()} runs wait: pressure is {pressure.name.lower()}"
-                decisions.append(HoldDecision(candidate.run_id, reason))
-            elif free <= 0:
-                decisions.append(HoldDecision(candidate.run_id, f"all {self.limit} slots are taken"))
+                word = f"{candidate.priority.name.lower()} runs wait: pressure is {pressure.name.lower()}"
+                decisions.append(HoldDecision(candidate.run_id, word))
+            elif lack := self._no_slot(candidate, used):
+                decisions.append(HoldDecision(candidate.run_id, lack))
+            elif lack := self._too_little(candidate, used):
+                decisions.append(HoldDecision(candidate.run_id, lack, is_for_all=False))
             else:
-                free -= 1
+                used.add(candidate.group, candidate.resources)
                 decisions.append(AdmitDecision(candidate.run_id))
         return decisions
+
+    def _urgency(self, candidate: Candidate, now_ns: int) -> int:
+        if not self.ageing_s or candidate.priority <= Priority.HIGH:
+            return candidate.priority
+        steps = max(0, now_ns - candidate.due_ns) // round(self.ageing_s * SECOND_NS)
+        return max(Priority.HIGH, candidate.priority - steps)
+
+    def _no_slot(self, candidate: Candidate, used: Usage) -> str:
+        """Return which slots are taken; empty = there is one."""
+        if used.runs >= self.limit:
+            return f"all {self.limit} slots are taken"
+        most = self.groups.get(candidate.group)
+        if most is not None and used.groups[candidate.group] >= most:
+            return f"group {candidate.group} has its {most} runs under way"
+        return ""
+
+    def _too_little(self, candidate: Candidate, used: Usage) -> str:
+        """Return what the budget has too little of; empty = nothing."""
+        for name, amount in amounts(candidate.resources).items():
+            whole = self.budget.get(name)
+            if whole is not None and used.amounts[name] + amount > whole * (1 + 1e-9):
+                return _short(name, amount, whole, whole - used.amounts[name])
+        return ""
+
+
+def _short(name: str, amount: float, whole: float, free: float) -> str:
+    if amount > whole:
+        return f"it asks for {amount:g} {name}, and the budget is {whole:g}: it can never start"
+    return f"it needs {amount:g} {name}, {free:g} of {whole:g} are free"

@@ -8,13 +8,16 @@ from typing import Any
 
 import msgspec
 
+from tori.clock import SECOND_NS
 from tori.events import system as events
-from tori.scheduler.signal import RunQueued, RunRetrying, TaskPaused, Version
+from tori.scheduler.signal import RunQueued, RunResulted, RunRetrying, RunVaried, TaskPaused, TaskTriggered, Version
 from tori.scheduler.spec import TaskSpec
-from tori.scheduler.transition import ACTIVE, ENDED, RunState
+from tori.scheduler.transition import ACTIVE, ENDED, WAITING, RunState
+from tori.scheduler.trigger import AfterTrigger, Unscheduled, dependents
 
 KEPT_RUNS = 500
 """Ended runs that are remembered; the oldest is forgotten first."""
+MAX_TRIGGERS = 16
 
 
 class Run(msgspec.Struct):
@@ -45,14 +48,37 @@ class Run(msgspec.Struct):
     """Of the last attempt that ended."""
     seen: dict[str, Version] = {}
     """Versions known at admission."""
+    variant: str = ""
+    """The fallback variant that the next or present attempt runs; empty = the task itself."""
+    expires_ns: int | None = None
+    """Monotonic: the deadline of the whole run."""
+    since_ns: int | None = None
+    """Monotonic: since when it has been in line, which is what the fallback counts from; None = it is not."""
+    cause: str = ""
+    """Id of the event, or of the run, that made it due."""
+    done: float = 0.0
+    total: float = 0.0
+    """Progress of the present attempt, in whatever it counts; total 0 = unknown."""
+    result: str = ""
+    """What it reported at its end, JSON."""
 
     @property
     def is_active(self) -> bool:
         return self.state in ACTIVE
 
     @property
+    def is_waiting(self) -> bool:
+        return self.state in WAITING
+
+    @property
     def is_ended(self) -> bool:
         return self.state in ENDED
+
+    def eta_s(self, now_ns: int) -> float | None:
+        """Return how long the present attempt still takes at the speed it had so far, seconds; None when nobody can say."""
+        if not self.is_active or not 0 < self.done <= self.total:
+            return None
+        return (now_ns - self.started_ns) / SECOND_NS * (self.total - self.done) / self.done
 
 
 class Task(msgspec.Struct):
@@ -63,16 +89,27 @@ class Task(msgspec.Struct):
     """Monotonic; None = only on demand."""
     is_paused: bool = False
     run_id: str = ""
-    """Its run that has not ended."""
+    """Its oldest run that has not ended."""
     last_wall_ns: int | None = None
     """Wall clock: when its last run began; before the first one, when the system first started."""
     covered: dict[str, Version] = {}
     """Versions that the last good run speaks for."""
     counts: dict[str, int] = {}
     """Ended runs by state, and skipped ones by reason (``skipped: unchanged``)."""
+    run_ids: list[str] = []
+    """All its runs that have not ended, oldest first."""
+    grid_ns: int = 0
+    """Monotonic: the due time before jitter."""
+    due_wall_ns: int | None = None
+    """Wall clock: the due time, for a trigger that goes by it."""
+    triggers: list[str] = []
+    """What made it due since its last run was made: ids of events or runs; the last ``MAX_TRIGGERS``."""
 
-    def count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
+    backlog: int = 0
+    """Due times of an earlier life that its first run makes up for (``missed = all``)."""
+
+    def count(self, what: str, number: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + number
 
 
 class BookSnapshot(msgspec.Struct, array_like=True):
@@ -88,22 +125,30 @@ class Book:
     """Tasks by id, runs that have not ended, and the last ones that have."""
 
     def __init__(self, specs: Iterable[TaskSpec]) -> None:
-        self.tasks = {spec.task_id: Task(spec.task_id) for spec in specs}
+        self.specs = {spec.task_id: spec for spec in specs}
+        self.tasks = {task_id: Task(task_id) for task_id in self.specs}
+        self.dependents = dependents({spec.task_id: spec.trigger for spec in self.specs.values()})
+        """By task: those that are due when a run of it has ended."""
         self.runs: dict[str, Run] = {}
         self.ended: OrderedDict[str, Run] = OrderedDict()
         self.is_paused = False
-        self._retrying: set[tuple[str, int]] = set()
+        self._retrying: dict[tuple[str, int], RunRetrying] = {}
         """Replayed records whose TaskFailed has not been seen yet."""
+        self._results: dict[str, str] = {}
+        """Replayed results whose TaskCompleted has not been seen yet."""
+        self._variants: dict[str, str] = {}
+        """Replayed variants whose TaskStarted has not been seen yet."""
 
     def find(self, run_id: str) -> Run | None:
         return self.runs.get(run_id) or self.ended.get(run_id)
 
     def open(self, run: Run) -> None:
-        """Enter a run that has not ended; it is its task's run from now on."""
+        """Enter a run that has not ended."""
         self.runs[run.run_id] = run
         task = self.tasks.get(run.task_id)
         if task is not None:
-            task.run_id = run.run_id
+            task.run_ids.append(run.run_id)
+            task.run_id = task.run_ids[0]
 
     def close(self, run: Run) -> None:
         """Move a run that ended to the history."""
@@ -111,8 +156,9 @@ class Book:
         task = self.tasks.get(run.task_id)
         if task is not None:
             task.count(str(run.state))
-            if task.run_id == run.run_id:
-                task.run_id = ""
+            if run.run_id in task.run_ids:
+                task.run_ids.remove(run.run_id)
+                task.run_id = task.run_ids[0] if task.run_ids else ""
         self.ended.pop(run.run_id, None)
         self.ended[run.run_id] = run
         while len(self.ended) > KEPT_RUNS:
@@ -123,8 +169,13 @@ class Book:
     def apply(self, fact: Any, time_ns: int) -> None:
         """Take one fact of an earlier life: a Task* payload, SystemStarted or a private record. Others are ignored. Never fails."""
         if isinstance(fact, RunQueued):
-            if self.find(fact.run_id) is None:
-                self.open(Run(fact.run_id, fact.task_id, is_asked=True))
+            self._apply_queued(fact)
+        elif isinstance(fact, TaskTriggered):
+            self.trigger(fact.task_id, fact.cause)
+        elif isinstance(fact, RunResulted):
+            self._results[fact.run_id] = fact.result
+        elif isinstance(fact, RunVaried):
+            self._variants[fact.run_id] = fact.variant
         elif isinstance(fact, TaskPaused):
             self._apply_pause(fact)
         elif isinstance(fact, RunRetrying):
@@ -133,16 +184,38 @@ class Book:
             self._apply_started(fact, time_ns)
         elif isinstance(fact, events.SystemStarted):
             for task in self.tasks.values():
-                task.last_wall_ns = task.last_wall_ns or time_ns
+                if not isinstance(self.specs[task.task_id].trigger, Unscheduled):
+                    task.last_wall_ns = task.last_wall_ns or time_ns
         elif isinstance(fact, events.TaskCompleted):
             self._apply_end(fact, RunState.SUCCEEDED, time_ns)
         elif isinstance(fact, events.TaskCancelled):
             self._apply_end(fact, RunState.CANCELLED, time_ns)
         elif isinstance(fact, events.TaskFailed):
-            key = (fact.run_id, fact.attempt)
-            is_last = key not in self._retrying
-            self._retrying.discard(key)
-            self._apply_end(fact, RunState.FAILED if is_last else RunState.RETRYING, time_ns)
+            record = self._retrying.pop((fact.run_id, fact.attempt), None)
+            self._apply_end(fact, RunState.FAILED if record is None else RunState.RETRYING, time_ns, record)
+
+    def trigger(self, task_id: str, cause: str) -> None:
+        """Note what made a task due; an unknown task is none any more."""
+        task = self.tasks.get(task_id)
+        if task is not None and cause not in task.triggers:
+            task.triggers = [*task.triggers[1 - MAX_TRIGGERS :], cause]
+
+    def trigger_dependents(self, run: Run) -> tuple[str, ...]:
+        """Note for every task that follows this one that it is due; return those."""
+        found = []
+        for task_id in self.dependents.get(run.task_id, ()):
+            trigger = self.specs[task_id].trigger
+            if isinstance(trigger, AfterTrigger) and (trigger.on == "ended" or run.state is RunState.SUCCEEDED):
+                self.trigger(task_id, run.run_id)
+                found.append(task_id)
+        return tuple(found)
+
+    def _apply_queued(self, fact: RunQueued) -> None:
+        if self.find(fact.run_id) is not None:
+            return
+        self.open(Run(fact.run_id, fact.task_id, is_asked=fact.is_asked, cause=fact.cause))
+        if not fact.is_asked and fact.task_id in self.tasks:
+            self.tasks[fact.task_id].triggers = []
 
     def _apply_pause(self, fact: TaskPaused) -> None:
         if not fact.task_id:
@@ -158,30 +231,35 @@ class Book:
             if task is not None:
                 task.counts[str(RunState.FAILED)] -= 1
             del self.ended[fact.run_id]
-            run.state = RunState.RETRYING
+            run.state, run.variant = RunState.RETRYING, fact.variant
             self.open(run)
         else:
-            self._retrying.add((fact.run_id, fact.attempt))
+            self._retrying[fact.run_id, fact.attempt] = fact
 
     def _apply_started(self, fact: events.TaskStarted, time_ns: int) -> None:
         run = self.runs.get(fact.run_id)
         if run is None:
             run = Run(fact.run_id, fact.task_id, began_wall_ns=time_ns)
             self.open(run)
-        run.state, run.attempt = RunState.RUNNING, fact.attempt
+            if fact.task_id in self.tasks:
+                self.tasks[fact.task_id].triggers = []
+        run.state, run.attempt, run.variant = RunState.RUNNING, fact.attempt, self._variants.pop(fact.run_id, "")
         run.began_wall_ns = run.began_wall_ns or time_ns
         task = self.tasks.get(fact.task_id)
         if task is not None:
             task.last_wall_ns = time_ns
 
-    def _apply_end(self, fact: Any, state: RunState, time_ns: int) -> None:
+    def _apply_end(self, fact: Any, state: RunState, time_ns: int, retry: RunRetrying | None = None) -> None:
+        result = self._results.pop(fact.run_id, "")
         run = self.runs.get(fact.run_id)
         if run is None:
             return
         run.state, run.attempt, run.error, run.duration_s = state, fact.attempt, fact.error or "", fact.duration_s
+        run.variant = run.variant if retry is None else retry.variant
         if run.is_ended:
-            run.ended_wall_ns = time_ns
+            run.ended_wall_ns, run.result = time_ns, result
             self.close(run)
+            self.trigger_dependents(run)
 
     # -- snapshot ------------------------------------------------------------------------------------------------
 
@@ -210,9 +288,12 @@ class Book:
             assert run.attempt > 0 or run.state is RunState.DUE, run
             assert not run.ending or run.is_active, run
             assert is_known(run.task_id), run
-            assert self.tasks[run.task_id].run_id == run.run_id, f"two runs of {run.task_id} at once: {self.runs}"
+            assert run.run_id in self.tasks[run.task_id].run_ids, f"{run.run_id} is no run of its task: {self.runs}"
         for task in self.tasks.values():
-            assert not task.run_id or task.run_id in self.runs, task
+            assert all(run_id in self.runs for run_id in task.run_ids), task
+            assert task.run_id == (task.run_ids[0] if task.run_ids else ""), task
+            active = [run_id for run_id in task.run_ids if self.runs[run_id].is_active]
+            assert len(active) <= self.specs[task.task_id].max_at_once, f"{len(active)} runs of {task.task_id} at once"
         assert all(run.is_ended for run in self.ended.values())
         assert len(self.ended) <= KEPT_RUNS
 
@@ -222,10 +303,22 @@ def _shift_run(run: Run, by_ns: int) -> Run:
         run,
         due_ns=run.due_ns + by_ns,
         started_ns=run.started_ns + by_ns,
-        deadline_ns=None if run.deadline_ns is None else run.deadline_ns + by_ns,
+        deadline_ns=_shifted(run.deadline_ns, by_ns),
+        expires_ns=_shifted(run.expires_ns, by_ns),
+        since_ns=_shifted(run.since_ns, by_ns),
     )
 
 
 def _shift_task(task: Task, by_ns: int) -> Task:
-    next_due_ns = None if task.next_due_ns is None else task.next_due_ns + by_ns
-    return msgspec.structs.replace(task, next_due_ns=next_due_ns, counts=dict(task.counts), covered=dict(task.covered))
+    return msgspec.structs.replace(
+        task,
+        next_due_ns=_shifted(task.next_due_ns, by_ns),
+        grid_ns=task.grid_ns + by_ns,
+        counts=dict(task.counts),
+        covered=dict(task.covered),
+        run_ids=list(task.run_ids),
+    )
+
+
+def _shifted(time_ns: int | None, by_ns: int) -> int | None:
+    return None if time_ns is None else time_ns + by_ns

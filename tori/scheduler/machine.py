@@ -1,4 +1,4 @@
-"""The scheduler: a pure machine that turns time, requests and reports into attempts of runs.
+"""The scheduler: a pure machine that turns time, requests, events and reports into attempts of runs.
 
 Facts come before acts: ``TaskStarted`` is written before ``StartRun`` is executed, so after a crash every run that may be
 under way is known. Such a run keeps its task's place until it is certain that nothing of it runs.
@@ -13,23 +13,22 @@ import msgspec
 
 from tori.clock import SECOND_NS, Clock
 from tori.errors import BadInput, BadSettings
-from tori.events import system as events
+from tori.events.envelope import Event
 from tori.ids import IdSource, source_suffix
-from tori.machine import Emit, Stories, StoryLine, Tick
+from tori.machine import StoryLine, Tick
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
-from tori.scheduler.admission import AdmissionPolicy, AdmitDecision, Candidate, SlotPolicy
+from tori.scheduler.admission import AdmissionPolicy, SlotPolicy
 from tori.scheduler.book import Book, BookSnapshot, Run, Task
-from tori.scheduler.retry import RetryDecision
+from tori.scheduler.calendar import Entry
+from tori.scheduler.desk import IN_LINE, Desk
 from tori.scheduler.signal import SchedulerInstruction, SchedulerStimulus, Version
-from tori.scheduler.spec import TaskSpec
-from tori.scheduler.transition import RUN_TABLE, WAITING, RunState
-from tori.scheduler.trigger import Moment
+from tori.scheduler.spec import Missed, Overlap, TaskSpec
+from tori.scheduler.transition import RunState
+from tori.scheduler.trigger import EventTrigger, Moment
 
-CANCEL_GRACE_S = 10.0
-"""How long an attempt that was asked to end may take before its process is killed; then the kill is repeated as often."""
-
-RESTING = "it waits before its next attempt"
+LOOK_S = 60.0
+"""How often a task that goes by the wall clock looks at it: a clock that jumps is noticed so soon."""
 
 
 class SchedulerSnapshot(msgspec.Struct, array_like=True):
@@ -61,15 +60,13 @@ class Scheduler:
         self.stale = 0
         """Reports that came too late to matter."""
         self._clock = clock
-        self._admission = admission or SlotPolicy()
         self._ids = ids or IdSource(source_suffix("scheduler"), clock.wall_ns)
-        self._book = Book(specs)
-        self._versions: dict[str, Version] = {}
-        self._unavailable: set[str] = set()
-        self._pressure = Pressure.NONE
-        self._is_draining = False
-        self._stories = Stories()
-        self._out: list[SchedulerInstruction] = []
+        self._desk = Desk(specs, clock, admission or SlotPolicy())
+        self._desk.on_end = self._on_end
+        self._opened: list[Run] = []
+        """Runs of the present stimulus that would not come again."""
+        self._noted: list[sig.Keep] = []
+        """Triggers of the present stimulus. They are written before the runs that were made of them."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
             sig.RunRequested: self._on_request,
@@ -77,7 +74,9 @@ class Scheduler:
             sig.PauseRequested: lambda stimulus: self._set_pause(stimulus.task_id, paused=True),
             sig.ResumeRequested: lambda stimulus: self._set_pause(stimulus.task_id, paused=False),
             sig.DrainRequested: self._on_drain,
+            sig.Triggered: self._on_triggered,
             sig.RunStarted: self._on_started,
+            sig.RunProgressed: self._on_progressed,
             sig.RunFinished: self._on_finished,
             sig.RunFailed: self._on_failed,
             sig.RunCancelled: self._on_cancelled,
@@ -96,11 +95,16 @@ class Scheduler:
 
         Raises BadInput, with nothing changed, for a task or run that is not there.
         """
-        self._out = []
+        self._desk.out, self._opened, self._noted = [], [], []
         self._handlers[type(stimulus)](stimulus)
-        self._admit()
-        out, self._out = self._out, []
-        return out
+        self._desk.admit()
+        kept = [
+            sig.Keep(sig.RunQueued(run.task_id, run.run_id, run.is_asked, run.cause))
+            for run in self._opened
+            if run.is_asked or not run.is_active
+        ]
+        out, self._desk.out = self._desk.out, []
+        return [*self._noted, *kept, *out]
 
     def apply(self, fact: Any, time_ns: int) -> None:
         """Take one fact of an earlier life: a Task* payload with its event's time, or a record of ``Keep`` (time unused).
@@ -109,31 +113,28 @@ class Scheduler:
         are ignored.
         """
         self._book.apply(fact, time_ns)
+        if isinstance(fact, sig.TaskPaused):
+            self._replan()
 
     @property
     def wake_ns(self) -> int | None:
         """When ``Tick`` is next needed, monotonic nanoseconds; None = only after another stimulus."""
-        times = [run.deadline_ns for run in self._book.runs.values() if run.deadline_ns is not None]
-        if not (self._book.is_paused or self._is_draining):
-            times += [
-                t.next_due_ns for t in self._book.tasks.values() if t.next_due_ns is not None and self._may_fire(t)
-            ]
-            times += [run.due_ns for run in self._book.runs.values() if run.hold == RESTING]
-        return min(times, default=None)
+        return self._desk.calendar.next_ns
 
     def story(self, run_id: str) -> tuple[StoryLine, ...]:
         """Return the last steps of a run."""
-        return self._stories.of(run_id)
+        return self._desk.stories.of(run_id)
 
     def snapshot(self) -> bytes:
+        desk = self._desk
         return msgspec.msgpack.encode(
             SchedulerSnapshot(
                 self._book.snapshot(self._clock.monotonic_ns()),
-                dict(sorted(self._versions.items())),
-                sorted(self._unavailable),
-                self._pressure,
-                self._is_draining,
-                self._stories.snapshot(),
+                dict(sorted(desk.versions.items())),
+                sorted(desk.unavailable),
+                desk.pressure,
+                desk.is_draining,
+                desk.stories.snapshot(),
                 self.stale,
             )
         )
@@ -141,22 +142,27 @@ class Scheduler:
     def restore(self, data: bytes) -> None:
         """Replace the state by what ``snapshot`` returned. After a crash ``Recovered`` has to follow."""
         state = msgspec.msgpack.decode(data, type=SchedulerSnapshot)
+        desk = self._desk
         self._book.restore(state.book, self._clock.monotonic_ns())
-        self._versions = state.versions
-        self._unavailable = set(state.unavailable)
-        self._pressure, self._is_draining, self.stale = state.pressure, state.is_draining, state.stale
-        self._stories.restore(state.stories)
+        desk.versions, desk.unavailable = state.versions, set(state.unavailable)
+        desk.pressure, desk.is_draining, self.stale = state.pressure, state.is_draining, state.stale
+        desk.stories.restore(state.stories)
+        self._rebuild()
 
     def validate(self) -> None:
         """Raise AssertionError with the facts when an invariant does not hold. A replay needs ``Recovered`` first."""
-        self._book.check(self.specs.__contains__)
+        self._desk.check()
 
     # -- views ---------------------------------------------------------------------------------------------------
 
     @property
+    def _book(self) -> Book:
+        return self._desk.book
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return not any(run.is_active for run in self._book.runs.values())
+        return not self._desk.usage.runs
 
     @property
     def is_paused(self) -> bool:
@@ -183,7 +189,15 @@ class Scheduler:
 
     def holds(self) -> list[tuple[str, str]]:
         """Return (run_id, what holds it) for every run that waits."""
-        return [(run.run_id, run.hold) for run in list(self._book.runs.values()) if run.state in WAITING]
+        return [(run.run_id, run.hold or IN_LINE) for run in list(self._book.runs.values()) if run.is_waiting]
+
+    def triggered_by(self, event: Event, source: str) -> list[str]:
+        """Return the tasks that an event makes due: what its shell gives back as ``Triggered``."""
+        return [
+            spec.task_id
+            for spec in self.specs.values()
+            if isinstance(spec.trigger, EventTrigger) and spec.trigger.matcher.accepts(event, source)
+        ]
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -191,266 +205,288 @@ class Scheduler:
         """Set every task's next due time from when it last began."""
         moment = self._moment()
         for task in self._book.tasks.values():
-            task.next_due_ns = self.specs[task.task_id].trigger.first(moment, task.last_wall_ns)
+            spec = self.specs[task.task_id]
+            last_wall_ns = None if spec.missed is Missed.SKIP and self._is_overdue(task, moment) else task.last_wall_ns
+            task.backlog = max(0, spec.trigger.backlog(moment, last_wall_ns) - 1) if spec.missed is Missed.ALL else 0
+            self._set_due(task, spec.trigger.first(moment, last_wall_ns), moment)
+            self._arm_triggered(task)
 
-    def _on_tick(self, _: Tick) -> None:
-        moment = self._moment()
-        for run in list(self._book.runs.values()):
-            if run.deadline_ns is not None and run.deadline_ns <= moment.monotonic_ns:
-                self._overrun(run)
-        if self._book.is_paused or self._is_draining:
+    def _is_overdue(self, task: Task, moment: Moment) -> bool:
+        return self.specs[task.task_id].trigger.backlog(moment, task.last_wall_ns) > 0
+
+    def _set_due(self, task: Task, grid_ns: int | None, moment: Moment) -> None:
+        """Plan the next due time, jitter included; None = never by itself."""
+        spec = self.specs[task.task_id]
+        task.grid_ns, task.next_due_ns, task.due_wall_ns = grid_ns or 0, None, None
+        if grid_ns is not None:
+            task.next_due_ns = grid_ns + spec.jitter_ns(grid_ns)
+            if spec.trigger.follows_wall:
+                task.due_wall_ns = moment.wall_ns + task.next_due_ns - moment.monotonic_ns
+        self._plan(task)
+
+    def _arm_triggered(self, task: Task) -> None:
+        """A task that something made due, and that is not planned yet, is due now or when its gap is over."""
+        if not task.triggers or task.next_due_ns is not None:
             return
-        for task in self._book.tasks.values():
-            if task.next_due_ns is not None and task.next_due_ns <= moment.monotonic_ns and self._may_fire(task):
-                due_ns = task.next_due_ns
-                task.next_due_ns = self.specs[task.task_id].trigger.next(due_ns, moment)
-                self._fire(task, due_ns)
+        trigger, moment, gap_ns = self.specs[task.task_id].trigger, self._moment(), 0
+        if isinstance(trigger, EventTrigger) and task.last_wall_ns is not None:
+            passed_ns = max(0, moment.wall_ns - task.last_wall_ns)
+            gap_ns = max(0, round(trigger.min_gap_s * SECOND_NS) - passed_ns)
+        self._set_due(task, moment.monotonic_ns + gap_ns, moment)
+
+    def _plan(self, task: Task) -> None:
+        """Enter a task in the calendar, if it may fire."""
+        at = task.next_due_ns if self._may_fire(task) else None
+        self._desk.calendar.set("due", task.task_id, at)
+        is_far = at is not None and task.due_wall_ns is not None
+        look_ns = round(LOOK_S * SECOND_NS)
+        look_ns *= self._clock.monotonic_ns() // look_ns + 1  # all at the same moments: one wake-up for all
+        self._desk.calendar.set("look", task.task_id, look_ns if is_far else None)
 
     def _may_fire(self, task: Task) -> bool:
-        return not task.is_paused and self.specs[task.task_id].module not in self._unavailable
+        if self._book.is_paused or self._desk.is_draining:
+            return False
+        return not task.is_paused and self.specs[task.task_id].module not in self._desk.unavailable
 
-    def _fire(self, task: Task, due_ns: int) -> None:
-        """Make a due run, unless there is nothing to do; an idle system writes and starts nothing."""
-        if task.run_id:
-            task.count("skipped: overlap")
-        elif not self._has_moved(task):
-            task.count("skipped: unchanged")
+    def _replan(self) -> None:
+        for task in self._book.tasks.values():
+            self._plan(task)
+
+    def _rebuild(self) -> None:
+        self._desk.rebuild()
+        self._replan()
+
+    def _on_tick(self, _: Tick) -> None:
+        now_ns = self._clock.monotonic_ns()
+        while entries := self._desk.calendar.take(now_ns):
+            for entry in entries:
+                self._on_entry(entry)
+
+    def _on_entry(self, entry: Entry) -> None:
+        if entry.purpose in ("due", "look"):
+            self._come_up(self._book.tasks[entry.subject])
+            return
+        run = self._book.runs.get(entry.subject)
+        if run is None:
+            return
+        if entry.purpose == "deadline":
+            self._desk.overrun(run)
+        elif entry.purpose == "expiry":
+            self._desk.expire(run)
+        elif entry.purpose == "fallback":
+            self._desk.use_fallback(run)
         else:
-            run = Run(self._new_id(task.task_id), task.task_id, due_ns=due_ns)
-            self._tell(run, "due: its trigger")
-            self._book.open(run)
+            self._desk.await_turn(run)
+
+    def _come_up(self, task: Task) -> None:
+        """A task is due, or looks whether the wall clock has jumped."""
+        moment = self._moment()
+        if task.due_wall_ns is not None:
+            task.next_due_ns = moment.monotonic_ns + task.due_wall_ns - moment.wall_ns
+        if task.next_due_ns is None or task.next_due_ns > moment.monotonic_ns or not self._may_fire(task):
+            self._plan(task)
+            return
+        spec, due_ns = self.specs[task.task_id], task.next_due_ns
+        missed, task_backlog = spec.trigger.missed(min(task.grid_ns, due_ns), moment), task.backlog
+        task.backlog = 0
+        self._set_due(task, spec.trigger.next(task.grid_ns, moment), moment)
+        if task.triggers:
+            self._fire_triggered(task, due_ns)
+        elif spec.missed is Missed.SKIP and missed:
+            task.count("skipped: missed", missed + 1)
+        else:
+            for _ in range(1 + (missed + task_backlog if spec.missed is Missed.ALL else 0)):
+                self._fire(task, due_ns)
+
+    def _fire_triggered(self, task: Task, due_ns: int) -> None:
+        """Make a run of what was triggered; while an earlier one keeps it out, it stays triggered: nothing is missed."""
+        spec = self.specs[task.task_id]
+        if task.run_ids and spec.overlap is Overlap.SKIP:
+            return
+        causes, task.triggers = task.triggers, []
+        if self._fire(task, due_ns, causes[-1]) is None:
+            task.triggers = causes
+
+    def _fire(self, task: Task, due_ns: int, cause: str = "") -> Run | None:
+        """Make a due run, unless there is nothing to do; an idle system writes and starts nothing."""
+        if not cause and not self._has_moved(task):
+            task.count("skipped: unchanged")
+            return None
+        refusal = self._make_room(task)
+        if refusal:
+            task.count(f"skipped: {refusal}")
+            return None
+        run = Run(self._new_id(task.task_id), task.task_id, due_ns=due_ns, cause=cause)
+        self._open(run, f"due: {cause or 'its trigger'}")
+        return run
+
+    def _open(self, run: Run, why: str) -> None:
+        """Enter a run; one that would not come again is kept if it has to wait."""
+        spec = self.specs[run.task_id]
+        self._desk.tell(run, why)
+        self._desk.open(run)
+        if run.is_asked or run.cause or spec.overlap is not Overlap.SKIP:
+            self._opened.append(run)
+
+    def _make_room(self, task: Task) -> str:
+        """Let the overlap policy deal with the runs that have not ended; return why there is no room, empty = there is."""
+        spec = self.specs[task.task_id]
+        present = [self._book.runs[run_id] for run_id in task.run_ids]
+        if not present:
+            return ""
+        if spec.overlap is Overlap.SKIP:
+            return "overlap"
+        if spec.overlap is Overlap.REPLACE:
+            for run in present:
+                run.error = "a newer run replaces it"
+                self._desk.cancel(run, "replaced")
+            return ""
+        return "queue full" if sum(run.is_waiting for run in present) >= spec.max_queued else ""
 
     def _has_moved(self, task: Task) -> bool:
         """Whether a version that the task watches is unknown, or differs from what its last good run covered."""
-        watches = self.specs[task.task_id].watches
+        watches, versions = self.specs[task.task_id].watches, self._desk.versions
         return not watches or any(
-            module not in self._versions or self._versions[module] != task.covered.get(module) for module in watches
+            module not in versions or versions[module] != task.covered.get(module) for module in watches
         )
-
-    def _overrun(self, run: Run) -> None:
-        """An attempt takes too long, or does not end although it was asked to."""
-        force = bool(run.ending)
-        if not run.ending:
-            run.ending = "timed out"
-            run.error = f"it took longer than {self.specs[run.task_id].timeout_s:g} s"
-            self._tell(run, run.error)
-        self._end_attempt(run, force=force)
-
-    def _end_attempt(self, run: Run, *, force: bool) -> None:
-        run.deadline_ns = self._clock.monotonic_ns() + round(CANCEL_GRACE_S * SECOND_NS)
-        self._out.append(sig.CancelRun(run.run_id, run.attempt, force))
 
     # -- requests ------------------------------------------------------------------------------------------------
 
     def _on_request(self, request: sig.RunRequested) -> None:
-        task = self.task(request.task_id)
+        task, now_ns = self.task(request.task_id), self._clock.monotonic_ns()
         if request.run_id and self._book.find(request.run_id) is not None:
             return
-        run = Run(
-            request.run_id or self._new_id(task.task_id),
-            task.task_id,
-            is_asked=True,
-            due_ns=self._clock.monotonic_ns(),
-        )
-        self._tell(run, "due: asked for")
-        if task.run_id:
-            present = self._book.runs[task.run_id]
-            if present.state in WAITING:
-                present.is_asked, present.due_ns = True, run.due_ns
-                self._tell(present, "asked for: it waits no longer than it must")
-            run.error = f"run {present.run_id} of this task has not ended"
-            self._end(run, RunState.SKIPPED)
+        run = Run(request.run_id or self._new_id(task.task_id), task.task_id, is_asked=True, due_ns=now_ns)
+        refusal = self._make_room(task)
+        if not refusal:
+            self._open(run, "due: asked for")
             return
-        self._book.open(run)
-        self._admit()
-        if run.state is RunState.DUE:
-            self._out.append(sig.Keep(sig.RunQueued(task.task_id, run.run_id)))
+        self._desk.tell(run, "due: asked for")
+        present = self._book.runs[task.run_id]
+        if present.is_waiting and refusal == "overlap":
+            present.is_asked, present.due_ns = True, now_ns
+            self._desk.tell(present, "asked for: it waits no longer than it must")
+            self._desk.await_turn(present)
+        run.error = f"run {present.run_id} of this task has not ended"
+        if refusal != "overlap":
+            run.error = f"{len(task.run_ids)} runs of this task have not ended"
+        self._desk.end(run, RunState.SKIPPED)
 
     def _on_cancel(self, request: sig.CancelRequested) -> None:
         run = self.run(request.run_id)
-        if run.is_ended or run.ending == "cancelled":
-            return
-        if run.is_active:
-            run.ending = "cancelled"
-            self._tell(run, "its cancellation was asked for")
-            self._end_attempt(run, force=False)
-        else:
-            self._end(run, RunState.CANCELLED)
+        if not run.is_ended:
+            self._desk.cancel(run, "cancelled")
 
     def _set_pause(self, task_id: str, *, paused: bool) -> None:
-        holder: Book | Task = self.task(task_id) if task_id else self._book
+        holder = self.task(task_id) if task_id else self._book
         if holder.is_paused is not paused:
             holder.is_paused = paused
-            self._out.append(sig.Keep(sig.TaskPaused(task_id, paused)))
-            if not paused:
-                self._on_tick(Tick())
+            self._desk.out.append(sig.Keep(sig.TaskPaused(task_id, paused)))
+            self._replan()
+            self._desk.reconsider_all()
+            self._on_tick(Tick())
 
     def _on_drain(self, _: sig.DrainRequested) -> None:
-        self._is_draining = True
+        self._desk.is_draining = True
+        self._replan()
+        self._desk.reconsider_all()
         for run in list(self._book.runs.values()):
             if run.is_active and not run.ending:
-                run.ending = "cancelled"
-                self._tell(run, "the system stops")
-                self._end_attempt(run, force=False)
+                self._desk.tell(run, "the system stops")
+                self._desk.ask_to_end(run, "cancelled")
+
+    def _on_triggered(self, stimulus: sig.Triggered) -> None:
+        task = self.task(stimulus.task_id)
+        if stimulus.cause in task.triggers:
+            return
+        self._book.trigger(task.task_id, stimulus.cause)
+        if not stimulus.kept:
+            self._noted.append(sig.Keep(sig.TaskTriggered(task.task_id, stimulus.cause)))
+        self._arm_triggered(task)
+        self._on_tick(Tick())
 
     # -- reports -------------------------------------------------------------------------------------------------
 
     def _on_started(self, report: sig.RunStarted) -> None:
         run = self._subject(report)
         if run is not None and run.state is RunState.ADMITTED:
-            self._change(run, RunState.RUNNING)
+            self._desk.change(run, RunState.RUNNING)
+
+    def _on_progressed(self, report: sig.RunProgressed) -> None:
+        run = self._subject(report)
+        if run is not None:
+            run.total = max(0.0, report.total)
+            run.done = min(max(0.0, report.done), run.total or report.done)
 
     def _on_finished(self, report: sig.RunFinished) -> None:
         run = self._subject(report)
         if run is None:
             return
         if run.state is RunState.ADMITTED:  # its start was reported late
-            self._change(run, RunState.RUNNING)
-        run.error = ""
+            self._desk.change(run, RunState.RUNNING)
+        run.error, run.result = "", report.result[: sig.MAX_RESULT]
         self.task(run.task_id).covered = run.seen | report.covers
-        self._end(run, RunState.SUCCEEDED)
+        self._desk.end(run, RunState.SUCCEEDED)
 
     def _on_failed(self, report: sig.RunFailed) -> None:
         run = self._subject(report)
         if run is not None:
-            self._attempt_failed(run, report.error, temporary=report.temporary)
+            self._desk.attempt_failed(run, report.error, temporary=report.temporary)
 
     def _on_lost(self, report: sig.RunLost) -> None:
         run = self._subject(report)
         if run is not None:
-            self._attempt_failed(run, report.error, temporary=True)
+            self._desk.attempt_failed(run, report.error, temporary=True)
 
     def _on_cancelled(self, report: sig.RunCancelled) -> None:
         run = self._subject(report)
-        if run is None:
-            return
-        run.ending = run.ending or "cancelled"
-        self._attempt_failed(run, run.error, temporary=True)
+        if run is not None:
+            run.ending = run.ending or "cancelled"
+            self._desk.attempt_failed(run, run.error, temporary=True)
 
-    def _attempt_failed(self, run: Run, error: str, *, temporary: bool) -> None:
-        """An attempt is over without a result: cancelled, or followed by another, or the end of its run."""
-        if run.ending == "cancelled":
-            self._end(run, RunState.CANCELLED)
-            return
-        if run.ending == "timed out":
-            error, temporary = run.error, True
-        elif run.ending == "lost":
-            temporary = True
-        run.error = error
-        decision = self.specs[run.task_id].retry.decide(run.run_id, run.attempt, temporary=temporary)
-        if isinstance(decision, RetryDecision):
-            self._change(run, RunState.RETRYING, f"{error}; again in {decision.after_s:.3g} s")
-            run.duration_s = self._duration_s(run)
-            self._close_attempt(run)
-            run.due_ns = self._clock.monotonic_ns() + round(decision.after_s * SECOND_NS)
-            self._out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt)))
-            self._emit(events.TaskFailed, run, error)
-        else:
-            self._tell(run, decision.reason)
-            self._end(run, RunState.FAILED)
+    def _on_end(self, run: Run) -> None:
+        """What follows when a run has ended: the tasks after it, and what was triggered meanwhile."""
+        for task_id in self._book.trigger_dependents(run):
+            self._arm_triggered(self._book.tasks[task_id])
+        task = self._book.tasks.get(run.task_id)
+        if task is not None:
+            self._arm_triggered(task)
 
     # -- the world -----------------------------------------------------------------------------------------------
 
     def _on_version(self, report: sig.VersionMoved) -> None:
-        self._versions[report.module] = report.version
+        self._desk.versions[report.module] = report.version
 
     def _on_available(self, report: sig.ModuleAvailable) -> None:
-        if report.available:
-            self._unavailable.discard(report.module)
-            self._on_tick(Tick())
-        else:
-            self._unavailable.add(report.module)
+        (self._desk.unavailable.discard if report.available else self._desk.unavailable.add)(report.module)
+        for task in self._book.tasks.values():
+            if self.specs[task.task_id].module == report.module:
+                self._plan(task)
+                self._desk.reconsider(task.task_id)
+        self._on_tick(Tick())
 
     def _on_pressure(self, report: PressureChanged) -> None:
-        self._pressure = report.pressure
+        self._desk.pressure = report.pressure
+        self._desk.reconsider_all()
 
     def _on_recovered(self, _: sig.Recovered) -> None:
         now_ns = self._clock.monotonic_ns()
-        self._is_draining = False
+        self._desk.is_draining = False
         self._arm()
         for run in list(self._book.runs.values()):
             if run.task_id not in self.specs:
                 if run.is_active:
-                    self._out.append(sig.CancelRun(run.run_id, run.attempt, force=True))
+                    self._desk.out.append(sig.CancelRun(run.run_id, run.attempt, force=True))
                 run.error = "its task no longer exists"
-                self._end(run, RunState.CANCELLED)
+                self._desk.end(run, RunState.CANCELLED)
             elif run.is_active:
-                run.ending, run.error = run.ending or "lost", "the orchestrator restarted"
+                run.error = "the orchestrator restarted"
                 run.started_ns = now_ns
-                self._tell(run, "the orchestrator restarted: looking for what is left of it")
-                self._end_attempt(run, force=True)
+                self._desk.tell(run, "the orchestrator restarted: looking for what is left of it")
+                self._desk.ask_to_end(run, "lost", force=True)
             else:
                 run.due_ns = min(run.due_ns, now_ns) or now_ns
-
-    # -- steps ---------------------------------------------------------------------------------------------------
-
-    def _admit(self) -> None:
-        """Start what may start; note for the rest what holds it."""
-        now_ns = self._clock.monotonic_ns()
-        candidates = []
-        for run in self._book.runs.values():
-            if run.state not in WAITING:
-                continue
-            run.hold = self._hold(run, now_ns)
-            if not run.hold:
-                candidates.append(Candidate(self.specs[run.task_id].priority, run.due_ns, run.run_id))
-        active = sum(run.is_active for run in self._book.runs.values())
-        for decision in self._admission.decide(candidates, active, self._pressure) if candidates else ():
-            run = self._book.runs[decision.run_id]
-            if isinstance(decision, AdmitDecision):
-                self._begin(run, now_ns)
-            else:
-                run.hold = decision.reason
-
-    def _hold(self, run: Run, now_ns: int) -> str:
-        """Return what keeps a run from being considered; empty = nothing."""
-        if self._is_draining:
-            return "the system stops"
-        if self._book.is_paused:
-            return "the scheduler is paused"
-        if self._book.tasks[run.task_id].is_paused and not run.is_asked:
-            return "its task is paused"
-        module = self.specs[run.task_id].module
-        if module in self._unavailable:
-            return f"module {module} is not running"
-        if run.state is RunState.RETRYING and run.due_ns > now_ns:
-            return RESTING
-        return ""
-
-    def _begin(self, run: Run, now_ns: int) -> None:
-        spec, task = self.specs[run.task_id], self._book.tasks[run.task_id]
-        run.attempt += 1
-        self._change(run, RunState.ADMITTED, f"attempt {run.attempt}")
-        run.hold, run.started_ns = "", now_ns
-        run.deadline_ns = now_ns + round(spec.timeout_s * SECOND_NS)
-        run.seen = {module: self._versions[module] for module in spec.watches if module in self._versions}
-        task.last_wall_ns = self._clock.wall_ns()
-        run.began_wall_ns = run.began_wall_ns or task.last_wall_ns
-        self._out.append(Emit(events.TaskStarted(run.task_id, run.run_id, spec.task_type, run.attempt), run.task_id))
-        self._out.append(sig.StartRun(run.run_id, run.attempt, spec))
-
-    def _end(self, run: Run, state: RunState) -> None:
-        """Take a run to its end: event, history, free place."""
-        self._change(run, state, run.error)
-        run.ended_wall_ns = self._clock.wall_ns()
-        was_begun = run.attempt > 0
-        if run.deadline_ns is not None:
-            run.duration_s = self._duration_s(run)
-        self._close_attempt(run)
-        run.hold = ""
-        self._book.close(run)
-        if state is RunState.SUCCEEDED:
-            self._emit(events.TaskCompleted, run)
-        elif state is RunState.FAILED:
-            self._emit(events.TaskFailed, run, run.error)
-        elif state is RunState.CANCELLED and (was_begun or run.is_asked):
-            self._emit(events.TaskCancelled, run, run.error or None)
-
-    def _close_attempt(self, run: Run) -> None:
-        run.deadline_ns, run.ending = None, ""
-
-    def _duration_s(self, run: Run) -> float:
-        return (self._clock.monotonic_ns() - run.started_ns) / SECOND_NS
+        self._rebuild()
 
     # -- words ---------------------------------------------------------------------------------------------------
 
@@ -458,8 +494,12 @@ class Scheduler:
         return Moment(self._clock.wall_ns(), self._clock.monotonic_ns())
 
     def _new_id(self, task_id: str) -> str:
-        made = self._ids.next()
-        return f"{task_id}-{made[:8].hex()}-{made[12:].hex()}"
+        """Return an id that no run the book knows has: after a restart the wall clock may stand before the last one made."""
+        while True:
+            made = self._ids.next()
+            run_id = f"{task_id}-{made[:8].hex()}-{made[12:].hex()}"
+            if self._book.find(run_id) is None:
+                return run_id
 
     def _subject(self, report: Any) -> Run | None:
         """Return the run that a report is about, or None when it is too late to matter."""
@@ -468,17 +508,3 @@ class Scheduler:
             return run
         self.stale += 1
         return None
-
-    def _change(self, run: Run, new: RunState, reason: str = "") -> None:
-        RUN_TABLE.check(run.run_id, run.state, new, self._stories)
-        self._tell(run, f"{run.state} -> {new}" + (f": {reason}" if reason else ""))
-        run.state = new
-
-    def _emit(self, kind: Callable[..., Any], run: Run, error: str | None = None) -> None:
-        spec = self.specs.get(run.task_id)
-        task_type = spec.task_type if spec is not None else run.task_id
-        payload = kind(run.task_id, run.run_id, task_type, max(1, run.attempt), run.duration_s, error)
-        self._out.append(Emit(payload, run.task_id))
-
-    def _tell(self, run: Run, text: str) -> None:
-        self._stories.tell(run.run_id, self._clock.wall_ns(), text)

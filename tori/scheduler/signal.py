@@ -61,14 +61,23 @@ class RunStarted(_Attempt, frozen=True):
     """The attempt began."""
 
 
+class RunProgressed(_Attempt, frozen=True):
+    """The attempt has come so far: ``done`` of ``total``, in whatever it counts. Not kept over a crash."""
+
+    done: float
+    total: float
+
+
 class RunFinished(_Attempt, frozen=True):
     """Its result was concluded.
 
     ``covers``: by module, the version the result speaks for: the version at ``prepare``, plus the rises that concluding
     this run itself made. Without it the versions known at admission count, which may cost one run more.
+    ``result``: what it has to say, JSON; cut at ``MAX_RESULT`` characters.
     """
 
     covers: dict[str, Version] = {}
+    result: str = ""
 
 
 class RunFailed(_Attempt, frozen=True):
@@ -86,6 +95,21 @@ class RunLost(_Attempt, frozen=True):
     """Its process or node is gone, and certainly does not run any more."""
 
     error: str = "the process that ran it is gone"
+
+
+# -- stimuli: triggers ---------------------------------------------------------------------------------------------
+
+
+class Triggered(msgspec.Struct, frozen=True):
+    """What a task waits for happened; ``cause`` names it (an event's id). The same cause counts once until a run is made of it.
+
+    The shell gives it after the event's own journal and the orchestrator's cursor are durable; ``kept`` says that the
+    record ``TaskTriggered`` stands in the same commit unit as that cursor, so that the machine need not write it.
+    """
+
+    task_id: str
+    cause: str
+    kept: bool = False
 
 
 # -- stimuli: the world --------------------------------------------------------------------------------------------
@@ -117,6 +141,8 @@ SchedulerStimulus: TypeAlias = (
     | ResumeRequested
     | DrainRequested
     | RunStarted
+    | RunProgressed
+    | Triggered
     | RunFinished
     | RunFailed
     | RunCancelled
@@ -131,10 +157,12 @@ SchedulerStimulus: TypeAlias = (
 
 
 class RunQueued(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A run that was asked for waits."""
+    """A run waits: one that was asked for, or one whose due time would not come again."""
 
     task_id: str
     run_id: str
+    is_asked: bool = True
+    cause: str = ""
 
 
 class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -143,6 +171,8 @@ class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
     run_id: str
     attempt: int
     """The one that failed."""
+    variant: str = ""
+    """What the next one runs."""
 
 
 class TaskPaused(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -152,15 +182,41 @@ class TaskPaused(msgspec.Struct, frozen=True, array_like=True, tag=3):
     paused: bool
 
 
-SchedulerRecord: TypeAlias = RunQueued | RunRetrying | TaskPaused
+class TaskTriggered(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """What a task waits for happened, and no run was made of it yet."""
+
+    task_id: str
+    cause: str
+
+
+class RunResulted(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """What a run that succeeds has to say; stands in the commit unit of its TaskCompleted."""
+
+    run_id: str
+    result: str
+
+
+class RunVaried(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """The attempt that begins is one of a variant; stands in the commit unit of its TaskStarted."""
+
+    run_id: str
+    variant: str
+
+
+SchedulerRecord: TypeAlias = RunQueued | RunRetrying | TaskPaused | TaskTriggered | RunResulted | RunVaried
+
+MAX_RESULT = 16_384
+"""Characters kept of a result; what is larger belongs into a journal or a file."""
 
 # -- instructions --------------------------------------------------------------------------------------------------
 
 
 class StartRun(_Attempt, frozen=True):
-    """Run an attempt; answer ``RunStarted`` and then how it ended."""
+    """Run an attempt; answer ``RunStarted`` and then how it ended. ``variant``: empty, or the fallback of the spec."""
 
     spec: TaskSpec
+    variant: str = ""
+    cause: str = ""
 
 
 class CancelRun(_Attempt, frozen=True):

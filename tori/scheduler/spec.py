@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
+from hashlib import blake2b
 
 import msgspec
 
+from tori.clock import SECOND_NS
 from tori.errors import BadSettings
 from tori.modules.registry import START_ORDER
 from tori.scheduler.retry import RetryPolicy
@@ -24,6 +26,12 @@ class Priority(IntEnum):
     BACKGROUND = 4
 
 
+MOST_OF_A_RESOURCE = 100_000
+"""Ray's largest published clusters have tens of thousands of CPUs; more is a slip of the pen, and would wait for ever."""
+MOST_MEMORY_BYTES = 1 << 45
+"""32 TiB, more than one node has."""
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """What Ray reserves for an attempt."""
 
@@ -32,10 +40,62 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """0 = not limited."""
     custom: dict[str, float] = {}
 
+    def __post_init__(self) -> None:
+        for name, amount in (("CPU", self.num_cpus), *self.custom.items()):
+            if not 0 <= amount <= MOST_OF_A_RESOURCE:
+                raise BadSettings(
+                    f"{amount:g} {name} is more than any cluster has, or less than nothing.",
+                    remedy=f"Ask for 0 to {MOST_OF_A_RESOURCE:,}.",
+                )
+        if not 0 <= self.memory_bytes <= MOST_MEMORY_BYTES:
+            raise BadSettings(
+                f"{self.memory_bytes} bytes of memory is more than any node has, or less than nothing.",
+                remedy=f"Ask for 0 to {MOST_MEMORY_BYTES:,}.",
+            )
+
+
+class Overlap(StrEnum):
+    """What becomes of a run that is due while an earlier one of its task has not ended."""
+
+    SKIP = "skip"
+    """It is skipped, and counted."""
+    QUEUE = "queue"
+    """It waits; up to ``max_queued`` do."""
+    REPLACE = "replace"
+    """The earlier one is cancelled, and it begins when that has ended."""
+    ALLOW = "allow"
+    """Up to ``max_at_once`` run side by side."""
+
+
+class Missed(StrEnum):
+    """What becomes of due times that passed while nobody could look."""
+
+    ONE = "one"
+    """All of them become one run."""
+    SKIP = "skip"
+    """None is made up for."""
+    ALL = "all"
+    """Each becomes a run; ``max_queued`` bounds them, so it goes with ``queue`` or ``allow``."""
+
+
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """A cheaper variant of a task: run when the last attempt failed, or when admission has held a run for too long."""
+
+    variant: str = "fallback"
+    """Name of the variant; whoever runs it gets it with the order."""
+    resources: Resources = Resources()
+    timeout_s: float = 300.0
+    after_hold_s: float | None = None
+    """How long admission may hold a run before the variant takes its place; None = as long as it likes."""
+
+    def __post_init__(self) -> None:
+        if not self.variant or not self.timeout_s > 0 or (self.after_hold_s is not None and not self.after_hold_s > 0):
+            raise BadSettings("a fallback needs a variant, and positive numbers of seconds.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """One task. A run is one time it is due; an attempt is one try of a run."""
+    """One task. A run is one time it is due; an attempt is one try of a run. Raises BadSettings for what makes no sense."""
 
     task_id: str
     """Unique name; the default tasks are named after their type."""
@@ -50,14 +110,48 @@ class TaskSpec:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     watches: tuple[str, ...] = ()
     """Modules whose versions it reads: a due run is skipped while none has moved. Empty = it always runs."""
+    deadline_s: float | None = None
+    """For a whole run, all attempts and pauses, from when it was due; None = none."""
+    jitter_s: float = 0.0
+    """Due times come up to this much later, each by its own share, so that tasks of one interval do not begin together."""
+    overlap: Overlap = Overlap.SKIP
+    missed: Missed = Missed.ONE
+    max_queued: int = 100
+    """Runs that wait at a time (``queue``, ``allow``); what is due beyond is skipped."""
+    max_at_once: int = 1
+    """Runs under way at a time, with ``allow``."""
+    group: str = ""
+    """Tasks of one group share the slots that the admission policy gives it."""
+    fallback: Fallback | None = None
 
     def __post_init__(self) -> None:
         if not self.task_id or not self.task_type:
             raise BadSettings("a task spec needs a task_id and a task_type.")
-        if not self.timeout_s > 0:
-            raise BadSettings(
-                f"timeout_s: {self.timeout_s} of task {self.task_id} is not a positive number of seconds."
-            )
+        for name in ("timeout_s", "deadline_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadSettings(f"{name}: {value} of task {self.task_id} is not a positive number of seconds.")
+        if not self.jitter_s >= 0 or self.max_queued < 1 or self.max_at_once < 1:
+            raise BadSettings(f"task {self.task_id} needs jitter_s >= 0, max_queued >= 1 and max_at_once >= 1.")
+        if self.max_at_once > 1 and self.overlap is not Overlap.ALLOW:
+            raise BadSettings(f"max_at_once of task {self.task_id} needs overlap = 'allow'.")
+        if self.missed is Missed.ALL and self.overlap not in (Overlap.QUEUE, Overlap.ALLOW):
+            raise BadSettings(f"missed = 'all' of task {self.task_id} needs overlap = 'queue' or 'allow'.")
+
+    def resources_of(self, variant: str) -> Resources:
+        """Return what Ray reserves for an attempt of a variant; empty = the task itself."""
+        return self.fallback.resources if variant and self.fallback is not None else self.resources
+
+    def timeout_of(self, variant: str) -> float:
+        """Return the time-out of an attempt of a variant, in seconds."""
+        return self.fallback.timeout_s if variant and self.fallback is not None else self.timeout_s
+
+    def jitter_ns(self, due_ns: int) -> int:
+        """Return how much later than ``due_ns`` the task begins: a share of ``jitter_s`` that follows from both alone."""
+        if not self.jitter_s:
+            return 0
+        digest = blake2b(f"{self.task_id}/{due_ns}".encode(), digest_size=4).digest()
+        return round(self.jitter_s * SECOND_NS * int.from_bytes(digest, "big") / 2**32)
 
 
 _SCANS = (
@@ -74,6 +168,22 @@ _HOUSE = (
     ("performance_metrics", 10.0, Priority.HIGH),  # cheap, and wanted most when the machine is short of something
     ("state_persistence", 300.0, Priority.CRITICAL),
 )
+
+
+_ON_DEMAND = (("concept_fuzz_test", "fuzzing", Priority.BACKGROUND),)
+"""(task type, module, priority): nobody needs them by the clock."""
+
+SCANS = "scans"
+"""Group of all scans of modules."""
+
+
+def demand_specs(modules: Sequence[str] = START_ORDER) -> tuple[TaskSpec, ...]:
+    """Return the tasks of a system with these modules that run only when they are asked for."""
+    return tuple(
+        TaskSpec(task_id=name, task_type=name, module=module, trigger=DemandTrigger(), priority=priority, group=SCANS)
+        for name, module, priority in _ON_DEMAND
+        if module in modules
+    )
 
 
 def default_specs(
@@ -96,6 +206,7 @@ def default_specs(
             trigger=IntervalTrigger(chosen.get(name, interval_s)),
             priority=priority,
             watches=(module,),
+            group=SCANS,
         )
         for name, module, interval_s, priority in _SCANS
         if module in modules

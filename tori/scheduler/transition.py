@@ -31,6 +31,7 @@ RUN_TABLE = TransitionTable(
         Edge(_S.DUE, _S.ADMITTED, "a slot is free and nothing holds it"),
         Edge(_S.DUE, _S.SKIPPED, "the run before it has not ended, or nothing changed since"),
         Edge(_S.DUE, _S.CANCELLED, "a person cancelled it before it began"),
+        Edge(_S.DUE, _S.FAILED, "its deadline passed before an attempt began"),
         Edge(_S.ADMITTED, _S.RUNNING, "its attempt began on some node"),
         Edge(_S.ADMITTED, _S.RETRYING, "the attempt could not begin, or was lost; another follows"),
         Edge(_S.ADMITTED, _S.FAILED, "the attempt could not begin, and no other follows"),
@@ -40,6 +41,7 @@ RUN_TABLE = TransitionTable(
         Edge(_S.RUNNING, _S.FAILED, "a permanent error, or the last attempt failed"),
         Edge(_S.RUNNING, _S.CANCELLED, "it was cancelled and has ended"),
         Edge(_S.RETRYING, _S.ADMITTED, "its pause is over and a slot is free"),
+        Edge(_S.RETRYING, _S.FAILED, "its deadline passed between two attempts"),
         Edge(_S.RETRYING, _S.CANCELLED, "a person cancelled it between two attempts"),
     ),
 )

@@ -108,6 +108,10 @@ class LimitSettings(Section):
 
     concurrent_runs: Annotated[int, unit("runs"), Field(ge=1, le=1024)] = 16
     """The original's limit; Ray's CPUs bound what really computes at a time."""
+    concurrent_scans: Annotated[int, unit("runs"), Field(ge=1, le=1024)] = 4
+    """Each scan holds a copy of its module's state; four at a time leave slots for what is short, and for users' tasks."""
+    ageing_s: Seconds = 300.0
+    """A run that waits this long counts as one priority more urgent, so background work comes to its turn in a quarter of an hour."""
     resource_check_s: Seconds = 5.0
     """The original's; three readings above the limit make pressure, so 15 s: a spike is none."""
     handler_timeout_s: Seconds = 30.0
@@ -141,6 +145,13 @@ class CheckpointSettings(Section):
     """Two would do against one corrupt checkpoint; five reach half an hour back for ``tori restore``."""
 
 
+class UserSettings(Section):
+    """What users bring."""
+
+    tasks: Annotated[str, Field(pattern=r"^$|^[A-Za-z_][\w.]*(\s*,\s*[A-Za-z_][\w.]*)*$")] = ""
+    """Modules with functions under ``@task(...)``, separated by commas. Empty = none: code runs only when it is named."""
+
+
 class LogSettings(Section):
     """What processes write to their log."""
 
@@ -162,6 +173,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     log: LogSettings = LogSettings()
+    user: UserSettings = UserSettings()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

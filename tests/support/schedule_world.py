@@ -1,0 +1,266 @@
+"""The scheduler among an executor whose attempts end as they like and a shell that may die between any two instructions.
+
+Whoever drives it (Hypothesis, the simulator) calls its methods in any order, and ``check`` after each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tori.clock import SECOND_NS, VirtualClock
+from tori.events import system as events
+from tori.ids import IdSource, source_suffix
+from tori.machine import Emit, Tick
+from tori.resources.pressure import Pressure, PressureChanged
+from tori.scheduler import signal as sig
+from tori.scheduler.admission import SlotPolicy
+from tori.scheduler.book import Run
+from tori.scheduler.machine import Scheduler
+from tori.scheduler.retry import RetryPolicy
+from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, TaskSpec
+from tori.scheduler.transition import RunState
+from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
+
+RETRY = RetryPolicy(retries=1, first_backoff_s=1, max_backoff_s=4)
+SPECS = (
+    TaskSpec(
+        task_id="scan",
+        task_type="scan",
+        module="m",
+        trigger=IntervalTrigger(30),
+        timeout_s=50,
+        retry=RETRY,
+        watches=("m",),
+    ),
+    TaskSpec(task_id="tick", task_type="tick", trigger=IntervalTrigger(10), priority=Priority.CRITICAL, retry=RETRY),
+    TaskSpec(task_id="asked", task_type="asked", priority=Priority.LOW, retry=RETRY),
+    TaskSpec(
+        task_id="queue",
+        task_type="queue",
+        trigger=IntervalTrigger(7),
+        overlap=Overlap.QUEUE,
+        missed=Missed.ALL,
+        max_queued=3,
+        deadline_s=40,
+        retry=RETRY,
+        group="g",
+    ),
+    TaskSpec(
+        task_id="replace",
+        task_type="replace",
+        trigger=EventTrigger(("*",), min_gap_s=5),
+        overlap=Overlap.REPLACE,
+        retry=RETRY,
+        fallback=Fallback(resources=Resources(num_cpus=0.5), timeout_s=20, after_hold_s=15),
+        resources=Resources(num_cpus=2),
+    ),
+    TaskSpec(
+        task_id="allow",
+        task_type="allow",
+        trigger=CronTrigger("* * * * *"),
+        overlap=Overlap.ALLOW,
+        max_at_once=2,
+        jitter_s=3,
+        retry=RETRY,
+        group="g",
+    ),
+    TaskSpec(task_id="after", task_type="after", trigger=AfterTrigger(("tick", "queue"), "ended"), retry=RETRY),
+)
+BY_ID = {spec.task_id: spec for spec in SPECS}
+SLOTS = 3
+GROUP = 2
+BUDGET = 3.0
+SETTLE_ROUNDS = 60
+
+
+class ScheduleWorld:
+    """What one scheduler lives through. AssertionError = a promise was broken."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.facts: list[tuple[Any, int]] = []
+        """What was written, with its time: all that outlives a crash, beside what executes."""
+        self.executing: dict[str, tuple[str, int]] = {}
+        """By run: the attempt that really runs."""
+        self.cancelling: set[tuple[str, int]] = set()
+        self.asked: set[str] = set()
+        self.done: dict[str, str] = {}
+        """By run: how its events said it ended."""
+        self.crash_in: int | None = None
+        """The shell dies after so many acts of the next stimulus; 0 = before what it decided was written."""
+        self.retrying: set[tuple[str, int]] = set()
+        self.machine = self.create()
+        self.write(events.SystemStarted("cold"))
+
+    def create(self) -> Scheduler:
+        return Scheduler(
+            SPECS,
+            self.clock,
+            admission=SlotPolicy(SLOTS, groups={"g": GROUP}, budget={"CPU": BUDGET}, ageing_s=30),
+            ids=IdSource(source_suffix("scheduler", b"t"), self.clock.wall_ns),
+        )
+
+    def write(self, fact: Any) -> None:
+        self.facts.append((fact, self.clock.wall_ns()))
+
+    # -- the shell -----------------------------------------------------------------------------------------------
+
+    def give(self, stimulus: Any) -> None:
+        out = self.machine.handle(stimulus)
+        kept = [i.record for i in out if isinstance(i, sig.Keep)]
+        told = [i.payload for i in out if isinstance(i, Emit)]
+        acts = [i for i in out if not isinstance(i, (sig.Keep, Emit))]
+        crash_in, self.crash_in = self.crash_in, None
+        if crash_in == 0:  # before the commit
+            self.restart()
+            return
+        for fact in (*kept, *told):
+            self.write(fact)
+            self.hear(fact)
+        for number, act in enumerate(acts, 1):
+            if crash_in == number:
+                self.restart()
+                return
+            self.execute(act)
+
+    def execute(self, act: Any) -> None:
+        match act:
+            case sig.StartRun(run_id, attempt, spec):
+                assert run_id not in self.executing, f"{run_id} runs twice at once"
+                self.executing[run_id] = (run_id, attempt)
+                same = [i for i in self.executing if self.machine.run(i).task_id == spec.task_id]
+                assert len(same) <= spec.max_at_once, f"{len(same)} runs of {spec.task_id} at once"
+            case sig.CancelRun(run_id, attempt):
+                if (run_id, attempt) in self.executing.values():
+                    self.cancelling.add((run_id, attempt))
+                elif self.machine.run(run_id).is_active:  # nothing of it is left anywhere
+                    self.give(sig.RunLost(run_id, attempt))
+
+    def hear(self, fact: Any) -> None:
+        match fact:
+            case sig.RunRetrying(run_id, attempt):
+                self.retrying.add((run_id, attempt))
+            case events.TaskCompleted() | events.TaskCancelled() | events.TaskFailed():
+                if isinstance(fact, events.TaskFailed) and (fact.run_id, fact.attempt) in self.retrying:
+                    self.retrying.discard((fact.run_id, fact.attempt))
+                else:
+                    assert fact.run_id not in self.done, "a run ends once"
+                    self.done[fact.run_id] = type(fact).__name__
+            case events.TaskStarted():
+                assert fact.run_id not in self.done, "nothing begins after its end"
+                assert fact.attempt <= 1 + RETRY.retries + (BY_ID[fact.task_id].fallback is not None)
+
+    def restart(self) -> None:
+        """The shell was killed: everything but the facts, and what still executes, is gone."""
+        self.machine = self.create()
+        for fact, time_ns in self.facts:
+            self.machine.apply(fact, time_ns)
+        self.give(sig.Recovered())
+
+    def restore(self) -> None:
+        """The machine goes on from its snapshot, which says everything."""
+        other = self.create()
+        other.restore(self.machine.snapshot())
+        assert other.snapshot() == self.machine.snapshot()
+        assert other.wake_ns == self.machine.wake_ns
+        self.machine = other
+
+    # -- attempts ------------------------------------------------------------------------------------------------
+
+    def end(self, run_id: str) -> tuple[str, int]:
+        """Let an attempt end; return it."""
+        found = self.executing.pop(run_id)
+        self.cancelling.discard(found)
+        return found
+
+    def cancelled(self, found: tuple[str, int]) -> None:
+        """An attempt that was asked to end has."""
+        self.cancelling.discard(found)
+        if self.executing.get(found[0]) == found:
+            del self.executing[found[0]]
+            self.give(sig.RunCancelled(*found))
+
+    def late_report(self, kind: Any, run: Run) -> None:
+        """A word about a run that has ended changes nothing."""
+        before = msgspec.structs.replace(run)
+        is_killed = self.crash_in is not None
+        self.give(kind(run.run_id, run.attempt))
+        if is_killed and before.state is RunState.SKIPPED:
+            return  # nothing is written of a request that was turned down
+        now = self.machine.run(run.run_id)
+        # read back from facts, monotonic times and the number of an attempt that never began are not known any more
+        assert now.state is before.state if is_killed else now == before
+
+    # -- people and the world ------------------------------------------------------------------------------------
+
+    def ask_for(self, task_id: str, run_id: str) -> None:
+        survives = self.crash_in is None
+        self.give(sig.RunRequested(task_id, run_id))
+        if survives and self.machine.run(run_id).state is not RunState.SKIPPED:
+            self.asked.add(run_id)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.give(Tick())
+
+    def jump(self, seconds: float) -> None:
+        self.clock.jump_wall(seconds)
+        self.give(Tick())
+
+    # -- promises ------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Every promise that holds at every moment."""
+        self.machine.validate()
+        runs = self.machine.runs()
+        active = [run for run in runs if run.is_active]
+        self._check_slots(active)
+        assert set(self.executing.values()) <= {(run.run_id, run.attempt) for run in active}
+        self._check_memory({run.run_id: run for run in runs})
+        wake = self.machine.wake_ns
+        assert wake is None or wake > self.clock.monotonic_ns() - SECOND_NS
+        if active:
+            assert wake is not None, "nobody will see that what runs takes too long"
+
+    def _check_slots(self, active: list[Run]) -> None:
+        assert len(active) <= SLOTS
+        assert sum(BY_ID[run.task_id].group == "g" for run in active) <= GROUP
+        assert sum(BY_ID[run.task_id].resources_of(run.variant).num_cpus for run in active) <= BUDGET
+
+    def _check_memory(self, known: dict[str, Run]) -> None:
+        for run_id in self.asked:
+            ended = run_id not in known or known[run_id].is_ended
+            assert ended == (run_id in self.done), f"{run_id} was asked for and is forgotten"
+        for task in [t for t in map(self.machine.task, BY_ID) if t.triggers]:
+            assert task.run_ids or task.next_due_ns is not None, f"nobody will make a run of what triggered {task}"
+        assert all(reason for _, reason in self.machine.holds()), "nobody says what holds them"
+
+    def settle(self) -> None:
+        """Faults are over and attempts succeed: then all that was asked for or triggered has run before long."""
+        self.crash_in = None
+        self.restart()
+        for stimulus in (
+            sig.ResumeRequested(),
+            *(sig.ResumeRequested(task_id) for task_id in BY_ID),
+            sig.ModuleAvailable("m", available=True),
+            PressureChanged(Pressure.NONE),
+        ):
+            self.give(stimulus)
+        oldest = {run.run_id for run in self.machine.runs() if not run.is_ended}
+        begun = len(self.facts)
+        causes = {cause for task_id in BY_ID for cause in self.machine.task(task_id).triggers}
+        for _ in range(SETTLE_ROUNDS):
+            for run_id in sorted(self.executing):
+                if run_id in self.executing:
+                    self.give(sig.RunFinished(*self.end(run_id)))
+            self.pass_time(2.0)
+            self.check()
+        left = oldest & {run.run_id for run in self.machine.runs() if not run.is_ended}
+        assert not left, f"these never ended: {left}; {self.machine.holds()}"
+        assert self.asked <= set(self.done), f"these were asked for and never ended: {self.asked - set(self.done)}"
+        causes &= {cause for task_id in BY_ID for cause in self.machine.task(task_id).triggers}
+        assert not causes, f"these triggered a task that never ran: {causes}"
+        ran = {fact.task_id for fact, _ in self.facts[begun:] if isinstance(fact, events.TaskStarted)}
+        assert ran >= {"tick", "queue", "allow"}, f"these are due every minute or oftener and never ran: only {ran} did"

@@ -1,0 +1,272 @@
+"""Policies of a task: overlap, deadline, fallback, groups, budget, ageing, progress, results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.scheduling import Rig, begin, names, started
+from tori.clock import SECOND_NS
+from tori.errors import BadSettings
+from tori.machine import Emit
+from tori.resources.pressure import Pressure, PressureChanged
+from tori.scheduler import signal as sig
+from tori.scheduler.admission import Candidate, HoldDecision, SlotPolicy, Usage
+from tori.scheduler.calendar import Calendar
+from tori.scheduler.desk import IN_LINE
+from tori.scheduler.retry import RetryPolicy
+from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, TaskSpec
+from tori.scheduler.transition import RunState
+from tori.scheduler.trigger import IntervalTrigger
+
+ONCE = RetryPolicy(retries=0)
+
+
+def task(task_id: str, **fields: Any) -> TaskSpec:
+    return TaskSpec(task_id=task_id, task_type=task_id, **fields)
+
+
+def every(seconds: float, **fields: Any) -> TaskSpec:
+    return task("t", trigger=IntervalTrigger(seconds), **fields)
+
+
+# -- overlap ----------------------------------------------------------------------------------------------------------
+
+
+def test_queue_lets_runs_wait_their_turn_up_to_a_bound() -> None:
+    rig = Rig(every(10, overlap=Overlap.QUEUE, max_queued=2))
+    first = begin(rig, 10)
+    for _ in range(3):
+        rig.after(10)
+    assert rig.machine.task("t").counts == {"skipped: queue full": 1}
+    assert len(rig.machine.task("t").run_ids) == 3
+    assert {reason for _, reason in rig.machine.holds()} == {f"run {first.run_id} of its task has not ended"}
+    rig.crash()
+    assert rig.give(sig.Recovered()) == [sig.CancelRun(first.run_id, 1, force=True)]
+    assert len(rig.machine.task("t").run_ids) == 3, "queued runs survive a crash"
+    [second] = started(rig.give(sig.RunFinished(first.run_id, 1)))
+    assert second.run_id != first.run_id
+
+
+def test_replace_cancels_the_earlier_run_and_begins_when_it_has_ended() -> None:
+    rig = Rig(every(10, overlap=Overlap.REPLACE))
+    first = begin(rig, 10)
+    out = rig.after(10)
+    assert [i for i in out if isinstance(i, sig.CancelRun)] == [sig.CancelRun(first.run_id, 1)]
+    assert started(out) == []
+    waiting = rig.machine.task("t").run_ids[1]
+    rig.after(10)
+    assert rig.machine.run(waiting).state is RunState.CANCELLED, "an even newer one takes its place at once"
+    [newest] = started(rig.give(sig.RunCancelled(first.run_id, 1)))
+    assert rig.machine.run(first.run_id).error == "a newer run replaces it"
+    assert newest.run_id not in (first.run_id, waiting)
+
+
+def test_allow_runs_side_by_side_up_to_a_bound() -> None:
+    rig = Rig(every(10, overlap=Overlap.ALLOW, max_at_once=2, max_queued=1))
+    runs = [begin(rig, 10), begin(rig, 10)]
+    assert started(rig.after(10)) == []
+    assert started(rig.after(10)) == []
+    assert rig.machine.task("t").counts == {"skipped: queue full": 1}
+    assert len(started(rig.give(sig.RunFinished(runs[0].run_id, 1)))) == 1
+
+
+def test_a_request_when_the_queue_is_full_says_so() -> None:
+    rig = Rig(task("t", overlap=Overlap.QUEUE, max_queued=1))
+    rig.give(sig.RunRequested("t", "a"), sig.RunRequested("t", "b"), sig.RunRequested("t", "c"))
+    assert (rig.machine.run("b").state, rig.machine.run("c").state) == (RunState.DUE, RunState.SKIPPED)
+    assert rig.machine.run("c").error == "2 runs of this task have not ended"
+
+
+# -- deadline ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_waits_past_its_deadline_fails_and_says_what_held_it() -> None:
+    rig = Rig(every(10, deadline_s=5, module="m", overlap=Overlap.QUEUE))
+    rig.give(sig.PauseRequested(), sig.RunRequested("t", "mine"))
+    assert rig.wait() == 5
+    out = rig.after(5)
+    assert [i.payload.error for i in out if isinstance(i, Emit)] == [
+        "its deadline of 5 s passed: the scheduler is paused"
+    ]
+    assert rig.machine.run("mine").state is RunState.FAILED
+
+
+def test_a_run_under_way_past_its_deadline_is_ended_and_not_tried_again() -> None:
+    rig = Rig(every(10, deadline_s=7, timeout_s=100))
+    run = begin(rig, 10)
+    assert rig.after(7) == [sig.CancelRun(run.run_id, 1)]
+    out = rig.give(sig.RunCancelled(run.run_id, 1))
+    assert names(out) == ["TaskFailed"]
+    assert rig.machine.run(run.run_id).error == "its deadline of 7 s passed"
+
+
+def test_a_pause_before_a_retry_does_not_outlast_the_deadline() -> None:
+    rig = Rig(every(100, deadline_s=5, retry=RetryPolicy(first_backoff_s=60, jitter=0)))
+    run = begin(rig, 100)
+    rig.give(sig.RunFailed(run.run_id, 1, "busy", temporary=True))
+    assert rig.wait() == 5
+    rig.after(5)
+    assert rig.machine.run(run.run_id).state is RunState.FAILED
+
+
+# -- fallback ---------------------------------------------------------------------------------------------------------
+
+CHEAP = Fallback(variant="cheap", resources=Resources(num_cpus=0.5), timeout_s=20, after_hold_s=30)
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_when_the_last_attempt_failed_the_fallback_runs_once(temporary: bool) -> None:
+    rig = Rig(every(100, retry=ONCE, fallback=CHEAP))
+    run = begin(rig, 100)
+    assert run.variant == ""
+    [again] = started(rig.give(sig.RunFailed(run.run_id, 1, "too much", temporary=temporary)))
+    assert (again.run_id, again.attempt, again.variant) == (run.run_id, 2, "cheap")
+    assert rig.machine.wake_ns == rig.clock.monotonic_ns() + 20 * SECOND_NS, "with its own time-out"
+    rig.crash()
+    rig.give(sig.Recovered(), sig.RunLost(run.run_id, 2))
+    assert rig.machine.run(run.run_id).variant == "cheap", "known after a crash"
+    assert rig.machine.run(run.run_id).state is RunState.FAILED, "the fallback has no fallback"
+
+
+def test_a_run_that_admission_holds_for_too_long_goes_as_its_fallback() -> None:
+    rig = Rig(every(100, resources=Resources(num_cpus=4), fallback=CHEAP), admission=SlotPolicy(budget={"CPU": 2}))
+    assert started(rig.after(100)) == []
+    [(run_id, reason)] = rig.machine.holds()
+    assert "it asks for 4 CPU, and the budget is 2" in reason
+    assert rig.wait() == 30
+    [run] = started(rig.after(30))
+    assert (run.run_id, run.variant, run.spec.resources_of(run.variant).num_cpus) == (run_id, "cheap", 0.5)
+    assert any("held for 30 s" in line.text for line in rig.machine.story(run_id))
+
+
+# -- groups, budget, ageing -------------------------------------------------------------------------------------------
+
+
+def test_a_group_has_slots_of_its_own() -> None:
+    specs = [task(f"g{n}", trigger=IntervalTrigger(10), group="disk") for n in range(3)]
+    rig = Rig(*specs, task("other", trigger=IntervalTrigger(10)), admission=SlotPolicy(groups={"disk": 1}))
+    out = started(rig.after(10))
+    assert sorted(a.spec.group for a in out) == ["", "disk"]
+    assert {reason for _, reason in rig.machine.holds()} == {"group disk has its 1 runs under way"}
+    [disk] = [a for a in out if a.spec.group]
+    assert len(started(rig.give(sig.RunFinished(disk.run_id, 1)))) == 1
+
+
+def test_a_small_run_passes_one_that_the_budget_is_too_small_for_now() -> None:
+    big = [task(f"b{n}", trigger=IntervalTrigger(10), resources=Resources(num_cpus=3)) for n in range(50)]
+    small = task("small", trigger=IntervalTrigger(10.5), resources=Resources(num_cpus=1))
+    rig = Rig(*big, small, admission=SlotPolicy(budget={"CPU": 4}))
+    assert len(started(rig.after(10))) == 1
+    assert [a.spec.task_id for a in started(rig.after(0.5))] == ["small"], "although fifty wait before it"
+    assert any("1 of 4 are free" not in reason for _, reason in rig.machine.holds())
+
+
+def test_custom_resources_and_memory_are_counted() -> None:
+    policy = SlotPolicy(budget={"memory": 100.0, "gpu": 1.0})
+    used = Usage([("", Resources(num_cpus=0, memory_bytes=60, custom={"gpu": 1.0}))])
+    wants = [
+        Candidate(Priority.NORMAL, 0, "m", "", Resources(num_cpus=0, memory_bytes=50)),
+        Candidate(Priority.NORMAL, 0, "g", "", Resources(num_cpus=0, custom={"gpu": 0.5})),
+        Candidate(Priority.NORMAL, 0, "c", "", Resources(num_cpus=99)),
+    ]
+    found = {d.run_id: d for d in policy.decide(wants, used.runs, Pressure.NONE, used)}
+    assert found["m"] == HoldDecision("m", "it needs 50 memory, 40 of 100 are free", is_for_all=False)
+    assert isinstance(found["g"], HoldDecision)
+    assert not isinstance(found["c"], HoldDecision), "CPU is not limited here"
+    used.add("", Resources(num_cpus=0, memory_bytes=60, custom={"gpu": 1.0}), -1)
+    assert not any(isinstance(d, HoldDecision) for d in policy.decide(wants, used.runs, Pressure.NONE, used))
+
+
+def test_who_waits_long_grows_urgent_but_not_under_pressure() -> None:
+    specs = [task("urgent", trigger=IntervalTrigger(10), priority=Priority.NORMAL, overlap=Overlap.QUEUE)]
+    patient = task("patient", priority=Priority.BACKGROUND)
+    rig = Rig(*specs, patient, admission=SlotPolicy(1, ageing_s=20))
+    run = begin(rig, 10)
+    rig.give(sig.RunRequested("patient", "mine"))
+    order = []
+    for _ in range(8):
+        rig.after(10)
+        [run] = started(rig.give(sig.RunFinished(run.run_id, 1)))
+        order.append(run.spec.task_id)
+    assert "patient" in order[2:7], "after a while it goes before what is always due"
+    rig.give(PressureChanged(Pressure.HIGH), sig.RunRequested("patient", "again"))
+    rig.after(300)
+    out = rig.give(sig.RunFinished(run.run_id, 1))
+    assert "patient" not in [a.spec.task_id for a in started(out)]
+
+
+def test_those_behind_know_what_they_wait_for() -> None:
+    rig = Rig(*(task(f"t{n}", trigger=IntervalTrigger(10)) for n in range(60)), admission=SlotPolicy(1))
+    rig.after(10)
+    reasons = {reason for _, reason in rig.machine.holds()}
+    assert reasons == {"all 1 slots are taken", IN_LINE}
+
+
+# -- progress and results ---------------------------------------------------------------------------------------------
+
+
+def test_progress_tells_how_long_it_still_takes() -> None:
+    rig = Rig(every(10))
+    run = begin(rig, 10)
+    now = rig.clock.monotonic_ns
+    assert rig.machine.run(run.run_id).eta_s(now()) is None
+    rig.clock.advance(10)
+    rig.give(sig.RunProgressed(run.run_id, 1, 25.0, 100.0))
+    assert rig.machine.run(run.run_id).eta_s(now()) == 30
+    rig.give(sig.RunProgressed(run.run_id, 1, 500.0, 100.0), sig.RunProgressed("gone", 1, 1.0, 2.0))
+    assert rig.machine.run(run.run_id).eta_s(now()) == 0
+    rig.give(sig.RunFinished(run.run_id, 1))
+    assert rig.machine.run(run.run_id).eta_s(now()) is None
+
+
+def test_a_result_is_kept_bounded_over_a_crash() -> None:
+    rig = Rig(every(10))
+    run = begin(rig, 10)
+    out = rig.give(sig.RunFinished(run.run_id, 1, result='{"found": 3}' + " " * 20_000))
+    assert names(out) == ["Keep", "TaskCompleted"]
+    assert len(rig.machine.run(run.run_id).result) == sig.MAX_RESULT
+    rig.crash()
+    rig.give(sig.Recovered())
+    assert rig.machine.run(run.run_id).result.startswith('{"found": 3}')
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deadline_s": 0},
+        {"jitter_s": -1},
+        {"max_queued": 0},
+        {"max_at_once": 2},
+        {"missed": Missed.ALL},
+    ],
+)
+def test_specs_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(BadSettings):
+        task("t", **fields)
+
+
+@pytest.mark.parametrize("fields", [{"groups": {"g": 0}}, {"budget": {"CPU": -1.0}}, {"ageing_s": -1.0}])
+def test_limits_that_let_nothing_run_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(BadSettings):
+        SlotPolicy(**fields)
+    with pytest.raises(BadSettings):
+        Fallback(variant="")
+
+
+def test_the_calendar_keeps_the_newest_time_of_each() -> None:
+    calendar = Calendar()
+    calendar.set("due", "a", 5)
+    calendar.set("due", "a", 9)
+    calendar.set("rest", "a", 7)
+    calendar.set("due", "b", 1)
+    calendar.set("due", "b", None)
+    assert calendar.next_ns == 7
+    assert [(e.time_ns, e.purpose) for e in calendar.take(9)] == [(7, "rest"), (9, "due")]
+    calendar.set("expiry", "c", 1)
+    calendar.forget("c")
+    assert calendar.next_ns is None

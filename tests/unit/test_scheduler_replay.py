@@ -1,0 +1,145 @@
+"""What Hypothesis found, each as its shortest sequence: reading facts back says the same as living through them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.scheduling import Rig, begin, started
+from tori.events import system as events
+from tori.machine import Emit
+from tori.resources.pressure import Pressure, PressureChanged
+from tori.scheduler import signal as sig
+from tori.scheduler.admission import SlotPolicy
+from tori.scheduler.retry import RetryPolicy
+from tori.scheduler.spec import Fallback, Missed, Overlap, Resources, TaskSpec
+from tori.scheduler.transition import RunState
+from tori.scheduler.trigger import CronTrigger, EventTrigger, IntervalTrigger
+
+NEVER = RetryPolicy(retries=0)
+ON_EVENT = TaskSpec(task_id="on", task_type="on", trigger=EventTrigger(("*",), min_gap_s=60), overlap=Overlap.QUEUE)
+QUEUE = TaskSpec(
+    task_id="queue",
+    task_type="queue",
+    trigger=IntervalTrigger(10),
+    overlap=Overlap.QUEUE,
+    missed=Missed.ALL,
+    deadline_s=15,
+)
+DEAR = TaskSpec(
+    task_id="dear",
+    task_type="dear",
+    resources=Resources(num_cpus=2),
+    retry=NEVER,
+    fallback=Fallback(resources=Resources(num_cpus=0.5), after_hold_s=5),
+)
+
+
+def recover(rig: Rig) -> list[Any]:
+    rig.crash()
+    return rig.give(sig.Recovered())
+
+
+def states(rig: Rig, task_id: str) -> list[RunState]:
+    return [run.state for run in rig.machine.runs() if run.task_id == task_id]
+
+
+def test_what_an_attempt_uses_is_given_back_as_what_it_was() -> None:
+    rig = Rig(DEAR, admission=SlotPolicy(budget={"CPU": 2}))
+    [run] = started(rig.give(sig.RunRequested("dear")))
+    [again] = started(rig.give(sig.RunFailed(run.run_id, 1, "no", temporary=False)))
+    assert again.variant == "fallback"
+    rig.give(sig.RunFinished(run.run_id, 2))
+    assert dict(rig.machine._desk.usage.amounts) == {"CPU": 0}
+
+
+def test_a_variant_that_is_under_way_is_known_after_a_crash() -> None:
+    rig = Rig(DEAR, admission=SlotPolicy(budget={"CPU": 2}))
+    rig.give(sig.RunRequested("dear", "first"), sig.RunRequested("dear", "first"))
+    rig.give(PressureChanged(Pressure.SEVERE), sig.CancelRequested("first"), sig.RunCancelled("first", 1))
+    rig.give(sig.RunRequested("dear", "second"))
+    rig.after(5)
+    [order] = started(rig.give(PressureChanged(Pressure.NONE)))
+    assert order.variant == "fallback"
+    recover(rig)
+    assert rig.machine.run("second").variant == "fallback"
+
+
+def test_a_trigger_counts_once_when_its_run_waits_over_a_crash() -> None:
+    rig = Rig(ON_EVENT)
+    assert started(rig.give(PressureChanged(Pressure.SEVERE), sig.Triggered("on", "e-1"))) == []
+    [run] = started(recover(rig))
+    rig.give(sig.RunFinished(run.run_id, 1))
+    assert started(rig.after(600)) == []
+    assert states(rig, "on") == [RunState.SUCCEEDED]
+
+
+def test_a_trigger_outlives_a_run_that_was_asked_for() -> None:
+    rig = Rig(ON_EVENT)
+    [first] = started(rig.give(sig.Triggered("on", "e-1")))
+    rig.give(sig.RunFinished(first.run_id, 1), sig.Triggered("on", "e-2"))
+    [asked] = started(rig.give(sig.RunRequested("on", "asked")))
+    rig.give(sig.RunFinished(asked.run_id, 1))
+    recover(rig)
+    [last] = started(rig.after(60))
+    assert last.cause == "e-2"
+
+
+def test_a_queued_run_that_was_cancelled_does_not_come_back() -> None:
+    rig = Rig(QUEUE)
+    begin(rig, 10)
+    rig.after(10)
+    [waiting] = [run for run in rig.machine.runs() if run.is_waiting]
+    out = rig.give(sig.CancelRequested(waiting.run_id))
+    assert [i.payload for i in out if isinstance(i, Emit)] == [
+        events.TaskCancelled("queue", waiting.run_id, "queue", 1, None, None)
+    ]
+    recover(rig)
+    assert rig.machine.run(waiting.run_id).state is RunState.CANCELLED
+
+
+def test_a_run_that_opens_too_late_is_known_after_a_crash() -> None:
+    rig = Rig(QUEUE)
+    rig.give(PressureChanged(Pressure.SEVERE))
+    rig.after(40)
+    late = [run.run_id for run in rig.machine.runs() if run.state is RunState.FAILED]
+    assert late, "due at 10 s, and at 40 s its deadline of 15 s has passed"
+    rig.crash()
+    assert all(rig.machine.run(run_id).state is RunState.FAILED for run_id in late)
+
+
+def test_no_id_comes_twice_after_the_wall_clock_went_back() -> None:
+    rig = Rig(QUEUE)
+    first = begin(rig, 10)
+    rig.give(sig.RunFinished(first.run_id, 1))
+    rig.crash()
+    rig.clock.jump_wall(-10)
+    rig.give(sig.Recovered())
+    second = begin(rig, 10)
+    assert second.run_id != first.run_id
+
+
+def test_the_deadline_of_a_run_that_is_ending_is_over() -> None:
+    rig = Rig(QUEUE)
+    run = begin(rig, 10)
+    rig.after(15)
+    assert rig.machine.run(run.run_id).ending == "too late"
+    rig.machine, state = rig.create(), rig.machine.snapshot()
+    rig.machine.restore(state)
+    assert rig.wait() > 0, "nobody is woken again and again for what is being ended"
+
+
+def test_a_pause_is_felt_as_soon_as_it_is_read() -> None:
+    rig = Rig(QUEUE)
+    rig.give(sig.PauseRequested())
+    rig.crash()
+    assert rig.machine.wake_ns is None
+
+
+def test_all_who_go_by_the_wall_clock_look_at_the_same_moment() -> None:
+    rig = Rig(
+        *(TaskSpec(task_id=f"c-{n}", task_type="c", trigger=CronTrigger(f"0 {n} 1 1 *")) for n in range(3)),
+    )
+    rig.give(sig.PauseRequested())
+    rig.clock.advance(17)
+    rig.give(sig.ResumeRequested())
+    assert rig.wait() == 43

@@ -1,0 +1,319 @@
+"""The life of runs: how one opens, waits, begins, fails, ends. The scheduler decides when; nothing here looks at triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tori.clock import SECOND_NS, Clock
+from tori.events import system as events
+from tori.machine import Emit, Stories
+from tori.resources.pressure import Pressure
+from tori.scheduler import signal as sig
+from tori.scheduler.admission import AdmissionPolicy, AdmitDecision, Candidate, HoldDecision, Usage
+from tori.scheduler.book import Book, Run
+from tori.scheduler.calendar import Calendar
+from tori.scheduler.retry import RetryDecision
+from tori.scheduler.signal import SchedulerInstruction, Version
+from tori.scheduler.spec import TaskSpec
+from tori.scheduler.transition import RUN_TABLE, RunState
+from tori.scheduler.waiting import WaitingLine
+
+CANCEL_GRACE_S = 10.0
+"""How long an attempt that was asked to end may take before its process is killed; then the kill is repeated as often."""
+RESTING = "it waits before its next attempt"
+IN_LINE = "runs that are more urgent or wait longer go first"
+LOOK_AHEAD = 32
+"""Runs of a class that admission is asked about at a time."""
+
+
+class Desk:
+    """Runs in hand. What it asks for is left in ``out``."""
+
+    def __init__(self, specs: Sequence[TaskSpec], clock: Clock, admission: AdmissionPolicy) -> None:
+        self.book = Book(specs)
+        self.calendar = Calendar()
+        self.stories = Stories()
+        self.out: list[SchedulerInstruction] = []
+        self.pressure = Pressure.NONE
+        self.is_draining = False
+        self.unavailable: set[str] = set()
+        self.versions: dict[str, Version] = {}
+        self.usage = Usage()
+        self.on_end: Callable[[Run], None] = lambda run: None
+        """Called when a run has ended and its place is free."""
+        self._clock = clock
+        self._admission = admission
+        self._line = WaitingLine()
+        self._may_admit = False
+
+    def spec(self, run: Run) -> TaskSpec:
+        return self.book.specs[run.task_id]
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def open(self, run: Run) -> None:
+        """Enter a new run, or one that was read back: it waits."""
+        self.book.open(run)
+        self.await_turn(run)
+
+    def await_turn(self, run: Run) -> None:
+        """Put a run in line, or note what keeps it out."""
+        spec, now_ns = self.spec(run), self._clock.monotonic_ns()
+        if spec.deadline_s is not None and run.expires_ns is None:
+            run.expires_ns = (run.due_ns or now_ns) + round(spec.deadline_s * SECOND_NS)
+        self.calendar.set("expiry", run.run_id, run.expires_ns)
+        run.hold = self._hold(run, now_ns)
+        self.calendar.set("rest", run.run_id, run.due_ns if run.hold == RESTING else None)
+        fallback, variant_ns = spec.fallback, None
+        if run.hold:
+            run.since_ns = None
+            self._line.discard(run.run_id)
+        else:
+            run.since_ns = now_ns if run.since_ns is None else run.since_ns
+            resources = spec.resources_of(run.variant)
+            self._line.add(Candidate(spec.priority, run.due_ns, run.run_id, spec.group, resources))
+            self._may_admit = True
+            if fallback is not None and fallback.after_hold_s is not None and not run.variant:
+                variant_ns = run.since_ns + round(fallback.after_hold_s * SECOND_NS)
+        self.calendar.set("fallback", run.run_id, variant_ns)
+
+    def reconsider(self, task_id: str) -> None:
+        """Look again at what keeps the waiting runs of a task."""
+        task = self.book.tasks.get(task_id)
+        for run_id in task.run_ids if task is not None else ():
+            run = self.book.runs[run_id]
+            if run.is_waiting:
+                self.await_turn(run)
+
+    def reconsider_all(self) -> None:
+        """Look again at what keeps every waiting run."""
+        self._may_admit = True
+        for task_id in self.book.tasks:
+            self.reconsider(task_id)
+
+    def _hold(self, run: Run, now_ns: int) -> str:
+        """Return what keeps a run from being considered; empty = nothing."""
+        task, spec = self.book.tasks[run.task_id], self.spec(run)
+        if self.is_draining:
+            return "the system stops"
+        if self.book.is_paused:
+            return "the scheduler is paused"
+        if task.is_paused and not run.is_asked:
+            return "its task is paused"
+        if spec.module in self.unavailable:
+            return f"module {spec.module} is not running"
+        if run.state is RunState.RETRYING and run.due_ns > now_ns:
+            return RESTING
+        active = [run_id for run_id in task.run_ids if self.book.runs[run_id].is_active]
+        if len(active) >= spec.max_at_once:
+            return f"run {active[0]} of its task has not ended"
+        return ""
+
+    def is_in_line(self, run: Run) -> bool:
+        return run.run_id in self._line
+
+    def use_fallback(self, run: Run) -> None:
+        """Let a run that admission has held for too long go as its cheaper variant."""
+        fallback = self.spec(run).fallback
+        if fallback is None or run.variant or not self.is_in_line(run):
+            return
+        run.variant = fallback.variant
+        self.tell(run, f"held for {fallback.after_hold_s:g} s ({run.hold or IN_LINE}): it goes as {fallback.variant}")
+        self.await_turn(run)
+
+    def admit(self) -> None:
+        """Start what may start; note for the others that were looked at what holds them."""
+        count = LOOK_AHEAD
+        while self._may_admit:
+            candidates = self._line.first(count)
+            decisions = self._decide(candidates) if candidates else []
+            admitted = [self.book.runs[d.run_id] for d in decisions if isinstance(d, AdmitDecision)]
+            for run in admitted:
+                if not self._hold(run, self._clock.monotonic_ns()):  # another run of its task may have begun just now
+                    self._begin(run)
+                else:
+                    self.await_turn(run)
+            if admitted:
+                continue
+            may_pass = any(isinstance(d, HoldDecision) and not d.is_for_all for d in decisions)
+            self._may_admit = may_pass and len(candidates) < len(self._line)
+            count *= 4
+
+    def _decide(self, candidates: Sequence[Candidate]) -> list[AdmitDecision | HoldDecision]:
+        now_ns = self._clock.monotonic_ns()
+        decisions = self._admission.decide(candidates, self.usage.runs, self.pressure, self.usage, now_ns)
+        for decision in decisions:
+            if isinstance(decision, HoldDecision):
+                self.book.runs[decision.run_id].hold = decision.reason
+        return decisions
+
+    # -- attempts ------------------------------------------------------------------------------------------------
+
+    def _begin(self, run: Run) -> None:
+        spec, task, now_ns = self.spec(run), self.book.tasks[run.task_id], self._clock.monotonic_ns()
+        self._line.discard(run.run_id)
+        self.calendar.set("fallback", run.run_id, None)
+        run.attempt += 1
+        self.change(run, RunState.ADMITTED, f"attempt {run.attempt}" + (f" as {run.variant}" if run.variant else ""))
+        run.since_ns = None
+        run.hold, run.started_ns, run.done, run.total = "", now_ns, 0.0, 0.0
+        run.deadline_ns = now_ns + round(spec.timeout_of(run.variant) * SECOND_NS)
+        self.calendar.set("deadline", run.run_id, run.deadline_ns)
+        run.seen = {module: self.versions[module] for module in spec.watches if module in self.versions}
+        task.last_wall_ns = self._clock.wall_ns()
+        run.began_wall_ns = run.began_wall_ns or task.last_wall_ns
+        self.usage.add(spec.group, spec.resources_of(run.variant))
+        self.reconsider(run.task_id)
+        if run.variant:
+            self.out.append(sig.Keep(sig.RunVaried(run.run_id, run.variant)))
+        self.out.append(Emit(events.TaskStarted(run.task_id, run.run_id, spec.task_type, run.attempt), run.task_id))
+        self.out.append(sig.StartRun(run.run_id, run.attempt, spec, run.variant, run.cause))
+
+    def ask_to_end(self, run: Run, why: str, *, force: bool = False) -> None:
+        """Ask an attempt to end; ``why`` is remembered until it has."""
+        run.ending = run.ending or why
+        run.deadline_ns = self._clock.monotonic_ns() + round(CANCEL_GRACE_S * SECOND_NS)
+        self.calendar.set("deadline", run.run_id, run.deadline_ns)
+        self.calendar.set("expiry", run.run_id, None)  # if another attempt follows, it is looked at again
+        self.out.append(sig.CancelRun(run.run_id, run.attempt, force))
+
+    def overrun(self, run: Run) -> None:
+        """An attempt takes too long, or does not end although it was asked to."""
+        if run.ending:
+            self.ask_to_end(run, run.ending, force=True)
+            return
+        run.error = f"it took longer than {self.spec(run).timeout_of(run.variant):g} s"
+        self.tell(run, run.error)
+        self.ask_to_end(run, "timed out")
+
+    def expire(self, run: Run) -> None:
+        """The deadline of a run has passed."""
+        error = f"its deadline of {self.spec(run).deadline_s:g} s passed"
+        if run.is_waiting:
+            run.error = f"{error}: {run.hold or IN_LINE}"
+            self.end(run, RunState.FAILED)
+        else:
+            run.error = error
+            self.tell(run, error)
+            self.ask_to_end(run, "too late")
+
+    def cancel(self, run: Run, why: str) -> None:
+        """Cancel a run: at once when it waits, when its attempt has ended otherwise."""
+        if run.is_waiting:
+            self.end(run, RunState.CANCELLED)
+        elif run.ending not in ("cancelled", "replaced"):
+            run.ending = ""
+            self.tell(run, f"it is {why}")
+            self.ask_to_end(run, why)
+
+    def attempt_failed(self, run: Run, error: str, *, temporary: bool) -> None:
+        """An attempt is over without a result: cancelled, or followed by another, or the end of its run."""
+        if run.ending in ("cancelled", "replaced"):
+            self.end(run, RunState.CANCELLED)
+            return
+        if run.ending == "too late":
+            self.end(run, RunState.FAILED)
+            return
+        if run.ending in ("timed out", "lost"):
+            error, temporary = (run.error if run.ending == "timed out" else error), True
+        run.error = error
+        spec = self.spec(run)
+        decision = spec.retry.decide(run.run_id, run.attempt, temporary=temporary and not self._is_fallback(run))
+        if isinstance(decision, RetryDecision):
+            self._retry(run, decision.after_s, run.variant)
+        elif spec.fallback is not None and not self._is_fallback(run):
+            self.tell(run, f"{decision.reason}; its fallback is {spec.fallback.variant}")
+            self._retry(run, 0.0, spec.fallback.variant)
+        else:
+            self.tell(run, decision.reason)
+            self.end(run, RunState.FAILED)
+
+    def _is_fallback(self, run: Run) -> bool:
+        return bool(run.variant)
+
+    def _retry(self, run: Run, after_s: float, variant: str) -> None:
+        self.change(run, RunState.RETRYING, f"{run.error}; again in {after_s:.3g} s")
+        run.duration_s = self._duration_s(run)
+        self._close_attempt(run)  # what the attempt used is counted by its own variant
+        run.variant = variant
+        run.due_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
+        self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant)))
+        self.emit(events.TaskFailed, run, run.error)
+        self.await_turn(run)
+        self.reconsider(run.task_id)
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def end(self, run: Run, state: RunState) -> None:
+        """Take a run to its end: event, history, free place."""
+        self.change(run, state, run.error)
+        run.ended_wall_ns = self._clock.wall_ns()
+        if run.deadline_ns is not None:
+            run.duration_s = self._duration_s(run)
+            self._close_attempt(run)
+        run.hold = ""
+        self._line.discard(run.run_id)
+        self.calendar.forget(run.run_id)
+        self.book.close(run)
+        if state is RunState.SUCCEEDED:
+            if run.result:
+                self.out.append(sig.Keep(sig.RunResulted(run.run_id, run.result)))
+            self.emit(events.TaskCompleted, run)
+        elif state is RunState.FAILED:
+            self.emit(events.TaskFailed, run, run.error)
+        elif state is RunState.CANCELLED:
+            self.emit(events.TaskCancelled, run, run.error or None)
+        self.reconsider(run.task_id)
+        self.on_end(run)
+
+    def _close_attempt(self, run: Run) -> None:
+        spec = self.book.specs.get(run.task_id)
+        if spec is not None and run.deadline_ns is not None:
+            self.usage.add(spec.group, spec.resources_of(run.variant), -1)
+        run.deadline_ns, run.ending = None, ""
+        self.calendar.set("deadline", run.run_id, None)
+        self._may_admit = True
+
+    def _duration_s(self, run: Run) -> float:
+        return (self._clock.monotonic_ns() - run.started_ns) / SECOND_NS
+
+    # -- after a restart, words ----------------------------------------------------------------------------------
+
+    def rebuild(self) -> None:
+        """Derive line, calendar and usage from the book."""
+        self._line.clear()
+        self.calendar.clear()
+        active = [run for run in self.book.runs.values() if run.is_active and run.task_id in self.book.specs]
+        self.usage = Usage((self.spec(run).group, self.spec(run).resources_of(run.variant)) for run in active)
+        for run in active:
+            self.calendar.set("deadline", run.run_id, run.deadline_ns)
+            self.calendar.set("expiry", run.run_id, None if run.ending else run.expires_ns)
+        holds = {run.run_id: run.hold for run in self.book.runs.values()}
+        self.reconsider_all()
+        for run in self.book.runs.values():
+            if self.is_in_line(run):
+                run.hold = holds[run.run_id]  # what admission said last
+
+    def check(self) -> None:
+        """Raise AssertionError when what is derived from the book is not what it says."""
+        self.book.check(self.book.specs.__contains__)
+        active = [run for run in self.book.runs.values() if run.is_active]
+        assert self.usage.runs == len(active), f"{self.usage.runs} runs counted, {len(active)} under way"
+        for run in self.book.runs.values():
+            assert self.is_in_line(run) <= run.is_waiting, run
+            assert run.is_active or run.hold or self.is_in_line(run), f"nobody knows what {run} waits for"
+
+    def change(self, run: Run, new: RunState, reason: str = "") -> None:
+        RUN_TABLE.check(run.run_id, run.state, new, self.stories)
+        self.tell(run, f"{run.state} -> {new}" + (f": {reason}" if reason else ""))
+        run.state = new
+
+    def emit(self, kind: Callable[..., Any], run: Run, error: str | None = None) -> None:
+        spec = self.book.specs.get(run.task_id)
+        task_type = spec.task_type if spec is not None else run.task_id
+        payload = kind(run.task_id, run.run_id, task_type, max(1, run.attempt), run.duration_s, error)
+        self.out.append(Emit(payload, run.task_id))
+
+    def tell(self, run: Run, text: str) -> None:
+        self.stories.tell(run.run_id, self._clock.wall_ns(), text)

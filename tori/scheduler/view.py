@@ -1,0 +1,42 @@
+"""What people see of runs: plain rows, made when somebody asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tori.scheduler.book import Run
+from tori.scheduler.desk import IN_LINE
+from tori.scheduler.machine import Scheduler
+
+
+def run_row(run: Run, now_ns: int) -> dict[str, Any]:
+    """Return what is known of a run; ``now_ns`` monotonic. ``eta_s`` is None when nobody can say."""
+    eta_s = run.eta_s(now_ns)
+    return {
+        "run_id": run.run_id,
+        "task_id": run.task_id,
+        "state": str(run.state),
+        "attempt": run.attempt,
+        "variant": run.variant,
+        "cause": run.cause,
+        "done": run.done,
+        "total": run.total,
+        "eta_s": None if eta_s is None else round(eta_s, 1),
+        "held_by": (run.hold or IN_LINE) if run.is_waiting else None,
+        "error": run.error or None,
+    }
+
+
+def active_rows(scheduler: Scheduler, now_ns: int) -> list[dict[str, Any]]:
+    """Return the runs that have not ended: how far they have come, or what holds them."""
+    return [run_row(run, now_ns) for run in scheduler.runs() if not run.is_ended]
+
+
+def story_row(scheduler: Scheduler, run_id: str, now_ns: int) -> dict[str, Any]:
+    """Return a run with its steps since the orchestrator last started, oldest first, and its result (JSON).
+
+    Raises BadInput when the run is unknown or too old.
+    """
+    run = scheduler.run(run_id)
+    steps = [{"time_ns": line.time_ns, "text": line.text} for line in scheduler.story(run_id)]
+    return run_row(run, now_ns) | {"result": run.result, "story": steps}
