@@ -78,6 +78,8 @@ class Runs:
         self._attempts: dict[str, tuple[int, Any]] = {}
         self._begun: set[tuple[str, int]] = set()
         """Attempts of this process that have not ended."""
+        self._cancelled: set[tuple[str, int]] = set()
+        """Those of them whose end was asked for."""
         self._pool = ThreadPoolExecutor(settings["limits"]["concurrent_runs"], thread_name_prefix="tori-run")
         self._ended = threading.Event()
         self.on_failure: Callable[[BaseException], None] = lambda error: None
@@ -203,6 +205,7 @@ class Runs:
             outcome = sig.RunFinished(run_id, attempt, covers, result)
         self._attempts.pop(run_id, None)
         self._begun.discard((run_id, attempt))
+        self._cancelled.discard((run_id, attempt))
         self.tell(outcome)
 
     def _work(self, order: sig.StartRun) -> tuple[dict[str, tuple[int, int]], str]:
@@ -212,9 +215,7 @@ class Runs:
             self._house[spec.task_type]()
             return {}, ""
         if spec.task_id in self._plan.user:
-            ref = start_user(self._plan.user[spec.task_id], order)
-            self._attempts[order.run_id] = (order.attempt, ref)
-            return {}, ray.get(ref)
+            return {}, ray.get(self._follow(order, start_user(self._plan.user[spec.task_id], order)))
         handle = self._handles().get(spec.module)
         if handle is None:
             raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
@@ -222,15 +223,24 @@ class Runs:
             result = fuzz(self._handles())
         else:
             result = start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
-        self._attempts[order.run_id] = (order.attempt, result)
+        self._follow(order, result)
         concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, result))
         return {spec.module: (concluded.incarnation, concluded.covers)}, ""
+
+    def _follow(self, order: sig.StartRun, ref: Any) -> Any:
+        """Note the Ray task of an attempt; one that was cancelled while it was being prepared is cancelled now."""
+        self._attempts[order.run_id] = (order.attempt, ref)
+        if (order.run_id, order.attempt) in self._cancelled:
+            with contextlib.suppress(RayError, ValueError):
+                ray.cancel(ref)
+        return ref
 
     def _cancel(self, order: sig.CancelRun) -> None:
         """End an attempt; one that this process did not begin is certainly gone with the process that did."""
         if (order.run_id, order.attempt) not in self._begun:
             self.tell(sig.RunLost(order.run_id, order.attempt))
             return
+        self._cancelled.add((order.run_id, order.attempt))  # before the look: whoever comes second sees the other
         attempt, ref = self._attempts.get(order.run_id, (0, None))
         if attempt == order.attempt:
             with contextlib.suppress(RayError, ValueError):

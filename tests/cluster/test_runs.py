@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError, TaskCancelledError
 
+from actors import runs as shell
 from actors.pressure import PressureWatch
 from actors.runs import Runs, _outcome
 from actors.schedule import Plan
@@ -189,6 +190,20 @@ def test_an_attempt_that_began_is_never_called_lost(rig: Rig) -> None:
     assert seen == [True]
     rig.work()
     assert rig.runs.scheduler.run("x").state is RunState.SUCCEEDED
+
+
+def test_a_cancellation_while_an_attempt_is_prepared_reaches_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots are taken before there is a Ray task: whoever cancels in that time must not be overheard."""
+    cancelled: list[Any] = []
+    monkeypatch.setattr(shell.ray, "cancel", lambda ref, **_: cancelled.append(ref))
+    order = sig.StartRun("x", 1, rig.runs.scheduler.specs["state_persistence"])
+    rig.runs._begun.add(("x", 1))
+    rig.runs._cancel(sig.CancelRun("x", 1))
+    assert cancelled == [], "there is nothing yet"
+    rig.runs._follow(order, "a ref")
+    assert cancelled == ["a ref"]
+    rig.runs._cancel(sig.CancelRun("x", 1, force=True))
+    assert cancelled == ["a ref", "a ref"]
 
 
 def test_what_was_triggered_counts_once_whether_it_is_read_or_told(tmp_path: Path) -> None:

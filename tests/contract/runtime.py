@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from actors.backend import RayBackend
-from actors.cluster import ClusterInfo
 from tests.support.local_runtime import DurableClient
 from tests.support.system import small_corpus, system_settings
 from tori.client import SystemClient
@@ -90,13 +89,13 @@ class LocalRuntime(Runtime):
 
 
 class RayRuntime(Runtime):
-    """Actors on a Ray cluster that outlives the system."""
+    """Actors on a Ray cluster of the home's own."""
 
     name = "ray"
 
-    def __init__(self, home: Path, cluster: ClusterInfo, **settings: Any) -> None:
+    def __init__(self, home: Path, **settings: Any) -> None:
         super().__init__(home)
-        self.settings = system_settings(home, **{"ray.address": cluster.address}, **settings)
+        self.settings = system_settings(home, **settings)
         self.backend = RayBackend()
         self.start()
 

@@ -13,7 +13,6 @@ import pytest
 import ray
 
 from actors.cast import actor_name
-from actors.cluster import ClusterInfo
 from actors.names import NAMESPACE
 from tests.contract.runtime import RayRuntime
 from tests.support.census import Kind, census
@@ -131,10 +130,10 @@ def _filled(ring: list[Document], i: int) -> Document:
 
 
 @pytest.fixture(scope="module")
-def lived(ray_cluster: ClusterInfo, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
     """The census of a life on Ray and of an undisturbed local mind over years with a burst in them."""
     home, quiet = tmp_path_factory.mktemp("life"), tmp_path_factory.mktemp("quiet")
-    system = RayRuntime(home, ray_cluster, **{"limits.restarts": 1})
+    system = RayRuntime(home, **{"limits.restarts": 1})
     life = Life(system)
     try:
         life.think()
