@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from tests.bad_input.bench import Bench
@@ -28,7 +29,7 @@ add("task run dreaming", "there is no task 'dreaming'.", "Tasks: ")
 add("task cancel run-999", "there is no run 'run-999'.", "`tori task list` shows the last ones.")
 add("restore checkpoint-0", "there is no checkpoint 'checkpoint-0'.", "Newest: ")
 add("restore ../../etc", "there is no checkpoint '../../etc'.", "Newest: ")
-add(f"why {'0' * 32}", f"no journal here holds the event {'0' * 32}.", "Check the id with `tori tail`.")
+add(f"why {'0' * 32}", f"no journal here holds the event {'0' * 32}.", "Check the id with `tori tail`")
 
 
 @DOOR.case("a second `tori up`", "TORI runs at", exit_code=0, needs="cluster")
@@ -43,11 +44,19 @@ def second_up(bench: Bench) -> Outcome:
 
 @DOOR.case("a run that has finished, cancelled", exit_code=0, needs="cluster")
 def finished_run(bench: Bench) -> Outcome:
-    runs = json.loads(tori(bench, "task", "list", "--json").said)["runs"]
-    done = next(run for run in runs if run["state"] in ("succeeded", "failed"))
-    outcome = tori(bench, "task", "cancel", done["run_id"])
-    assert done["state"] in outcome.said
+    run_id = json.loads(tori(bench, "task", "run", "performance_metrics", "--json").said)["run_id"]
+    deadline = time.monotonic() + 30
+    while not any((run["run_id"], run["state"]) == (run_id, "succeeded") for run in _runs(bench)):
+        assert time.monotonic() < deadline, "the run did not end"
+        time.sleep(0.1)
+    outcome = tori(bench, "task", "cancel", run_id)
+    assert "succeeded" in outcome.said
     return outcome
+
+
+def _runs(bench: Bench) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(tori(bench, "task", "list", "--json").said)["runs"]
+    return found
 
 
 @DOOR.case(

@@ -27,7 +27,7 @@ add("tail --count many", "Invalid value for '-n' / '--count'", "Try `tori --help
 add("tail --type ConceptAded", "there is no event type 'ConceptAded'.", "Did you mean ConceptAdded")
 add("why nonsense", "nothing here is called 'nonsense'.", IDS)
 add("why [/red]", "nothing here is called '[/red]'.", IDS)
-add(f"why {'0' * 32}", f"no journal here holds the event {'0' * 32}.", "Check the id with `tori tail`.")
+add(f"why {'0' * 32}", f"no journal here holds the event {'0' * 32}.", "Check the id with `tori tail`")
 add("accept w-nothing", "w-nothing", "tori bridges")
 add("task run nonsense", "there is no task 'nonsense'.", "Tasks: ")
 add("frobnicate", "No such command 'frobnicate'.", "Try `tori --help`.", exit_code=2)
