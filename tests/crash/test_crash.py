@@ -1,6 +1,6 @@
 """Crash states of the journal and of the checkpoint store: nothing promised is lost, nothing is invented.
 
-``TORI_CRASH_STATES`` sets how many states are sampled (2,000 by default); ``scripts/crash.py`` runs the whole campaign.
+``TORI_CRASH_STATES`` sets how many states are sampled (1,000 by default); ``scripts/crash.py`` runs the whole campaign.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tori.journal.recovery import Remains, recover
 from tori.journal.reserve import Reserve, Segment, Spare
 from tori.journal.segment import SegmentName, list_segments
 
-STATES = int(os.environ.get("TORI_CRASH_STATES", "2000"))
+STATES = int(os.environ.get("TORI_CRASH_STATES", "1000"))
 
 
 def report(outcome: Outcome, at_least: int) -> None:

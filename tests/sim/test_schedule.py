@@ -18,7 +18,7 @@ from tests.sim.schedule import Schedule
 from tori.scheduler.book import Book
 from tori.scheduler.desk import Desk
 
-STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "60000")) // 5
+STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "30000")) // 5
 MOST_SEEDS = 60
 ALL = """ask cancel clock|jump drain end fail finish kill kill|soon late module pass pause pressure progress restore settled
 start trigger version""".split()

@@ -1,6 +1,6 @@
 """Simulated worlds: no promise is broken, the same seed is the same world, and a broken promise is noticed.
 
-``TORI_SIMULATION_STEPS`` sets the length of the campaign (40,000 steps by default); ``scripts/simulate.py`` runs longer ones.
+``TORI_SIMULATION_STEPS`` sets the length of the campaign (20,000 steps by default); ``scripts/simulate.py`` runs longer ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.sim.sabotage import SABOTAGES
 from tests.sim.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "40000"))
+STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "20000"))
 WORLDS = max(60, STEPS // STEPS_A_WORLD)
 MOST_SEEDS = 150
 """A missing protection shows within this many worlds."""
