@@ -65,7 +65,8 @@ class Person:
         """Run a command, and send it a signal once documents have arrived and before all have."""
         before = self.taken()
         with subprocess.Popen(
-            [TORI, *words],
+            # a job in the background of a shell ignores Ctrl-C, and so would every command it starts
+            ["env", "--default-signal=INT", TORI, *words],
             env=self._environment,
             cwd=self.home,
             stdout=subprocess.PIPE,

@@ -42,7 +42,7 @@ def test_before_anything_runs(person: Person, tmp_path: Path) -> None:
         assert "Start it with tori up" in outcome.err
         assert outcome.out == ""
     assert person.json("status", code=69, keys="error message")["error"] == "NotRunning"
-    assert person.json("down") == {"stopped": False}
+    assert person.json("down") == {"stopped": False, "problems": []}
     assert not (person.home / "journals").exists(), "asking starts nothing"
 
 
@@ -165,7 +165,7 @@ def work(person: Person) -> None:
     assert person.json("pause", "alien", keys="modules paused")["modules"] == ["alien"]
     held = person("quiesce")
     assert held.code == 70
-    assert "alien paused" in held.err
+    assert "alien is paused" in held.err
     assert "tori resume" in held.err
     assert person.json("resume", "alien", keys="modules paused")["paused"] is False
 
@@ -174,8 +174,8 @@ def end_and_come_back(person: Person, digest: str, answers: list[dict[str, Any]]
     taken = person.json("checkpoint", keys="checkpoint_id modules size_bytes")
     restored = person.json("restore", taken["checkpoint_id"], keys="checkpoint_id modules digest")
     assert restored["digest"] == digest
-    assert person.json("down") == {"stopped": True}
-    assert person.json("down") == {"stopped": False}
+    assert person.json("down") == {"stopped": True, "problems": []}
+    assert person.json("down") == {"stopped": False, "problems": []}
     assert not (person.home / "cluster.json").exists()
     person.json("up")
     assert person.json("digest")["digest"] == digest, "everything is still there, without another pass"
