@@ -24,7 +24,7 @@ PURE := tests/architecture tests/unit tests/properties tests/sim tests/crash
 RAY := tests/bad_input tests/contract tests/cluster tests/e2e tests/chaos
 
 test: lint types  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
-	$(BIN)/pytest $(PURE) -n 2 --dist worksteal --cov=tori --cov-report=
+	$(BIN)/pytest $(PURE) -n 2 --dist loadfile --cov=tori --cov-report=
 	$(BIN)/pytest $(RAY) --cov=tori --cov-append --cov-report=term --cov-fail-under=90
 
 lint: $(INSTALLED)  ## ruff, import-linter, deptry
