@@ -15,16 +15,14 @@ from actors.names import RELAY, node_home
 from actors.watch import Watch
 from tori.bus.projection import DeadLetters
 from tori.bus.stream import Parcel
-from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.events.document import Receipt
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
 from tori.journal.archive import Archive
 from tori.journal.mirror import Mark
-from tori.journal.reader import JournalReader
 from tori.journal.view import browse_rows, event_rows, newest_rows, story_rows
 from tori.modules.loop import LoopView
-from tori.modules.open import journal_directory, projection_path
+from tori.modules.open import projection_path
 
 
 class Carrying:
@@ -150,11 +148,3 @@ class RelayActor(Carrying, ModuleActor):
         found = [e.event for e in newest["clients"] if isinstance(e.event.payload, DocumentIngested)][-documents:]
         found += [e.event for name in ("reader", "hierarchy") for e in newest[name]]
         return sorted(found, key=lambda event: event.id)
-
-    def frames(self, journal: str, start: int, max_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-        """Yield the durable frames of a journal of this node from an offset on; call it with ``num_returns="streaming"``."""
-        reader = JournalReader(journal_directory(self.home, journal))
-        try:
-            yield from chunks(reader, start, max_bytes)
-        finally:
-            reader.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.crash.model import Tree
 from tests.crash.recorder import Dead, Mark, MemoryFiles, Recorder
+from tests.support.failing_files import failing
 from tests.support.journals import Numbers, number_of
 from tori.errors import JournalError, JournalRefused, JournalUnsynced
 from tori.journal.follower import Run
@@ -101,18 +102,7 @@ class Workload:
         self.recorder.die_at = self.recorder.operations + self.rng.randint(1, 12)
 
     def _failing(self, kind: str, number: int, times: int, work: Callable[[], None], after: int = 0) -> None:
-        left = [after, times]
-
-        def refusal(operation: str) -> int:
-            if operation != kind:
-                return 0
-            if left[0]:
-                left[0] -= 1
-                return 0
-            left[1] -= 1
-            return number if left[1] >= 0 else 0
-
-        self.recorder.refusal = refusal
+        self.recorder.refusal = failing(kind, number, times, after)
         work()
         self.recorder.refusal = _never
 

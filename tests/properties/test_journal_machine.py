@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.failing_files import FailingFiles
+from tests.support.failing_files import FailingFiles, failing
 from tests.support.journals import Numbers, abandon, number_of, numbers_in, open_writer
 from tori.errors import JournalError, JournalRefused, JournalUnsynced
 from tori.journal.follower import Cursor, Follower, Run
@@ -78,7 +77,7 @@ class JournalMachine(RuleBasedStateMachine):
         """Up to three syncs in a row fail: everything written is written again, and promised."""
         waiting = self.writer.durable_offset < self.writer.written_offset
         self.writer.warnings.take()
-        self.files.refusal = _failing("fdatasync", errno.EIO, times)
+        self.files.refusal = failing("fdatasync", errno.EIO, times)
         self.writer.commit()
         self.files.refusal = _never
         self._promise()
@@ -117,7 +116,7 @@ class JournalMachine(RuleBasedStateMachine):
         """More syncs fail than the writer tries: it stops; the next one finds what the cache has and makes it durable."""
         if self.writer.durable_offset == self.writer.written_offset:
             return
-        self.files.refusal = _failing("fdatasync", errno.EIO, 99)
+        self.files.refusal = failing("fdatasync", errno.EIO, 99)
         try:
             self.writer.commit()
         except JournalError:
@@ -135,7 +134,7 @@ class JournalMachine(RuleBasedStateMachine):
     def append_is_refused(self, operation: str, short: int | None) -> None:
         """The disk refuses in the middle of an append: none of the unit is seen by anybody, now or later."""
         self.files.short = short
-        self.files.refusal = _failing(operation, errno.ENOSPC, 99, after=2 if short else 0)
+        self.files.refusal = failing(operation, errno.ENOSPC, 99, after=2 if short else 0)
         first = self.numbers.next
         try:
             self.writer.append(self.numbers.frames(6))
@@ -236,22 +235,6 @@ class JournalMachine(RuleBasedStateMachine):
 
 def _never(operation: str) -> int:
     return 0
-
-
-def _failing(kind: str, number: int, times: int, after: int = 0) -> Callable[[str], int]:
-    """Return a refusal of one kind of operation: ``times`` in a row, once ``after`` have gone well."""
-    left = [after, times]
-
-    def refusal(operation: str) -> int:
-        if operation != kind:
-            return 0
-        if left[0]:
-            left[0] -= 1
-            return 0
-        left[1] -= 1
-        return number if left[1] >= 0 else 0
-
-    return refusal
 
 
 TestJournalMachine = JournalMachine.TestCase

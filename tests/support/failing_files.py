@@ -63,3 +63,19 @@ def fail(refusal: Refusal, operation: str) -> None:
     number = refusal(operation)
     if number:
         raise OSError(number, os.strerror(number))
+
+
+def failing(kind: str, number: int, times: int, after: int = 0) -> Callable[[str], int]:
+    """Return a refusal of one kind of operation: ``times`` in a row, once ``after`` have gone well."""
+    left = [after, times]
+
+    def refusal(operation: str) -> int:
+        if operation != kind:
+            return 0
+        if left[0]:
+            left[0] -= 1
+            return 0
+        left[1] -= 1
+        return number if left[1] >= 0 else 0
+
+    return refusal
