@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,17 @@ class LocalClient:
     def __init__(self, mind: LocalSystem) -> None:
         self.mind = mind
         self.paused: set[str] = set()
+        self.turn = threading.Lock()
+        """A feed keeps several batches in flight; the system under it belongs to one thread at a time."""
 
     def ingest(self, documents: bytes) -> Receipt:
-        receipt = self.mind.submit(documents)
-        self.mind.pump()
+        with self.turn:
+            receipt = self.mind.submit(documents)
+            self.pump()
         return receipt
+
+    def pump(self) -> None:
+        self.mind.pump()
 
     def open_producer(self, origin: str) -> tuple[int, int]:
         return self.mind.open_producer(origin)

@@ -12,7 +12,6 @@ from tests.support.local_backend import LocalClient
 from tori.checkpoint.codec import ModuleSnapshot
 from tori.checkpoint.store import CheckpointStore
 from tori.errors import BadInput, IllegalTransition
-from tori.events.document import Receipt
 from tori.journal.view import event_rows
 from tori.local import LocalSystem
 from tori.modules.host import HostSnapshot
@@ -32,21 +31,16 @@ class DurableClient(LocalClient):
         self.mind.close()
         self.mind = LocalSystem(self.home, snapshots=snapshots)
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Step every module that is not paused until none of them has anything left."""
         while sum(host.step() for name, host in self.mind.hosts.items() if name not in self.paused):
             pass
-
-    def ingest(self, documents: bytes) -> Receipt:
-        receipt = self.mind.submit(documents)
-        self._pump()
-        return receipt
 
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         if module is not None and module not in self.mind.hosts:
             raise BadInput(f"there is no module {module!r}.", remedy=f"Modules: {', '.join(self.mind.hosts)}.")
         found = super().pause(module, paused=paused)
-        self._pump()
+        self.pump()
         return found
 
     def quiesce(self) -> dict[str, Any]:
@@ -63,7 +57,7 @@ class DurableClient(LocalClient):
         if task not in tasks:
             raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(tasks)}.")
         self.mind.scan(tasks[task], task)
-        self._pump()
+        self.pump()
         return {"run_id": f"{task}-1", "state": "succeeded"}
 
     def checkpoint(self) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class MachineClient(DurableClient):
     def run_task(self, task: str) -> dict[str, Any]:
         run_id = f"{task}-{uuid.uuid4().hex[:16]}"
         self._schedule(sched.RunRequested(task, run_id))
-        self._pump()
+        self.pump()
         return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class MachineClient(DurableClient):
         if module is None:
             self._schedule(sched.PauseRequested() if paused else sched.ResumeRequested())
         self._live(life.PauseRequested(module or "") if paused else life.ResumeRequested(module or ""))
-        self._pump()
+        self.pump()
         names = [module] if module else list(self.lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self.lifecycle.states()}
 
