@@ -323,7 +323,7 @@ class JournalWriter:
         table = self._control.words
         table[words.WRITTEN_SEQUENCE] = self.next_sequence
         table[words.WRITTEN_OFFSET] = self._written
-        self._bell.ring()
+        self._bell.ring(is_durable=False)
 
     def _publish_durable(self, offset: int, sequence: int) -> None:
         self._check_epoch()
