@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tori.backoff import RetryDecision
 from tori.clock import SECOND_NS, Clock
 from tori.events import system as events
 from tori.machine import Emit, Stories
@@ -13,7 +14,6 @@ from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmissionPolicy, AdmitDecision, Candidate, HoldDecision, Usage
 from tori.scheduler.book import Book, Run
 from tori.scheduler.calendar import Calendar
-from tori.scheduler.retry import RetryDecision
 from tori.scheduler.signal import SchedulerInstruction, Version
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import RUN_TABLE, RunState
