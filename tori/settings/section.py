@@ -63,7 +63,7 @@ class JournalSettings(Section):
     segment_size_bytes: Annotated[Bytes, Field(ge=1 * MIB, le=1024 * MIB)] = 32 * MIB
     """An epoch begins with 64 KiB and doubles up to this; half-way the next one is reserved. Larger ones roll less often."""
     fallback_commit_s: Annotated[Seconds, Field(le=1.0)] = 0.002
-    """Events nobody waits for are synced this much later, so that they share a sync; where syncs are slow, ten syncs' time, at most 20 ms."""
+    """Events nobody waits for are synced this much later and share a sync; where syncs are slow, after ten syncs' time, at most 20 ms."""
     ack: Literal["disk", "os"] = "disk"
     """``disk`` survives power loss and costs an fdatasync (0.2 ms) a batch; ``os`` survives only the death of processes."""
     keep_whole: Annotated[str, unit("names"), Field(pattern=r"^([a-z]+(,[a-z]+)*)?$")] = "clients,reader"
