@@ -149,20 +149,16 @@ class Sleeper:
             table.words[at] = wanted
         with self._barrier:
             pass
+        rung = None
         if not has_work():
             rung = self._poll.poll(timeout_s * 1000)
-            if not rung and has_work() and not self._poll.poll(GRACE_S * 1000):
-                self.late_wakes += 1
+            if not rung and has_work():
+                rung = self._poll.poll(GRACE_S * 1000)
+                self.late_wakes += not rung
         for table, at, _ in self._tables:
             table.words[at] = 0
-        self._drain()
-
-    def _drain(self) -> None:
-        try:
-            while True:
-                self._socket.recv(16)
-        except BlockingIOError:
-            return
+        if rung:
+            self._socket.recv(16)  # one: what else rings makes the next sleep short, and whoever wakes looks for work
 
     def interrupt(self) -> None:
         """Wake this sleeper from any thread."""
