@@ -29,6 +29,8 @@ from tori.journal.ownership import create_journal
 from tori.modules.open import journal_directory
 from tori.modules.registry import FOLLOWS
 
+WIRE_FAULTS = {"cut_wire": 2.0, "resubscribe": 2.0, "relay_fuse": 4.0, "relay_crash": 3.0}
+"""What may befall relays and what is between them, and how much more often it strikes than other faults."""
 MOST_TURNS = 64
 """Of everybody, between two rounds of work while a world settles."""
 
@@ -64,7 +66,7 @@ def draw_lines(rng: random.Random) -> Lines:
     return Lines(
         loss=rng.choice((0.0, 0.02, 0.1)),
         doubling=rng.choice((0.0, 0.02, 0.1)),
-        damage=rng.choice((0.0, 0.0, 0.05)),
+        damage=rng.choice((0.0, 0.02, 0.1)),
         max_delay_ms=rng.choice((1, 20, 200)),
         is_ordered=rng.random() < 0.7,
         silence_s=rng.choice((0.5, 1.0, 6.0)),
@@ -135,7 +137,7 @@ class WireIncidents(Incidents):
 class NodesWorld(World):
     """Everything one seed makes, on two nodes."""
 
-    faults: ClassVar[tuple[str, ...]] = (*FAULTS, "cut_wire", "resubscribe", "relay_fuse", "relay_crash")
+    faults: ClassVar[tuple[str, ...]] = (*FAULTS, *WIRE_FAULTS)
     work_shares: ClassVar[dict[str, float]] = World.work_shares | {"carry_one": 0.9}
     incidents: WireIncidents
 
@@ -150,9 +152,10 @@ class NodesWorld(World):
         self._streams = 0
 
     def draw(self, real_share: float) -> Plan:
-        plan = super().draw(real_share)._replace(layout="actors")
+        plan = super().draw(real_share)
         self.lines = draw_lines(self.rng)
-        return plan
+        rates = [(kind, rate * WIRE_FAULTS.get(kind, 1.0)) for kind, rate in plan.rates]
+        return plan._replace(layout="actors", rates=tuple(rates))
 
     def build(self) -> System:
         """Return two nodes: the documents come in at the head, every other module lives on either."""

@@ -168,9 +168,8 @@ class Relay:
             raise
         if parcel is None:
             self._parcels = None
-        elif not parcel.journal:
-            if self._now_ns - self._said_ns < self.lines.silence_s * SECOND_NS / 3:
-                return False
+        elif not parcel.journal and self._now_ns - self._said_ns < self.lines.silence_s * SECOND_NS / 3:
+            return False
         self._said_ns = self._now_ns
         self._send(Sent(self._served, self._sent, parcel))
         self._sent += bool(parcel and parcel.journal)

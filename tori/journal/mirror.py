@@ -145,7 +145,7 @@ class Mirror:
         try:
             self._told = words.Words(directory / "told", 2, create=True, files=files)
             intact, told = intact_end(directory, journal_id, files), self._told_offset()
-            self._is_cut = told is not None and told < intact.offset
+            self._is_told, self._is_cut = told is not None, told is not None and told < intact.offset
             end = intact_end(directory, journal_id, files, told) if self._is_cut else intact
             self._mark = self._written = self._complete = end
             self._epoch_words = words.open_epoch(directory, writable=True, files=files)
@@ -184,8 +184,9 @@ class Mirror:
             self._unpublish()
             return
         names = list_segments(self.directory, self._files)
-        self._unsynced = [self._files.open(name.file(self.directory)) for name in names]
-        self._sync()
+        if not self._is_told:
+            self._unsynced = [self._files.open(name.file(self.directory)) for name in names]
+            self._sync()
         last = names[-1]
         size = self._files.size(last.file(self.directory))
         if self._mark.offset < last.base + size and not self._is_cut:
