@@ -124,6 +124,29 @@ def test_what_a_take_over_left_half_done_since_the_power_cut_does_not_count(oper
         assert seen.limit() == before
 
 
+@pytest.mark.parametrize("operation", range(8, 30))
+def test_what_a_zombie_wrote_behind_a_take_over_that_failed_is_not_left(operation: int) -> None:
+    cpu = machine()
+    numbers = Numbers()
+    zombie, second = cpu.spawn("zombie"), cpu.spawn("second")
+    old = open_writer(zombie)
+    committed(old, numbers, 2)
+    zombie.files.give_up_locks()
+    second.light("crash", operation)
+    with contextlib.suppress(Gone):
+        open_writer(second)
+    with contextlib.suppress(JournalFenced):
+        old.append(numbers.frames(3))
+    cpu.disk.sync()
+    cpu.cut_power()
+    reader = JournalReader(DIRECTORY, files=cpu.spawn("follower").files)
+    limit, sequence = reader.limit(), reader.sequence()
+    seen = [frame.end for frame in reader.frames(0, limit)]
+    assert seen[-1] == limit
+    recovered = open_writer(cpu.spawn("writer")).recovered
+    assert (limit, sequence) <= (recovered.offset, recovered.sequence)
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("operation", range(14, 26))
 def test_what_readers_were_told_is_found_after_a_power_cut(operation: int, seed: int) -> None:
