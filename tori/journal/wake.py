@@ -94,6 +94,36 @@ class Bell:
         self._table.close()
 
 
+class Sleeping(Protocol):
+    """What a follower needs to sleep until there is work."""
+
+    def register(self, directory: Path) -> None: ...
+    def sleep(self, has_work: Callable[[], bool], timeout_s: float = SAFETY_POLL_S) -> None: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class NoSleeper:
+    """For files that no other process can see: nobody would wake who sleeps on them."""
+
+    def register(self, directory: Path) -> None:
+        """Wait for nobody."""
+
+    def sleep(self, has_work: Callable[[], bool], timeout_s: float = SAFETY_POLL_S) -> None:
+        """Return at once."""
+
+    def interrupt(self) -> None:
+        """Wake nobody."""
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
+def sleeper_for(files: Files) -> Sleeping:
+    """Return what sleeps on journals in these files; what does not sleep, when they are not the system's."""
+    return Sleeper() if isinstance(files, SystemFiles) else NoSleeper()
+
+
 class Sleeper:
     """The follower's side: one socket for all the journals it follows, also the way to stop or interrupt its loop."""
 
