@@ -66,7 +66,7 @@ def fold(
     ``previous``: an earlier snapshot of the same journal, None = from its beginning. ``own``, ``inputs``: its journal, durable up
     to the position, and those it follows; all are closed. Raises JournalTruncated when the journal begins after ``previous``.
     """
-    if previous is not None and (previous.state_version != module.state_version or previous.offset > position.offset):
+    if previous is not None and not _is_before(previous, position):
         previous = None
     if previous is not None and previous.offset == position.offset:
         for reader in (own, *inputs):
@@ -83,6 +83,12 @@ def fold(
         )
     finally:
         host.close()
+
+
+def _is_before(previous: HostSnapshot, position: HostSnapshot) -> bool:
+    """Say whether a snapshot is of the same journal and shape of state, and not from later on."""
+    same = (previous.journal_id, previous.state_version) == (position.journal_id, position.state_version)
+    return same and previous.offset <= position.offset
 
 
 def _read_nothing(event_id: bytes) -> Event:
