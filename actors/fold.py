@@ -11,7 +11,7 @@ import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import ray
@@ -19,7 +19,6 @@ from ray.exceptions import RayError
 
 from actors.failure import brief_error
 from actors.names import node_home
-from actors.nodes import Nodes
 from actors.snapshot import FOLDER, decode_host
 from tori.checkpoint.fold import fold
 from tori.checkpoint.manifest import Part
@@ -107,10 +106,20 @@ def fold_away(order: Order, previous: bytes | None, settings: Mapping[str, Any])
     return msgspec.msgpack.encode(fold_order(node_home(), order, decode_host(previous), settings))
 
 
+class Places(Protocol):
+    """Where modules live (``actors.nodes.Nodes``)."""
+
+    here: str
+
+    def node_of(self, name: str) -> str: ...
+    def mirrored(self, name: str) -> dict[str, bytes]: ...
+    def strategy(self, name: str) -> Any: ...
+
+
 class Folding:
     """Starts the tasks and gathers what they made."""
 
-    def __init__(self, home: Path, settings: Mapping[str, Any], nodes: Nodes, store: CheckpointStore) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, Any], nodes: Places, store: CheckpointStore) -> None:
         self._home = home
         self._settings = dict(settings)
         self._nodes = nodes
