@@ -1,4 +1,4 @@
-"""Snapshots folded in Ray tasks at idle priority: the living actors are asked for their positions and go on.
+"""Snapshots folded in Ray tasks at low priority: the living actors are asked for their positions and go on.
 
 One task folds all modules whose journals lie on this node and writes each file itself into the folder of the checkpoint, so a
 large state passes through no object store and no other process. A module of another node is folded there, where its journal
@@ -29,7 +29,8 @@ from tori.modules.need import module_snapshot
 from tori.modules.open import journal_directory, mirrors_of
 from tori.modules.registry import FOLLOWS, create_module
 
-IDLE_NICENESS = 19
+NICENESS = 10
+"""A tenth of a core beside work that saturates it; at 19 it would be a hundredth, and a large fold would come to no end."""
 FOLD_TIMEOUT_S = 900.0
 HOT_BYTES = 16 << 20
 """A larger snapshot stays on the disk: the object store is small, and shared with all that is under way."""
@@ -53,9 +54,9 @@ class Outcome(msgspec.Struct, frozen=True):
     """Earlier snapshots that were found damaged on the way."""
 
 
-def make_idle() -> None:
+def make_way() -> None:
     """Leave the cores to whoever wants them; for a process that ends with its task."""
-    os.nice(max(0, IDLE_NICENESS - os.nice(0)))
+    os.nice(max(0, NICENESS - os.nice(0)))
     gc.disable()  # a fold makes no garbage in cycles, and a collector would walk over a large state again and again
 
 
@@ -75,7 +76,7 @@ def fold_here(home: str, folder: str, orders: Sequence[Order], settings: Mapping
 
     What fails harms only its own module.
     """
-    make_idle()
+    make_way()
     store = CheckpointStore(Path(home) / FOLDER)
     outcomes, hot = [], []
     for order in orders:
@@ -102,7 +103,7 @@ def _fold_one(
 
 def fold_away(order: Order, previous: bytes | None, settings: Mapping[str, Any]) -> bytes:
     """Fold a module on its own node; return its snapshot."""
-    make_idle()
+    make_way()
     return msgspec.msgpack.encode(fold_order(node_home(), order, decode_host(previous), settings))
 
 

@@ -170,24 +170,33 @@ class Bench:
         }
 
 
+def say(found: dict[str, Any]) -> None:
+    """Show on standard error how far it is."""
+    print(json.dumps(found), file=sys.stderr, flush=True)
+
+
 def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     """Return the figures."""
     bench = Bench(home, options.state_gb, options.rate)
     found: dict[str, Any] = {"state_gb": options.state_gb, "rate": options.rate, "notes": bench.units * UNIT_ITEMS}
     found["fill_s"] = round(bench.fill(), 2)
+    say(found)
     begun = time.monotonic()
     row = bench.checkpoints.take()
     found["first_fold_s"], found["size_bytes"] = round(time.monotonic() - begun, 2), row["size_bytes"]
+    say(found)
     bench.feed.start()
     found["checkpoint"] = bench.measure(bench.checkpoints.take)
     found["quiet"] = bench.measure(lambda: time.sleep(found["checkpoint"]["seconds"]))
     if options.direct:
         found["direct"] = bench.measure(lambda: bench.checkpoints.take(is_last=True))
+    say(found)
     time.sleep(2.0)
     bench.feed.stop()
     bench.settle()
     found["events"] = bench.feed.count
     found |= bench.restore()
+    say(found)
     found["same"] = bench.is_same()
     found["problems"] = bench.told
     return found

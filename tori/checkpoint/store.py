@@ -119,8 +119,12 @@ class CheckpointStore:
         if not parts:
             self.abandon(checkpoint_id)
             raise BadInput("a checkpoint of no module was asked for.", remedy="Name at least one.")
-        staging = self.staging(checkpoint_id)
         manifest = Manifest(checkpoint_id, self._clock.wall_ns(), dict(sorted(parts.items())))
+        self._publish(manifest)
+        return manifest
+
+    def _publish(self, manifest: Manifest) -> None:
+        checkpoint_id, staging = manifest.checkpoint_id, self.staging(manifest.checkpoint_id)
         try:
             self._disk.write(staging / MANIFEST, encode_manifest(manifest))
             self._disk.sync_directory(staging)
@@ -128,7 +132,20 @@ class CheckpointStore:
             self._disk.sync_directory(self.root)
         except OSError as error:
             raise self._not_written(checkpoint_id, error) from error
-        return manifest
+
+    def adopt(self, manifest: Manifest, modules: Mapping[str, ModuleSnapshot]) -> None:
+        """Write a checkpoint that was made elsewhere, under its own name; one that is here already stays."""
+        checkpoint_id = manifest.checkpoint_id
+        if self._disk.exists(self.root / checkpoint_id):
+            return
+        try:
+            self._open_root()
+            self._disk.make_directory(self.staging(checkpoint_id))
+        except OSError as error:
+            raise self._not_written(checkpoint_id, error) from error
+        for name in manifest.modules:
+            self.add(checkpoint_id, modules[name])
+        self._publish(manifest)
 
     def abandon(self, checkpoint_id: str) -> None:
         """Remove what was written of a checkpoint that is not to be."""
@@ -194,19 +211,27 @@ class CheckpointStore:
             raise SnapshotDamaged("the file is not the one that the manifest describes.")
         return snapshot
 
-    def verify(self, checkpoint_id: str) -> tuple[Problem, ...]:
-        """Return what is wrong with a checkpoint; moves nothing. Raises BadInput when there is no such checkpoint."""
+    def verify(self, checkpoint_id: str, *, is_quarantining: bool = False) -> tuple[Problem, ...]:
+        """Return what is wrong with a checkpoint, every byte of it read. Raises BadInput when there is no such checkpoint.
+
+        ``is_quarantining``: what is damaged is moved; what was moved before is reported again, as gone.
+        """
         folder = self.root / checkpoint_id
         try:
             manifest = self.manifest(checkpoint_id)
         except SnapshotDamaged as error:
+            if is_quarantining:
+                return (self._set_aside(checkpoint_id, "", "", error),)
             return (Problem(checkpoint_id, "", error.message, str(folder)),)
         problems = []
         for module, part in sorted(manifest.modules.items()):
             try:
                 self.load(manifest, module)
             except SnapshotDamaged as error:
-                problems.append(Problem(checkpoint_id, module, error.message, str(folder / part.file)))
+                if is_quarantining and not self._is_gone(checkpoint_id, part):
+                    problems.append(self._set_aside(checkpoint_id, module, part.file, error))
+                else:
+                    problems.append(Problem(checkpoint_id, module, error.message, str(folder / part.file)))
         return tuple(problems)
 
     def newest(self, module: str) -> tuple[ModuleSnapshot | None, tuple[Problem, ...]]:
@@ -275,15 +300,7 @@ class CheckpointStore:
 
     def prune(self) -> tuple[str, ...]:
         """Delete what the retention policy does not keep; return the ids, oldest first."""
-        holdings = []
-        for checkpoint_id in self.list():
-            with contextlib.suppress(SnapshotDamaged, BadInput):
-                manifest = self.manifest(checkpoint_id)
-                there = [
-                    n for n, p in manifest.modules.items() if self._disk.exists(self.root / checkpoint_id / p.file)
-                ]
-                holdings.append(Holding(checkpoint_id, tuple(sorted(there))))
-        removable = self._retention.decide(holdings)
+        removable = self._removable()
         try:
             for checkpoint_id in removable:
                 self._disk.rename(self.root / checkpoint_id, self.root / f".old-{checkpoint_id}")
@@ -292,6 +309,17 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointNotWritten(f"old checkpoints were not deleted: {error.strerror or error}.") from error
         return removable
+
+    def _removable(self) -> tuple[str, ...]:
+        holdings = []
+        for checkpoint_id in self.list():
+            with contextlib.suppress(SnapshotDamaged, BadInput):
+                manifest = self.manifest(checkpoint_id)
+                there = [
+                    n for n, p in manifest.modules.items() if self._disk.exists(self.root / checkpoint_id / p.file)
+                ]
+                holdings.append(Holding(checkpoint_id, tuple(sorted(there))))
+        return self._retention.decide(holdings)
 
     def sweep(self) -> tuple[str, ...]:
         """Remove what crashes left half-written or half-deleted, and the oldest of a long quarantine; return the names.
