@@ -17,6 +17,7 @@ import msgspec
 import ray
 from ray.exceptions import RayError
 
+from actors.copies import Copies
 from actors.failure import brief_error
 from actors.fold import Folding
 from actors.logging import event_logger
@@ -68,6 +69,8 @@ class Checkpoints:
         self._lock = threading.Lock()
         self.folding: Folding | None = None
         """What makes snapshots away from the living modules; without it they give them themselves."""
+        self.copies: Copies | None = None
+        """What copies checkpoints to a URL."""
         self.on_saved: Callable[[dict[str, int]], None] = lambda sequences: None
         """Called with the durable sequences of the modules that a checkpoint holds."""
         self._store.sweep()
@@ -92,7 +95,8 @@ class Checkpoints:
             self._store.prune()
         self.on_saved({name: part.sequence for name, part in draft.parts.items() if name != ORCHESTRATOR})
         self._emit(report.created(manifest, self._store.root))
-        return self._row(manifest) | {"missing": draft.missing}
+        copied = {} if self.copies is None else self.copies.copy(manifest)
+        return self._row(manifest) | {"missing": draft.missing} | copied
 
     def _gather(self, checkpoint_id: str, handles: dict[str, Any], *, folding: bool) -> Draft:
         """Write every module's part, folded where it can be; raises Unavailable when there is none."""

@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from actors.cast import CLIENTS, is_relay
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
+from actors.copies import Copies
 from actors.find import find_event
 from actors.fold import Folding
 from actors.housekeeping import Housekeeping
@@ -84,6 +85,8 @@ class Control:
             home, settings, self._checkpoints.store, self._module_handles, self._ledger, self.emit
         )
         self._checkpoints.on_saved = self._note_reached
+        url, keep = settings["checkpoint"]["url"], settings["checkpoint"]["keep"]
+        self._checkpoints.copies = Copies(url, keep, self._checkpoints.store, self.emit)
         self._checkpoints.folding = Folding(home, settings, self._nodes, self._checkpoints.store)
         self._conductor = Conductor(
             self._lifecycle,

@@ -1,7 +1,8 @@
-"""``tori checkpoint [list | verify | diff]``, ``tori restore``, ``tori rewind``."""
+"""``tori checkpoint [list | verify | diff | fetch]``, ``tori restore``, ``tori rewind``."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,12 @@ from rich.table import Table
 
 from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.compare import Change, compare
+from tori.checkpoint.remote import UrlStore
 from tori.checkpoint.rewind import CHECKPOINTS
 from tori.checkpoint.store import CheckpointStore
 from tori.cli.session import AddressOption, HomeOption, JsonOption, connected, err, out, print_json, settings_of
 from tori.client import home_of
+from tori.errors import BadInput
 from tori.events.cloudevents import format_time
 
 checkpoint_app = typer.Typer(
@@ -48,6 +51,10 @@ def checkpoint(
     out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
     for name, why in found.get("missing", {}).items():
         err.print(f"[yellow]without {escape(name)}[/]: {escape(why)}")
+    copy = found.get("copy", {})
+    if copy:
+        problem = f": {copy['problem']}" if copy.get("problem") else "."
+        (err if problem != "." else out).print(f"Its copy at {escape(copy['url'])}: {copy['state']}{escape(problem)}")
 
 
 @checkpoint_app.command("list")
@@ -75,20 +82,31 @@ def _store(home: Path | None) -> CheckpointStore:
     return CheckpointStore(home_of(settings_of(home)) / CHECKPOINTS)
 
 
+def _remote(home: Path | None) -> UrlStore:
+    """Return the copies at ``checkpoint.url``; raises BadInput when the settings name none."""
+    url = settings_of(home).checkpoint.url
+    if not url:
+        raise BadInput("checkpoint.url is empty: there are no copies.", remedy="tori config; docs/settings.md.")
+    return UrlStore(url)
+
+
 @checkpoint_app.command()
 def verify(
     context: typer.Context,
     checkpoint_id: Annotated[str | None, typer.Argument(help="A checkpoint; all of them when left out.")] = None,
+    at_url: Annotated[
+        bool, typer.Option("--url", help="The copies at checkpoint.url; nothing is moved there.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read every byte of the kept checkpoints of a home on this machine. What is corrupt is named and put into quarantine."""
-    store = _store(home or context.obj)
-    wanted = (checkpoint_id,) if checkpoint_id else store.list()
+    store = _remote(home or context.obj) if at_url else _store(home or context.obj)
     rows: list[dict[str, Any]] = []
-    for one in wanted:
-        problems = store.verify(one, is_quarantining=True)
-        rows.append({"checkpoint_id": one, "problems": [msgspec.to_builtins(p) for p in problems]})
+    with store.reached() if isinstance(store, UrlStore) else contextlib.nullcontext():
+        for one in (checkpoint_id,) if checkpoint_id else store.list():
+            problems = store.verify(one, is_quarantining=True)
+            rows.append({"checkpoint_id": one, "problems": [msgspec.to_builtins(p) for p in problems]})
     damaged = [row for row in rows if row["problems"]]
     if as_json:
         print_json({"checkpoints": rows, "damaged": len(damaged)})
@@ -101,6 +119,23 @@ def verify(
         out.print(f"{len(rows)} verified, {len(damaged)} damaged.")
     if damaged:
         raise typer.Exit(SnapshotDamaged.exit_code)
+
+
+@checkpoint_app.command()
+def fetch(
+    context: typer.Context,
+    checkpoint_id: Annotated[str, typer.Argument(help="A checkpoint at checkpoint.url.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a checkpoint from checkpoint.url back to the disk, every byte verified; `tori restore` and `tori rewind` find it there."""
+    manifest = _remote(home or context.obj).fetch(_store(home or context.obj), checkpoint_id)
+    if as_json:
+        print_json(
+            {"checkpoint_id": checkpoint_id, "modules": sorted(manifest.modules), "size_bytes": manifest.size_bytes}
+        )
+    else:
+        out.print(f"Fetched {escape(checkpoint_id)}, {manifest.size_bytes:,} bytes.")
 
 
 @checkpoint_app.command()
