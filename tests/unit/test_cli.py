@@ -259,7 +259,14 @@ def test_kept_checkpoints_are_compared_verified_and_rewound_to(
         code, _, err = shell("rewind", *words, "--home", home)
         assert (code, sentence in err) == (65, True), err
 
-    kept = backend.client.home / "checkpoints"
+    assert shell("rewind", old, "--home", home, "--in-place", "--settle")[0] == 65
+    placed = shell.json("rewind", old, "--home", home, "--in-place")
+    assert placed["restarted"]
+    assert Path(placed["past"], "journals/clients").is_dir()
+    assert shell.json("digest")["sections"]["clients"] == before["sections"]["clients"]
+    assert "stands where it stood" in shell("rewind", "0s", "--home", home, "--in-place")[1]
+    old, new = (shell.json("checkpoint")["checkpoint_id"] for _ in range(2))
+    kept = Path(home) / "checkpoints"
     assert shell.json("checkpoint", "verify", new, "--home", home)["damaged"] == 0
     (kept / new / "alien.snapshot").write_bytes(b"nonsense")
     (kept / old / "manifest.json").write_bytes(b"{}")

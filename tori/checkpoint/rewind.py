@@ -13,6 +13,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -188,3 +189,16 @@ def note_of(home: Path) -> Rewound | None:
         raise JournalError(
             f"{home / NOTE} does not decode: {error}.", remedy="Make the copy again: tori rewind."
         ) from error
+
+
+def row_of(copy: Path, rewound: Rewound) -> dict[str, Any]:
+    """Return what is known of a copy as plain JSON values."""
+    return {
+        "rewind_id": rewound.rewind_id,
+        "home": str(copy),
+        "asked": rewound.moment.text,
+        "time_ns": rewound.moment.time_ns,
+        "checkpoint_id": rewound.moment.checkpoint_id,
+        "cuts": {name: msgspec.to_builtins(cut) for name, cut in sorted(rewound.cuts.items())},
+        "starts": dict(sorted(rewound.starts.items())),
+    }

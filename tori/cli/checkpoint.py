@@ -14,12 +14,24 @@ from rich.table import Table
 from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.compare import Change, compare
 from tori.checkpoint.remote import UrlStore
-from tori.checkpoint.rewind import CHECKPOINTS
+from tori.checkpoint.rewind import CHECKPOINTS, REWINDS, moment_of, row_of
 from tori.checkpoint.store import CheckpointStore
-from tori.cli.session import AddressOption, HomeOption, JsonOption, connected, err, out, print_json, settings_of
+from tori.cli.session import (
+    AddressOption,
+    HomeOption,
+    JsonOption,
+    backend,
+    connected,
+    err,
+    out,
+    print_json,
+    settings_of,
+)
 from tori.client import home_of
+from tori.clock import SystemClock
 from tori.errors import BadInput
 from tori.events.cloudevents import format_time
+from tori.settings import Settings
 
 checkpoint_app = typer.Typer(
     help="Take a checkpoint of every module now; list, verify and compare those that are kept.",
@@ -202,16 +214,28 @@ def rewind_to(
             help="Let the copy take all it was given by then, and run one full pass: its digest is canonical.",
         ),
     ] = False,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Go on from there instead: stops the mind, rewinds it, starts it again if it ran."
+        ),
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Open a read-only copy of the mind as it was at a moment; the running one is not touched, and need not run.
 
     The copy is a home of its own: ask it with --home (ask, map, report, digest, why, tail, ...), remove it by removing the folder.
+    In place nothing is erased either: the journals of before are kept, whole, and the answer says where.
     """
+    settings = settings_of(home)
+    if in_place:
+        if settle:
+            raise BadInput("--settle is for a copy.", remedy="Leave it out, and run tori quiesce afterwards.")
+        _rewind_in_place(settings, moment, as_json)
+        return
     from tori.local.rewound import rewind
 
-    settings = settings_of(home)
     found = rewind(home_of(settings), moment, settings.plain(), is_settled=settle)
     if as_json:
         print_json(found)
@@ -219,6 +243,28 @@ def rewind_to(
     out.print(f"The mind as of {format_time(found['time_ns'])} lies in [bold]{escape(found['home'])}[/].")
     out.print(f"Digest {found['digest']}{' after a full pass' if found['settled'] else ''}.")
     out.print(f"Next: tori ask QUESTION --home {escape(found['home'])}")
+
+
+def _rewind_in_place(settings: Settings, text: str, as_json: bool) -> None:
+    from tori.checkpoint.swap import PAST, rewind_in_place
+
+    place = home_of(settings)
+    now_ns = SystemClock().wall_ns()
+    moment = moment_of(text, CheckpointStore(place / CHECKPOINTS), now_ns)
+    was_running = backend().place(settings, None) is not None
+    if was_running:
+        backend().down(settings, None)
+    try:
+        rewound = rewind_in_place(place, moment, now_ns)
+    finally:
+        if was_running:
+            backend().up(settings, None)
+    past = place / REWINDS / rewound.rewind_id / PAST
+    if as_json:
+        print_json(row_of(place, rewound) | {"past": str(past), "restarted": was_running})
+        return
+    out.print(f"The mind in [bold]{escape(str(place))}[/] stands where it stood at {format_time(moment.time_ns)}.")
+    out.print(f"What came after is kept in {escape(str(past))}.")
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from tori.bus.producer import PublishReceipt
-from tori.checkpoint.rewind import CHECKPOINTS, JOURNALS, Rewound, moment_of, note_of, rewind_copy
+from tori.checkpoint.rewind import CHECKPOINTS, JOURNALS, moment_of, note_of, rewind_copy, row_of
 from tori.checkpoint.store import CheckpointStore
 from tori.clock import Clock, SystemClock
 from tori.errors import BadInput
@@ -52,19 +52,6 @@ def rewind(
             mind.quiesce()
         mind.checkpoint(CheckpointStore(copy / CHECKPOINTS))
         return row_of(copy, rewound) | {"digest": mind.digest(), "sections": mind.digests(), "settled": is_settled}
-
-
-def row_of(copy: Path, rewound: Rewound) -> dict[str, Any]:
-    """Return what is known of a copy as plain JSON values."""
-    return {
-        "rewind_id": rewound.rewind_id,
-        "home": str(copy),
-        "asked": rewound.moment.text,
-        "time_ns": rewound.moment.time_ns,
-        "checkpoint_id": rewound.moment.checkpoint_id,
-        "cuts": {name: msgspec.to_builtins(cut) for name, cut in sorted(rewound.cuts.items())},
-        "starts": dict(sorted(rewound.starts.items())),
-    }
 
 
 class RewoundClient:
