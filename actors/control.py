@@ -14,7 +14,9 @@ from ray.exceptions import RayError
 from actors.cast import CLIENTS, is_relay
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
+from actors.copies import Copies
 from actors.find import find_event
+from actors.fold import Folding
 from actors.housekeeping import Housekeeping
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
@@ -83,6 +85,9 @@ class Control:
             home, settings, self._checkpoints.store, self._module_handles, self._ledger, self.emit
         )
         self._checkpoints.on_saved = self._note_reached
+        url, keep = settings["checkpoint"]["url"], settings["checkpoint"]["keep"]
+        self._checkpoints.copies = Copies(url, keep, self._checkpoints.store, self.emit)
+        self._checkpoints.folding = Folding(home, settings, self._nodes, self._checkpoints.store)
         self._conductor = Conductor(
             self._lifecycle,
             self._shell_config,
@@ -283,7 +288,9 @@ class Control:
         """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
         self._pressure.stop()
         self._runs.stop()
-        problems = final_checkpoint(self._checkpoints.take, self.emit) if self._module_handles() else []
+        problems = (
+            final_checkpoint(lambda: self._checkpoints.take(is_last=True), self.emit) if self._module_handles() else []
+        )
         self._conductor.ask(sig.StopRequested())
         finished = self._conductor.finished.wait(timeout_s)
         if not finished:

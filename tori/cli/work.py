@@ -1,4 +1,4 @@
-"""``tori ingest | quiesce | task | pause | resume | checkpoint | restore | digest``."""
+"""``tori ingest | quiesce | task | pause | resume | digest``."""
 
 from __future__ import annotations
 
@@ -237,47 +237,8 @@ def _set_paused(module: str | None, paused: bool, home: Any, address: Any, as_js
         out.print(f"{'Paused' if paused else 'Running'}: {escape(', '.join(found['modules']))}")
 
 
-def checkpoint(
-    show: Annotated[bool, typer.Option("--list", help="List the kept checkpoints instead of taking one.")] = False,
-    home: HomeOption = None,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Take a checkpoint of every module now."""
-    with connected(home, address) as client:
-        found: dict[str, Any] = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
-    if as_json:
-        print_json(found)
-    elif show:
-        for one in found["checkpoints"]:
-            out.print(f"{one['checkpoint_id']}  {one['size_bytes']:>12,} bytes  {', '.join(one['modules'])}")
-    else:
-        out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
-        for name, why in found.get("missing", {}).items():
-            err.print(f"[yellow]without {escape(name)}[/]: {escape(why)}")
-
-
-def restore(
-    checkpoint_id: Annotated[
-        str | None, typer.Argument(help="A checkpoint; the newest good one when left out.")
-    ] = None,
-    home: HomeOption = None,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Restart every module from a checkpoint and the journal that follows it."""
-    with connected(home, address) as client:
-        found = client.restore(checkpoint_id)
-    if as_json:
-        print_json(found)
-    else:
-        for one, why in found.get("passed_over", {}).items():
-            err.print(f"[yellow]passed over[/] {escape(one)}: {escape(why)}")
-        out.print(f"Restored {escape(found['checkpoint_id'])}: {', '.join(found['modules'])}. Digest {found['digest']}")
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (ingest, quiesce, digest, pause, resume, checkpoint, restore):
+    for command in (ingest, quiesce, digest, pause, resume):
         app.command()(command)
     app.add_typer(task_app, name="task")

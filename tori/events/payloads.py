@@ -60,6 +60,7 @@ Payload = (
     | system.CheckpointLoaded
     | system.StateCorrupted
     | system.StateRecovered
+    | system.MindRewound
     | system.SubscriptionLagged
     | system.DeliveryDeadLettered
     | system.CustomEvent

@@ -217,6 +217,21 @@ class StateRecovered(_State, frozen=True, array_like=True, gc=False, tag=97):
     """State was rebuilt from an older checkpoint and the journal."""
 
 
+class MindRewound(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=120):
+    """A past moment was put in the place of the present: what came after it is kept beside the journals, and no part of the state."""
+
+    rewind_id: str
+    moment: str
+    """What was asked for: a time, an age or a checkpoint."""
+    time_ns: int
+    checkpoint_id: str = ""
+    """The checkpoint it was rewound to; empty: to a time."""
+    sequences: dict[str, int] = {}
+    """By journal, the first entry that is no longer part of it."""
+    path: str = ""
+    """Where, under the home, the whole journals of before lie."""
+
+
 class SubscriptionLagged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=98):
     """A follower is further behind than its limit, or is back after it was."""
 

@@ -394,8 +394,11 @@ class ModuleHost:
         self.commit(self.module.conclude(task, result, self._context()))
         return self.counters.emitted - before
 
-    def snapshot(self) -> HostSnapshot:
-        """Return state and cursors as of now; what is held since the last unit is written first, so that both agree for good."""
+    def position(self) -> HostSnapshot:
+        """Return where the module stands: a snapshot without state, held deliveries and dead letters, which cost what they hold.
+
+        What is held since the last unit is written first, so that the journal and the cursors agree for good.
+        """
         if self._passed and len(self.courier.pending):
             self._commit(Draft([], []), self._runs_passed())
             self._passed = []
@@ -405,15 +408,22 @@ class ModuleHost:
             self.module.state_version,
             self.journal.written_offset,
             _copied({name: f.cursor for name, f in self._followers.items()}),
-            self.module.snapshot(),
+            b"",
             self._ids.last_ns,
             self.counters.events,
             self.journal.journal_id,
             self.journal.epoch,
             self.journal.next_sequence,
             self.counters.consumed,
-            self.courier.pending.entries(),
-            self.courier.book.snapshot(),
+        )
+
+    def snapshot(self) -> HostSnapshot:
+        """Return state and cursors as of now."""
+        return msgspec.structs.replace(
+            self.position(),
+            state=self.module.snapshot(),
+            held=self.courier.pending.entries(),
+            letters=self.courier.book.snapshot(),
         )
 
     def lags(self) -> dict[str, int]:

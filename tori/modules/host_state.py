@@ -14,6 +14,9 @@ from tori.journal.recovery import Tail
 from tori.journal.warning import Warnings
 from tori.journal.writer import Ticket
 
+_FIXARRAY = 0x90
+"""msgpack's mark of an array of at most 15 items."""
+
 
 class Writable(Protocol):
     """What a host needs of its own journal's writer, on disk or in memory."""
@@ -54,6 +57,22 @@ class HostSnapshot(msgspec.Struct, array_like=True):
     """Inputs below the cursors that wait for their delivery."""
     letters: bytes = b""
     """The dead-letter book."""
+
+
+def snapshot_pieces(snapshot: HostSnapshot) -> list[bytes]:
+    """Return the msgpack of a snapshot in pieces, the state being one of them as it is: a large one is never copied."""
+    encode = msgspec.msgpack.encode
+    names = snapshot.__struct_fields__
+    at = names.index("state")
+    before, after = ([encode(getattr(snapshot, name)) for name in part] for part in (names[:at], names[at + 1 :]))
+    opening = bytes([_FIXARRAY | len(names)])
+    return [opening + b"".join(before) + _binary_header(len(snapshot.state)), snapshot.state, b"".join(after)]
+
+
+def _binary_header(size: int) -> bytes:
+    """Return what msgpack puts before so many bytes."""
+    width, mark = (1, 0xC4) if size < 1 << 8 else (2, 0xC5) if size < 1 << 16 else (4, 0xC6)
+    return bytes([mark]) + size.to_bytes(width, "big")
 
 
 class Counters(msgspec.Struct):

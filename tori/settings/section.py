@@ -143,6 +143,8 @@ class CheckpointSettings(Section):
 
     keep: Annotated[int, unit("checkpoints"), Field(ge=1, le=1000)] = 5
     """Two would do against one corrupt checkpoint; five reach half an hour back for ``tori restore``."""
+    url: Annotated[str, unit("URL"), Field(pattern=r"^$|^[a-z][a-z0-9+.-]*://\S*$")] = ""
+    """A further copy of each checkpoint: ``file:///mnt/nas/tori``, ``s3://bucket/tori`` where fsspec has the driver. Empty = none."""
 
 
 class UserSettings(Section):
