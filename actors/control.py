@@ -28,7 +28,7 @@ from actors.schedule import Plan
 from actors.settle import Quiesce, check_unpaused
 from actors.snapshot import Origin, find_snapshot
 from tori.checkpoint.codec import ModuleSnapshot
-from tori.clock import SystemClock
+from tori.clock import SECOND_NS, SystemClock
 from tori.digest import mind_digest
 from tori.errors import BadInput, NodeAway, ToriError, Unavailable
 from tori.events.system import MetricsCollected
@@ -45,6 +45,7 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
 from tori.scheduler.signal import Triggered
+from tori.trends.book import TrendsSampled
 
 VIEW_TIMEOUT_S = 5.0
 SUMMARY_TIMEOUT_S = 2.0
@@ -66,7 +67,7 @@ class Control:
         self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
-        self._metrics = Metrics(self.status, self.emit)
+        self._metrics = Metrics(self.status, self.emit, self._observe)
         options = LifecycleOptions(
             order=(CLIENTS, *self._nodes.relays, *START_ORDER),
             start_timeout_s=settings["limits"]["start_timeout_s"],
@@ -302,6 +303,15 @@ class Control:
             if not isinstance(event.payload, MetricsCollected):
                 event_logger("orchestrator", event).info("%s", brief(event.payload))
 
+    def _observe(self, samples: dict[str, float]) -> None:
+        """Put the samples of an interval into the book of trends, and tell what left its baseline; also what a crash left untold."""
+        trends = self._settings["trends"]
+        record = TrendsSampled(self._clock.wall_ns() // SECOND_NS, samples, trends["run_length"], trends["least_ratio"])
+        self.record([record], [])
+        pending = self._ledger.call(lambda host: list(host.module.trends.pending))  # type: ignore[attr-defined]  # it is the ledger
+        if pending:
+            self.record([], [(alert, alert.metric) for alert in pending])
+
     # -- routes ------------------------------------------------------------------------------------------------
 
     def publish(self, refs: list[Any]) -> list[Any]:
@@ -376,6 +386,7 @@ class Control:
                     "events": 0 if view is None else view.events,
                     "consumed": 0 if view is None else view.consumed,
                     "busy_s": 0.0 if view is None else round(view.busy_s, 3),
+                    "waited_s": 0.0 if view is None else round(view.waited_s, 3),
                     "late_wakes": 0 if view is None else view.late_wakes,
                     "held": 0 if view is None else view.held,
                     "dead_letters": 0 if view is None else view.letters,
@@ -396,6 +407,7 @@ class Control:
             "refs_routed": sum(n["refs_routed"] for n in nodes),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "problems": self.query("orchestrator", "problems", {"limit": 20}),
+            "trends": self.query("orchestrator", "trends", {"limit": 5})["alerts"],
         }
 
     def _gather(self, now: Mapping[str, Any], method: str, *arguments: Any) -> dict[str, Any]:

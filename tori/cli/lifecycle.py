@@ -22,6 +22,7 @@ from tori.cli.session import (
     settings_of,
 )
 from tori.errors import NotRunning, Unavailable
+from tori.trends.book import sentence
 
 SHOWN_COUNTS = 4
 HELD = {
@@ -87,6 +88,8 @@ def print_status(found: dict[str, Any]) -> None:
         )
         for journal, reason in node["problems"].items():
             out.print(f"  [yellow]{journal}[/]: {reason}")
+    for alert in found.get("trends", [])[:3]:
+        out.print(f"[yellow]trend[/] {escape(sentence(alert))} [dim]{alert['id']}[/]")
     for problem in found.get("problems", [])[-3:]:
         out.print(
             f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])} "

@@ -121,7 +121,20 @@ class _Performance(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PerformanceAlert(_Performance, frozen=True, array_like=True, gc=False, tag=81):
-    """A measured value passed its threshold."""
+    """A measured series left its baseline: ``value`` is its median since, ``trend`` says whether it ``rose`` or ``fell``."""
+
+    before: float = 0.0
+    """Median of the baseline."""
+    before_samples: int = 0
+    """Samples that the baseline was taken from."""
+    after_samples: int = 0
+    """Samples since the change, when it was found."""
+    statistic: float = 0.0
+    """Shiryaev-Roberts sum of the bets against "nothing has changed"; the alarm is raised at ``run_length``."""
+    run_length: float = 0.0
+    """So many values (medians of three samples) pass at least, on average, between two false alarms of one series."""
+    since_ns: int = 0
+    """Wall clock: when the change probably began."""
 
 
 class MetricsCollected(_Performance, frozen=True, array_like=True, gc=False, tag=82):

@@ -20,6 +20,7 @@ from tori.journal.reader import JournalReader
 from tori.journal.recovery import recover
 from tori.journal.unit import units
 from tori.scheduler.signal import SchedulerRecord
+from tori.trends.book import TrendsSampled
 
 CLIENTS = "clients"
 
@@ -39,7 +40,7 @@ class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
 
 
 PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
-LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord
+LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | TrendsSampled
 
 
 class Berth(msgspec.Struct, frozen=True):

@@ -138,6 +138,15 @@ class LimitSettings(Section):
     """Failures further apart than this have nothing to do with each other."""
 
 
+class TrendSettings(Section):
+    """When a measured series counts as changed (`PerformanceAlert`)."""
+
+    run_length: Annotated[float, unit("values"), Field(ge=100, le=1e12)] = 100_000.0
+    """Values (30 s of work) between two false alarms of one series, on average: a month of work. Less finds changes sooner."""
+    least_ratio: Annotated[float, unit("after / before"), Field(ge=1.0, le=1000.0)] = 1.5
+    """Smaller changes are no alert, however sure: what is half as fast again is felt, a tenth is not."""
+
+
 class CheckpointSettings(Section):
     """Snapshots of every module's state; how often: ``tasks.state_persistence_s``."""
 
@@ -171,6 +180,7 @@ class Settings(Section):
     modules: ModuleSettings = ModuleSettings()
     tasks: TaskSettings = TaskSettings()
     limits: LimitSettings = LimitSettings()
+    trends: TrendSettings = TrendSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     log: LogSettings = LogSettings()
     user: UserSettings = UserSettings()
