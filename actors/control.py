@@ -44,7 +44,7 @@ from tori.orchestrator.placement import JournalsReached
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
-from tori.scheduler.signal import Triggered
+from tori.scheduler.signal import Throttle, Triggered
 from tori.trends.book import TrendsSampled
 
 VIEW_TIMEOUT_S = 5.0
@@ -407,6 +407,8 @@ class Control:
             "refs_routed": sum(n["refs_routed"] for n in nodes),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "problems": self.query("orchestrator", "problems", {"limit": 20}),
+            "throttle": str(self._runs.scheduler.throttle[0]),
+            "pressure": self._runs.pressure(),
             "trends": self.query("orchestrator", "trends", {"limit": 5})["alerts"],
         }
 
@@ -455,6 +457,7 @@ class Control:
 
     def _check_unpaused(self) -> None:
         check_unpaused(self._lifecycle.states(), is_scheduler_paused=self._runs.is_paused)
+        self._runs.check_running()
 
     def _wait_healthy(self, timeout_s: float) -> None:
         """Return when every module runs; raises Unavailable when one stays down, IllegalTransition when one is paused."""
@@ -485,8 +488,11 @@ class Control:
         runs = self.query("orchestrator", "runs", {"limit": 50})
         return {"tasks": self._runs.tasks(), "runs": runs, "active": self._runs.active()}
 
-    def run_task(self, task: str, run_id: str) -> dict[str, Any]:
-        return self._runs.request(task, run_id)
+    def run_task(self, task: str, run_id: str, *, force: bool = False) -> dict[str, Any]:
+        return self._runs.request(task, run_id, force=force)
+
+    def throttle(self, level: str, reason: str) -> dict[str, Any]:
+        return self._runs.throttle(level, reason)
 
     def run_story(self, run_id: str) -> dict[str, Any]:
         return self._runs.story(run_id)
@@ -515,6 +521,8 @@ class Control:
             raise
         if module is None and not paused:
             self._runs.set_paused(paused=False)
+            if self._runs.scheduler.throttle[0] is Throttle.STOPPED:
+                self._runs.throttle(Throttle.OFF, "resumed")
         names = [module] if module else list(self._lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
 

@@ -167,7 +167,7 @@ class MachineClient(DurableClient):
     def run_story(self, run_id: str) -> dict[str, Any]:
         return story_row(self.scheduler, run_id, self.clock.monotonic_ns())
 
-    def run_task(self, task: str) -> dict[str, Any]:
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
         run_id = f"{task}-{uuid.uuid4().hex[:16]}"
         self._schedule(sched.RunRequested(task, run_id))
         self.pump()

@@ -109,6 +109,7 @@ _FAMILIES = (
         _SHOWN,
         (s.ResourceThresholdExceeded, s.ResourceRecovered, s.MemoryPressure, s.CPUPressure),
     ),
+    _Family("task", Lane.HIGH, "orchestrator", _SHOWN, (s.WorkThrottled,)),
     _Family(
         "task",
         Lane.HIGH,
@@ -162,6 +163,7 @@ _OURS = frozenset(
         s.SubscriptionLagged,
         s.DeliveryDeadLettered,
         s.CustomEvent,
+        s.WorkThrottled,
     }
 )
 """What the original system did not have."""

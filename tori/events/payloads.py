@@ -63,6 +63,7 @@ Payload = (
     | system.SubscriptionLagged
     | system.DeliveryDeadLettered
     | system.CustomEvent
+    | system.WorkThrottled
 )
 """Any payload. msgspec tells them apart by the integer tag."""
 

@@ -264,6 +264,20 @@ class DeliveryDeadLettered(msgspec.Struct, frozen=True, array_like=True, gc=Fals
     """The attempts, one a line."""
 
 
+class WorkThrottled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=110):
+    """Background work was slowed, stopped or let go on: by a person, or by pressure that stopped what was under way."""
+
+    level: str
+    """What holds from now on: ``off``, ``high``, ``severe`` or ``stopped``."""
+    old: str
+    """What held before."""
+    reason: str = ""
+    by: str = "person"
+    """``person`` or ``pressure``."""
+    runs: tuple[str, ...] = ()
+    """Runs under way that are stopped for it; each begins again when it may."""
+
+
 class CustomEvent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=100):
     """Any JSON under a name of the user's own, for users' own modules."""
 

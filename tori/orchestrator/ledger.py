@@ -83,6 +83,7 @@ _OWN = (
     system.HotReloadTriggered,
     system.HotReloadCompleted,
     system.HotReloadFailed,
+    system.WorkThrottled,
 )
 
 
