@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from actors.alerts import Alerts
 from actors.cast import CLIENTS, is_relay
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
@@ -112,6 +113,8 @@ class Control:
         self._runs.on_failure = self._fail
         self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
         self._pressure.on_failure = self._fail
+        self._alerts = Alerts(settings["alerts"], self._clock, self._ledger, self.record)
+        self._alerts.on_failure = self._fail
         self._count_lock = threading.Lock()
         self._refs_routed = int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0))
         self._started = time.monotonic()
@@ -241,6 +244,7 @@ class Control:
         self._conductor.tell(sig.StartRequested(paused=self._runs.is_paused))
         self._runs.start()
         self._pressure.start()
+        self._alerts.start()
         self._nodes.start()
 
     def wait_failure(self) -> None:
@@ -284,6 +288,7 @@ class Control:
         """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
         self._pressure.stop()
         self._runs.stop()
+        self._alerts.stop()
         problems = final_checkpoint(self._checkpoints.take, self.emit) if self._module_handles() else []
         self._conductor.ask(sig.StopRequested())
         finished = self._conductor.finished.wait(timeout_s)

@@ -148,6 +148,7 @@ _FAMILIES = (
     ),
     _Family("bus", Lane.HIGH, "clients", _SHOWN, (s.SubscriptionLagged,)),
     _Family("bus", Lane.HIGH, _FOLLOWERS, _SHOWN, (s.DeliveryDeadLettered,)),
+    _Family("error", Lane.HIGH, "orchestrator", _SHOWN, (s.AlertUndelivered,)),
     _Family("custom", Lane.NORMAL, "clients", _SHOWN, (s.CustomEvent,)),
 )
 
@@ -164,6 +165,7 @@ _OURS = frozenset(
         s.DeliveryDeadLettered,
         s.CustomEvent,
         s.WorkThrottled,
+        s.AlertUndelivered,
     }
 )
 """What the original system did not have."""

@@ -64,6 +64,7 @@ Payload = (
     | system.DeliveryDeadLettered
     | system.CustomEvent
     | system.WorkThrottled
+    | system.AlertUndelivered
 )
 """Any payload. msgspec tells them apart by the integer tag."""
 

@@ -278,6 +278,18 @@ class WorkThrottled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     """Runs under way that are stopped for it; each begins again when it may."""
 
 
+class AlertUndelivered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=111):
+    """An alert could not be brought to the webhook and was given up."""
+
+    event_id: bytes
+    """The event that was to be told of; it stays where it is."""
+    event_type: str
+    url: str
+    """Scheme, host and port only: a path may be a secret."""
+    attempts: int
+    error: str
+
+
 class CustomEvent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=100):
     """Any JSON under a name of the user's own, for users' own modules."""
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from tori.alerts.outbox import AlertRecord, Outbox, OutboxState
 from tori.events import mind, system
 from tori.events.catalogue import ENTRIES
 from tori.events.envelope import Event
@@ -84,11 +85,17 @@ _OWN = (
     system.HotReloadCompleted,
     system.HotReloadFailed,
     system.WorkThrottled,
+    system.AlertUndelivered,
 )
 
 
-_SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER)}
+SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER, "orchestrator")}
 """Who an event's id names."""
+
+
+def source_of(event: Event) -> str:
+    """Return the journal that an event's id names; empty when it is none that the ledger follows."""
+    return SOURCES.get(event.id[8:12], "")
 
 
 class RunLine(msgspec.Struct, array_like=True):
@@ -126,6 +133,7 @@ class _State(msgspec.Struct, array_like=True):
     starts: list[tuple[str, int]] = []
     checkpoints: list[tuple[str, bytes]] = []
     trends: TrendState | None = None
+    outbox: OutboxState | None = None
 
 
 class Ledger(Module):
@@ -154,6 +162,9 @@ class Ledger(Module):
         self.checkpoints: dict[str, bytes] = {}
         """By id, the event that tells of it."""
         self.trends = TrendBook()
+        self.outbox = Outbox()
+        self.on_alert: Callable[[], None] = lambda: None
+        """Called when an alert waits."""
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Note which tasks the batch makes due, in the unit that consumes it: each event counts exactly once."""
@@ -161,7 +172,7 @@ class Ledger(Module):
             TaskTriggered(task_id, event.id.hex())
             for event in batch
             for task_id, matcher in self._triggers.items()
-            if matcher.accepts(event, _SOURCES.get(event.id[8:12], ""))
+            if matcher.accepts(event, source_of(event))
         ]
 
     def apply(self, fact: Fact) -> None:
@@ -170,7 +181,11 @@ class Ledger(Module):
                 self.on_trigger(fact.task_id, fact.cause)
             elif isinstance(fact, TrendsSampled):
                 self.trends.apply(fact)
+            elif isinstance(fact, AlertRecord):
+                self.outbox.apply(fact)
             return
+        if self.outbox.take(fact):
+            self.on_alert()
         payload = fact.payload
         self.counts[fact.type] += 1
         if isinstance(payload, _TASKS):
@@ -234,6 +249,7 @@ class Ledger(Module):
                 sorted(self.starts.items()),
                 list(self.checkpoints.items()),
                 self.trends.snapshot(),
+                self.outbox.snapshot(),
             )
         )
 
@@ -249,6 +265,7 @@ class Ledger(Module):
         self.starts = dict(state.starts)
         self.checkpoints = dict(state.checkpoints)
         self.trends.restore(state.trends or TrendState())
+        self.outbox.restore(state.outbox or OutboxState())
 
     def _find(self, identifier: str) -> bytes:
         """Return the latest event about a run, a problem or a checkpoint; empty when none is called so."""

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from tori.alerts.outbox import AlertRecord
 from tori.errors import JournalMissing
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
@@ -40,7 +41,7 @@ class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
 
 
 PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
-LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | TrendsSampled
+LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | TrendsSampled | AlertRecord
 
 
 class Berth(msgspec.Struct, frozen=True):

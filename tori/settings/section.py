@@ -147,6 +147,23 @@ class TrendSettings(Section):
     """Smaller changes are no alert, however sure: what is half as fast again is felt, a tenth is not."""
 
 
+class AlertSettings(Section):
+    """Who is told when something is wrong: each alert is one POST of a CloudEvent, its `id` the key against doubles."""
+
+    webhook_url: Annotated[str, Field(pattern=r"^$|^https?://[^\s@]+$")] = ""
+    """Empty = nobody. A secret stands in the variable `TORI_WEBHOOK_SECRET` when TORI starts, never here."""
+    secret_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "Authorization"
+    """Header that carries the secret, as it stands in the variable: `Bearer ...` goes into it whole."""
+    timeout_s: Seconds = 10.0
+    """A receiver that takes longer counts as away; alerts wait for it, nothing else does."""
+    retries: Annotated[int, unit("attempts after the first"), Field(ge=0, le=100)] = 8
+    """With pauses that double from 1 s to 60 s: a receiver may be away for three minutes. Then `AlertUndelivered` says so."""
+    least_severity: Literal["info", "warning", "critical"] = "warning"
+    """`info` tells also when something is well again; `critical` only what a person has to do something about."""
+    types: Annotated[str, Field(pattern=r"^$|^[A-Za-z]+(\s*,\s*[A-Za-z]+)*$")] = ""
+    """Types of events, separated by commas; empty = all that can be alerts (docs/trends.md)."""
+
+
 class CheckpointSettings(Section):
     """Snapshots of every module's state; how often: ``tasks.state_persistence_s``."""
 
@@ -181,6 +198,7 @@ class Settings(Section):
     tasks: TaskSettings = TaskSettings()
     limits: LimitSettings = LimitSettings()
     trends: TrendSettings = TrendSettings()
+    alerts: AlertSettings = AlertSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     log: LogSettings = LogSettings()
     user: UserSettings = UserSettings()
