@@ -10,7 +10,8 @@ import msgspec
 import ray
 
 from actors.cast import CLIENTS
-from actors.scan import run_scan
+from actors.options import run_options
+from actors.scan import ONE_CPU, run_scan
 from tori.modules.fuzzing.target import FuzzTarget
 from tori.modules.host import HostSnapshot
 from tori.modules.registry import FULL_PASS, PATHS
@@ -35,5 +36,5 @@ def fuzz(handles: Mapping[str, Any]) -> Any:
         for name, data in zip(names, snapshots, strict=True)
     ]
     plan = handles["fuzzing"].prepare_targets.remote(targets, seed)
-    remote = ray.remote(num_cpus=1, name="fuzzing.concept_fuzz_test", max_retries=0)(run_scan)
+    remote = ray.remote(**run_options(ONE_CPU, "fuzzing.concept_fuzz_test"))(run_scan)
     return remote.remote("fuzzing", "concept_fuzz_test", plan)

@@ -12,6 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.names import NAMESPACE, ORCHESTRATOR
+from actors.worker import background_environment
 from tori.scheduler.spec import Resources
 
 MODULE_THREADS = 6
@@ -52,8 +53,13 @@ def orchestrator_options() -> dict[str, Any]:
 
 
 def run_options(resources: Resources, name: str) -> dict[str, Any]:
-    """Return how Ray runs an attempt: never again by itself, the scheduler decides that."""
-    options: dict[str, Any] = {"num_cpus": resources.num_cpus, "name": name, "max_retries": 0}
+    """Return how Ray runs an attempt: at idle priority, and never again by itself, the scheduler decides that."""
+    options: dict[str, Any] = {
+        "num_cpus": resources.num_cpus,
+        "name": name,
+        "max_retries": 0,
+        "runtime_env": background_environment(),
+    }
     if resources.memory_bytes:
         options["memory"] = resources.memory_bytes
     if resources.custom:

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from actors.options import run_options
+from actors.worker import begin_work
 from tori.modules.registry import module_class
 from tori.scheduler.spec import Resources
 
@@ -15,6 +16,7 @@ ONE_CPU = Resources()
 
 def run_scan(module: str, task: str, data: bytes) -> bytes:
     """Compute one scan; Ray hands over the value behind the snapshot's ref."""
+    begin_work()
     return module_class(module).run(task, data)
 
 

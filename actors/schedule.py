@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import run_options
+from actors.worker import begin_work
 from tori.events.topic import Matcher
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
@@ -69,6 +70,7 @@ def start_user(task: UserTask, order: sig.StartRun) -> Any:
 
 def run_user(module: str, name: str, run: TaskRun) -> str:
     """Run a user's function on some node; what it reports goes to the orchestrator, if that is there."""
+    begin_work()
     try:
         orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
     except (ValueError, RayError):  # it starts again just now: the work goes on, nobody sees how far

@@ -297,6 +297,26 @@ def test_bad_input_is_named(shell: Shell, tmp_path: Path) -> None:
     assert shell("ingest", str(tmp_path / "bad.jsonl"))[0] == 65
 
 
+def test_throttle_and_emergency_stop(shell: Shell) -> None:
+    assert "Low and background tasks wait" in shell("throttle", "high", "--reason", "a demo")[1]
+    held = shell("task", "run", "memory_cleanup")[1]
+    assert "it waits: background runs wait: pressure is high (throttled by hand, a demo)" in held
+    assert "--force begins it now" in held
+    assert "held back: throttled by hand, a demo" in shell("status")[1]
+    assert shell.json("task", "run", "memory_cleanup", "--force")["run_id"].startswith("memory_cleanup")
+    assert "It was high." in shell("throttle", "off")[1]
+    code, _, err = shell("throttle", "slow")
+    assert code == 65
+    assert "Levels: off, high, severe" in err
+
+    assert "Nothing begins in the background" in shell("emergency-stop", "--reason", "smoke")[1]
+    assert "emergency stop" in shell("status")[1]
+    assert "emergency stop (smoke): tori resume" in shell("task", "run", "alien_audit")[1]
+    assert shell.json("emergency-stop")["old"] == "stopped"
+    shell("resume")
+    assert "emergency stop" not in shell("status")[1]
+
+
 def test_settings_and_doctor(shell: Shell, tmp_path: Path) -> None:
     assert shell.json("config", "check")["valid"] is True
     assert "valid" in shell("config", "check")[1]

@@ -182,17 +182,24 @@ def task_story(
 @task_app.command("run")
 def task_run(
     task: Annotated[str, typer.Argument(help="Task id, as `tori task list` prints it.")],
+    force: Annotated[bool, typer.Option("--force", help="Begin it whatever the pressure, or a throttle.")] = False,
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a task now."""
+    """Run a task now. What holds it is said; nothing that is held is forgotten."""
     with connected(home, address) as client:
-        found = client.run_task(task)
+        found = client.run_task(task, force=force)
     if as_json:
         print_json(found)
-    else:
-        out.print(f"{escape(task)}: run {found['run_id']}")
+        return
+    out.print(f"{escape(task)}: run {found['run_id']}")
+    if found.get("held_by"):
+        out.print(f"[yellow]it waits:[/] {escape(found['held_by'])}")
+        if "pressure" in found["held_by"]:
+            out.print("It begins by itself when that is over; tori task run --force begins it now.")
+    elif found.get("error"):
+        out.print(f"[yellow]{found['state']}:[/] {escape(found['error'])}")
 
 
 @task_app.command("cancel")
@@ -211,6 +218,7 @@ def task_cancel(
         out.print(f"{escape(run_id)}: {found['state']}")
 
 
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the event.")]
 ModuleArgument = Annotated[str | None, typer.Argument(help="A module; all of them when left out.", show_default=False)]
 
 
@@ -224,7 +232,7 @@ def pause(
 def resume(
     module: ModuleArgument = None, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
 ) -> None:
-    """Go on after a pause."""
+    """Go on after a pause, or after an emergency stop."""
     _set_paused(module, False, home, address, as_json)
 
 
@@ -237,8 +245,52 @@ def _set_paused(module: str | None, paused: bool, home: Any, address: Any, as_js
         out.print(f"{'Paused' if paused else 'Running'}: {escape(', '.join(found['modules']))}")
 
 
+SLOWS = {
+    "off": "Background work runs as it may.",
+    "high": "Low and background tasks wait, the others have half of the slots. What runs goes on.",
+    "severe": "Only critical tasks (checkpoints) begin. What runs goes on.",
+    "stopped": "Nothing begins in the background; events and questions go on. tori resume ends it.",
+}
+"""What a person gets, by level."""
+
+
+def throttle(
+    level: Annotated[str, typer.Argument(help="off, high or severe.")],
+    reason: ReasonOption = "",
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold background work back by hand, until `tori throttle off`. Events and questions are never slowed."""
+    if level not in ("off", "high", "severe"):
+        raise BadInput(f"there is no throttle {level!r}.", remedy="Levels: off, high, severe; or tori emergency-stop.")
+    _throttle(level, reason, home, address, as_json)
+
+
+def emergency_stop(
+    reason: ReasonOption = "", home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
+    """Kill everything that runs in the background and begin nothing more, until `tori resume`. Events and questions go on.
+
+    No run is lost: what was stopped begins again after it, what was due meanwhile runs once.
+    """
+    _throttle("stopped", reason, home, address, as_json)
+
+
+def _throttle(level: str, reason: str, home: Any, address: Any, as_json: bool) -> None:
+    with connected(home, address) as client:
+        found = client.throttle(level, reason)
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"{SLOWS[level]} (It was {found['old']}.)")
+    if found["runs"]:
+        out.print(f"Stopped: {escape(', '.join(found['runs']))}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (ingest, quiesce, digest, pause, resume):
+    for command in (ingest, quiesce, digest, pause, resume, throttle):
         app.command()(command)
+    app.command("emergency-stop")(emergency_stop)
     app.add_typer(task_app, name="task")

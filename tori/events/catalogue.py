@@ -109,6 +109,7 @@ _FAMILIES = (
         _SHOWN,
         (s.ResourceThresholdExceeded, s.ResourceRecovered, s.MemoryPressure, s.CPUPressure),
     ),
+    _Family("task", Lane.HIGH, "orchestrator", _SHOWN, (s.WorkThrottled,)),
     _Family(
         "task",
         Lane.HIGH,
@@ -147,6 +148,7 @@ _FAMILIES = (
     ),
     _Family("bus", Lane.HIGH, "clients", _SHOWN, (s.SubscriptionLagged,)),
     _Family("bus", Lane.HIGH, _FOLLOWERS, _SHOWN, (s.DeliveryDeadLettered,)),
+    _Family("error", Lane.HIGH, "orchestrator", _SHOWN, (s.AlertUndelivered,)),
     _Family("custom", Lane.NORMAL, "clients", _SHOWN, (s.CustomEvent,)),
 )
 
@@ -163,6 +165,8 @@ _OURS = frozenset(
         s.SubscriptionLagged,
         s.DeliveryDeadLettered,
         s.CustomEvent,
+        s.WorkThrottled,
+        s.AlertUndelivered,
     }
 )
 """What the original system did not have."""

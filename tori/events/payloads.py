@@ -64,6 +64,8 @@ Payload = (
     | system.SubscriptionLagged
     | system.DeliveryDeadLettered
     | system.CustomEvent
+    | system.WorkThrottled
+    | system.AlertUndelivered
 )
 """Any payload. msgspec tells them apart by the integer tag."""
 

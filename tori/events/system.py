@@ -121,7 +121,20 @@ class _Performance(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PerformanceAlert(_Performance, frozen=True, array_like=True, gc=False, tag=81):
-    """A measured value passed its threshold."""
+    """A measured series left its baseline: ``value`` is its median since, ``trend`` says whether it ``rose`` or ``fell``."""
+
+    before: float = 0.0
+    """Median of the baseline."""
+    before_samples: int = 0
+    """Samples that the baseline was taken from."""
+    after_samples: int = 0
+    """Samples since the change, when it was found."""
+    statistic: float = 0.0
+    """Shiryaev-Roberts sum of the bets against "nothing has changed"; the alarm is raised at ``run_length``."""
+    run_length: float = 0.0
+    """So many values (medians of three samples) pass at least, on average, between two false alarms of one series."""
+    since_ns: int = 0
+    """Wall clock: when the change probably began."""
 
 
 class MetricsCollected(_Performance, frozen=True, array_like=True, gc=False, tag=82):
@@ -264,6 +277,32 @@ class DeliveryDeadLettered(msgspec.Struct, frozen=True, array_like=True, gc=Fals
     key: str = ""
     story: str = ""
     """The attempts, one a line."""
+
+
+class WorkThrottled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=110):
+    """Background work was slowed, stopped or let go on: by a person, or by pressure that stopped what was under way."""
+
+    level: str
+    """What holds from now on: ``off``, ``high``, ``severe`` or ``stopped``."""
+    old: str
+    """What held before."""
+    reason: str = ""
+    by: str = "person"
+    """``person`` or ``pressure``."""
+    runs: tuple[str, ...] = ()
+    """Runs under way that are stopped for it; each begins again when it may."""
+
+
+class AlertUndelivered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=111):
+    """An alert could not be brought to the webhook and was given up."""
+
+    event_id: bytes
+    """The event that was to be told of; it stays where it is."""
+    event_type: str
+    url: str
+    """Scheme, host and port only: a path may be a secret."""
+    attempts: int
+    error: str
 
 
 class CustomEvent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=100):

@@ -148,8 +148,11 @@ class RewoundClient:
     def quiesce(self) -> dict[str, Any]:
         self._refuse("stands still; rewind with --settle for a canonical digest")
 
-    def run_task(self, task: str) -> dict[str, Any]:
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
         self._refuse("runs no tasks")
+
+    def throttle(self, level: str, reason: str = "") -> dict[str, Any]:
+        self._refuse("has no work in the background")
 
     def run_story(self, run_id: str) -> dict[str, Any]:
         self._refuse("runs no tasks")

@@ -288,6 +288,8 @@ class ModuleHost:
         self._apply_facts(draft.facts)
         self.is_torn = False
         self.counters.consumed += len(batch)
+        if batch:
+            self.counters.waited_ns += len(batch) * max(0, self._clock.wall_ns() - batch[0].event.time_ns)
 
     def bury(self, taken: Taken, payload: DeliveryDeadLettered) -> None:
         """Commit a dead letter with the cursor that passes its event."""

@@ -88,3 +88,5 @@ class Counters(msgspec.Struct):
     """Rises whenever state changed; a scan is due only when it did."""
     dead: int = 0
     """Deliveries set aside as dead letters."""
+    waited_ns: int = 0
+    """From birth until handled, summed over its inputs; each batch counts as long as its oldest waited."""

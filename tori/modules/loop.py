@@ -53,6 +53,8 @@ class LoopView(msgspec.Struct, frozen=True):
     letters: int = 0
     """Dead letters in the book."""
     letters_ever: int = 0
+    waited_s: float = 0.0
+    """From birth until handled, summed over the events of other journals it took; for a batch as long as its oldest waited."""
 
 
 class ModuleLoop:
@@ -193,6 +195,7 @@ class ModuleLoop:
             len(host.courier.pending),
             len(host.courier.book),
             host.courier.book.total,
+            counters.waited_ns / 1e9,
         )
 
     def _fail_waiters(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from tori.alerts.outbox import AlertRecord, Outbox, OutboxState
 from tori.events import mind, system
 from tori.events.catalogue import ENTRIES
 from tori.events.envelope import Event
@@ -22,6 +23,7 @@ from tori.modules.registry import START_ORDER
 from tori.orchestrator.placement import LedgerRecord
 from tori.orchestrator.state import State
 from tori.scheduler.signal import TaskTriggered
+from tori.trends.book import TrendBook, TrendsSampled, TrendState, alert_row, sentence
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
@@ -82,11 +84,18 @@ _OWN = (
     system.HotReloadTriggered,
     system.HotReloadCompleted,
     system.HotReloadFailed,
+    system.WorkThrottled,
+    system.AlertUndelivered,
 )
 
 
-_SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER)}
+SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER, "orchestrator")}
 """Who an event's id names."""
+
+
+def source_of(event: Event) -> str:
+    """Return the journal that an event's id names; empty when it is none that the ledger follows."""
+    return SOURCES.get(event.id[8:12], "")
 
 
 class RunLine(msgspec.Struct, array_like=True):
@@ -123,6 +132,8 @@ class _State(msgspec.Struct, array_like=True):
     checkpoint_id: str
     starts: list[tuple[str, int]] = []
     checkpoints: list[tuple[str, bytes]] = []
+    trends: TrendState | None = None
+    outbox: OutboxState | None = None
 
 
 class Ledger(Module):
@@ -150,6 +161,10 @@ class Ledger(Module):
         self.checkpoint_id = ""
         self.checkpoints: dict[str, bytes] = {}
         """By id, the event that tells of it."""
+        self.trends = TrendBook()
+        self.outbox = Outbox()
+        self.on_alert: Callable[[], None] = lambda: None
+        """Called when an alert waits."""
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Note which tasks the batch makes due, in the unit that consumes it: each event counts exactly once."""
@@ -157,20 +172,28 @@ class Ledger(Module):
             TaskTriggered(task_id, event.id.hex())
             for event in batch
             for task_id, matcher in self._triggers.items()
-            if matcher.accepts(event, _SOURCES.get(event.id[8:12], ""))
+            if matcher.accepts(event, source_of(event))
         ]
 
     def apply(self, fact: Fact) -> None:
         if not isinstance(fact, Event):
             if isinstance(fact, TaskTriggered):
                 self.on_trigger(fact.task_id, fact.cause)
+            elif isinstance(fact, TrendsSampled):
+                self.trends.apply(fact)
+            elif isinstance(fact, AlertRecord):
+                self.outbox.apply(fact)
             return
+        if self.outbox.take(fact):
+            self.on_alert()
         payload = fact.payload
         self.counts[fact.type] += 1
         if isinstance(payload, _TASKS):
             self._apply_task(fact, payload)
         elif isinstance(payload, _PROBLEMS):
             self.problems.append(Problem(fact.id, fact.type, *_describe(payload)))
+            if isinstance(payload, system.PerformanceAlert):
+                self.trends.told(fact)
         elif isinstance(payload, system.ModuleStateChanged):
             self._apply_state(payload)
         elif isinstance(payload, system.MetricsCollected):
@@ -225,6 +248,8 @@ class Ledger(Module):
                 self.checkpoint_id,
                 sorted(self.starts.items()),
                 list(self.checkpoints.items()),
+                self.trends.snapshot(),
+                self.outbox.snapshot(),
             )
         )
 
@@ -239,6 +264,8 @@ class Ledger(Module):
         self.checkpoint_id = state.checkpoint_id
         self.starts = dict(state.starts)
         self.checkpoints = dict(state.checkpoints)
+        self.trends.restore(state.trends or TrendState())
+        self.outbox.restore(state.outbox or OutboxState())
 
     def _find(self, identifier: str) -> bytes:
         """Return the latest event about a run, a problem or a checkpoint; empty when none is called so."""
@@ -249,7 +276,7 @@ class Ledger(Module):
         return self.checkpoints.get(identifier, b"") or next(problems, b"")
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``.
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``trends`` {limit}.
 
         ``find`` {id}: a run, a problem or a checkpoint.
         """
@@ -264,12 +291,11 @@ class Ledger(Module):
                 {"id": p.event_id.hex(), "type": p.type, "subject": p.subject, "message": p.message}
                 for p in list(self.problems)[-limit:]
             ]
-        if name == "counts":
-            return dict(sorted(self.counts.items()))
-        if name == "metrics":
-            return dict(sorted(self.metrics.items()))
-        if name == "starts":
-            return dict(sorted(self.starts.items()))
+        tables: dict[str, Mapping[str, Any]] = {"counts": self.counts, "metrics": self.metrics, "starts": self.starts}
+        if name in tables:
+            return dict(sorted(tables[name].items()))
+        if name == "trends":
+            return self.trends.rows(limit)
         if name == "find":
             found = self._find(str(arguments.get("id", "")))
             return {"event_id": found.hex()} if found else {}
@@ -284,7 +310,9 @@ def _describe(payload: Any) -> tuple[str, str]:
         return payload.subscriber, f"{payload.state}, {payload.lag} events behind {payload.journal}"
     if isinstance(payload, system.StateCorrupted):
         return ", ".join(payload.modules), f"{payload.digest or 'damaged'} ({payload.path or payload.checkpoint_id})"
-    subject = getattr(payload, "module", None) or getattr(payload, "resource", None) or getattr(payload, "metric", "")
+    if isinstance(payload, system.PerformanceAlert):
+        return payload.metric, sentence(alert_row(payload, b""))
+    subject = getattr(payload, "module", None) or getattr(payload, "resource", None) or ""
     message = getattr(payload, "message", None)
     if message is None:
         usage, threshold = getattr(payload, "usage", None), getattr(payload, "threshold", None)

@@ -14,12 +14,14 @@ from typing import TypeAlias
 
 import msgspec
 
+from tori.alerts.outbox import AlertRecord
 from tori.errors import JournalMissing
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import recover
 from tori.journal.unit import units
 from tori.scheduler.signal import SchedulerRecord
+from tori.trends.book import TrendsSampled
 
 CLIENTS = "clients"
 
@@ -39,7 +41,7 @@ class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
 
 
 PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
-LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord
+LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | TrendsSampled | AlertRecord
 
 
 class Berth(msgspec.Struct, frozen=True):
