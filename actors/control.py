@@ -21,6 +21,7 @@ from actors.measure import Metrics
 from actors.module import ShellConfig
 from actors.names import ORCHESTRATOR
 from actors.nodes import Nodes
+from actors.options import control
 from actors.pressure import PressureWatch
 from actors.relays import Relays
 from actors.runs import Runs
@@ -36,7 +37,9 @@ from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
 from tori.modules.need import module_snapshot
 from tori.modules.open import input_directories, open_host
-from tori.modules.registry import START_ORDER
+from tori.modules.registry import START_ORDER, user_modules
+from tori.modules.source import source_version
+from tori.modules.user import load_modules
 from tori.orchestrator import signal as sig
 from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.lifecycle import Lifecycle
@@ -61,16 +64,18 @@ class Control:
         self.home = home
         self._settings = settings
         self._clock = SystemClock()
+        load_modules(settings)
+        self._modules = (*START_ORDER, *user_modules())
         self._plan = Plan(settings)
-        self._nodes = Nodes(home, (CLIENTS, *START_ORDER), self._clock)
+        self._nodes = Nodes(home, (CLIENTS, *self._modules), self._clock)
         self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
         self._metrics = Metrics(self.status, self.emit)
         options = LifecycleOptions(
-            order=(CLIENTS, *self._nodes.relays, *START_ORDER),
+            order=(CLIENTS, *self._nodes.relays, *self._modules),
             start_timeout_s=settings["limits"]["start_timeout_s"],
-            starts_at_once=len(START_ORDER) + 1 + len(self._nodes.relays),
+            starts_at_once=len(self._modules) + 1 + len(self._nodes.relays),
             restart=RestartPolicy(
                 limit=settings["limits"]["restarts"], window_s=settings["limits"]["restart_window_s"]
             ),
@@ -185,6 +190,7 @@ class Control:
             None if is_relay(name) else self._nodes.mirrored(name),
             self._nodes.berths.get(name),
             self._nodes.supplies(name) if is_carrier else {},
+            "" if is_relay(name) else self.query("orchestrator", "codes", {}).get(name, ""),
         )
 
     def _origin(self, name: str) -> Any:
@@ -353,7 +359,7 @@ class Control:
     def find(self, identifier: str) -> str | None:
         """Return the event id of the first that knows this id: the ledger, then the modules; raises Unavailable when one is down."""
         known = self.query("orchestrator", "find", {"id": identifier}).get("event_id")
-        return known or find_event(identifier, self._module_handles(), (CLIENTS, *START_ORDER))
+        return known or find_event(identifier, self._module_handles(), (CLIENTS, *self._modules))
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -505,6 +511,29 @@ class Control:
             self._runs.set_paused(paused=False)
         names = [module] if module else list(self._lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
+
+    def reload(self, name: str) -> dict[str, Any]:
+        """Put the code of a module that is installed now in the place of the code that runs."""
+        if is_relay(name) or name == ORCHESTRATOR:
+            raise BadInput(
+                f"{name} is no module that can be reloaded.",
+                remedy="Its code comes with a restart: tori down, tori up; no event is lost over it.",
+            )
+        if name == CLIENTS and self._nodes.relays:
+            raise BadInput(
+                "the relay of a head with other nodes cannot be reloaded: their mirrors hang on it.",
+                remedy="Its code comes with a restart: tori down, tori up; no event is lost over it.",
+            )
+        handle = self._handle(name)
+        running = str(ray.get(control(handle, "ready").remote())["code"])
+        found = self._conductor.reload(name, running, source_version(name))
+        return {
+            "module": name,
+            "from_version": running,
+            "to_version": found.version,
+            "pause_s": round(found.pause_s, 4),
+            "changed": found.version != running,
+        }
 
     def checkpoint(self) -> dict[str, Any]:
         return self._checkpoints.take()

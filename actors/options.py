@@ -21,7 +21,17 @@ CONTROL_THREADS = 4
 ORCHESTRATOR_THREADS = 24
 
 
-def module_options(name: str, *, strategy: Any = None, streams: int = 0, num_cpus: float = 0) -> dict[str, Any]:
+def fresh_code(code: str) -> dict[str, Any]:
+    """Return the option that keeps processes of one code apart from those of another: Ray reuses workers, and what they imported.
+
+    Empty = the code that was there when the cluster started, which every worker has.
+    """
+    return {"runtime_env": {"env_vars": {"TORI_CODE": code}}} if code else {}
+
+
+def module_options(
+    name: str, *, strategy: Any = None, streams: int = 0, num_cpus: float = 0, code: str = ""
+) -> dict[str, Any]:
     """Return the options of a module or relay actor: on which node, and how many streams to other nodes it may serve at once."""
     return {
         "name": name,
@@ -33,6 +43,7 @@ def module_options(name: str, *, strategy: Any = None, streams: int = 0, num_cpu
         "concurrency_groups": {CONTROL: CONTROL_THREADS},
         "num_cpus": num_cpus,
         "scheduling_strategy": strategy,
+        **fresh_code(code),
     }
 
 
@@ -51,14 +62,14 @@ def orchestrator_options() -> dict[str, Any]:
     }
 
 
-def run_options(resources: Resources, name: str) -> dict[str, Any]:
+def run_options(resources: Resources, name: str, code: str = "") -> dict[str, Any]:
     """Return how Ray runs an attempt: never again by itself, the scheduler decides that."""
     options: dict[str, Any] = {"num_cpus": resources.num_cpus, "name": name, "max_retries": 0}
     if resources.memory_bytes:
         options["memory"] = resources.memory_bytes
     if resources.custom:
         options["resources"] = dict(resources.custom)
-    return options
+    return options | fresh_code(code)
 
 
 def on_node(ray_node: str) -> Any:

@@ -21,7 +21,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from actors.fuzz import fuzz
 from actors.module import Conclusion
-from actors.scan import start_scan
+from actors.scan import ONE_CPU, start_scan
 from actors.schedule import Plan, start_user
 from tori.clock import Clock
 from tori.errors import BadInput, PermanentError, ToriError, Unavailable
@@ -36,7 +36,7 @@ from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
 from tori.scheduler.machine import Scheduler
-from tori.scheduler.spec import TaskSpec
+from tori.scheduler.spec import Resources, TaskSpec
 from tori.scheduler.view import active_rows, story_row
 
 LOOK_TIMEOUT_S = 2.0
@@ -220,12 +220,21 @@ class Runs:
         if handle is None:
             raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
         if spec.task_type == FUZZ:
-            result = fuzz(self._handles())
+            result = fuzz(self._handles(), self._codes())
         else:
-            result = start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
+            result = self._start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
         self._follow(order, result)
         concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, result))
         return {spec.module: (concluded.incarnation, concluded.covers)}, ""
+
+    def _start_scan(self, handle: Any, module: str, task: str, resources: Resources = ONE_CPU) -> Any:
+        code = self._codes().get(module, "")
+        return start_scan(handle, module, task, resources, code=code, settings=self._plan.users)
+
+    def _codes(self) -> dict[str, str]:
+        """Return by module that was reloaded what tells its code from the earlier one."""
+        found: dict[str, str] = self._ledger.call(lambda host: host.query("codes", {}))
+        return found
 
     def _follow(self, order: sig.StartRun, ref: Any) -> Any:
         """Note the Ray task of an attempt; one that was cancelled while it was being prepared is cancelled now."""
@@ -251,7 +260,7 @@ class Runs:
     def scan_now(self, module: str, task: str) -> int:
         """Run one scan outside the schedule; return how many events it made."""
         handle = self._handles()[module]
-        concluded: Conclusion = ray.get(handle.conclude.remote(task, start_scan(handle, module, task)))
+        concluded: Conclusion = ray.get(handle.conclude.remote(task, self._start_scan(handle, module, task)))
         return concluded.emitted
 
     @contextlib.contextmanager

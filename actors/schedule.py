@@ -39,6 +39,8 @@ class Plan:
         user = load_tasks([name for name in names if name])
         self.user = {one.spec.task_id: one for one in user}
         self.specs: tuple[TaskSpec, ...] = (*(replace(s, retry=retry) for s in house), *(one.spec for one in user))
+        self.users: dict[str, Any] = {"user": dict(settings.get("user", {}))}
+        """The part of the settings that names what users brought, for processes that compute for their modules."""
         self.budget: dict[str, float] = {}
         """What runs may use together; empty until ``measure``, which is what is in the cluster."""
         self.admission = SlotPolicy(

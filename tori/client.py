@@ -102,6 +102,12 @@ class SystemClient(Protocol):
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         """Pause or resume one module, or the whole system."""
 
+    def reload(self, module: str) -> dict[str, Any]:
+        """Put new code of a module in the place of the code that runs: ``from_version``, ``to_version``, ``pause_s``, ``changed``.
+
+        Raises a PermanentError when the new code is refused; the old goes on then.
+        """
+
     def checkpoint(self) -> dict[str, Any]:
         """Take a checkpoint of every module now; return its manifest."""
 

@@ -66,6 +66,8 @@ class ModuleLoop:
         self._inbox: deque[tuple[Callable[[ModuleHost], Any], Future[Any]]] = deque()
         self._sleeper = Sleeper()
         self._stop = False
+        self._is_sealed = False
+        """Nothing may change the host any more: requests that still wait are refused."""
         self._paused = False
         self._started = threading.Event()
         self._ended = threading.Event()
@@ -163,7 +165,7 @@ class ModuleLoop:
 
     def _serve_inbox(self, host: ModuleHost) -> int:
         served = 0
-        while self._inbox:
+        while self._inbox and not self._is_sealed:
             work, future = self._inbox.popleft()
             served += 1
             try:
@@ -233,12 +235,33 @@ class ModuleLoop:
         self._paused = paused
         self._sleeper.interrupt()
 
+    @property
+    def is_paused(self) -> bool:
+        return self._paused
+
     def stop(self) -> None:
         """Finish the batch in hand and end the thread; the journal is given up."""
         self._stop = True
         with contextlib.suppress(OSError):
             self._sleeper.interrupt()
         self._thread.join()
+
+    def end_with(self, work: Callable[[ModuleHost], T], timeout_s: float | None = None) -> T:
+        """Run ``work`` as the last thing the loop does, give the journal up, and return what ``work`` returned.
+
+        When ``work`` raises, the loop goes on.
+        """
+
+        def last(host: ModuleHost) -> T:
+            found = work(host)
+            self._stop = self._is_sealed = True
+            return found
+
+        found = self.call(last, timeout_s)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return found
 
     def join(self) -> None:
         """Block until the loop ends; raises the error that ended it, if one did."""

@@ -123,6 +123,7 @@ class _State(msgspec.Struct, array_like=True):
     checkpoint_id: str
     starts: list[tuple[str, int]] = []
     checkpoints: list[tuple[str, bytes]] = []
+    codes: list[tuple[str, str]] = []
 
 
 class Ledger(Module):
@@ -150,6 +151,8 @@ class Ledger(Module):
         self.checkpoint_id = ""
         self.checkpoints: dict[str, bytes] = {}
         """By id, the event that tells of it."""
+        self.codes: dict[str, str] = {}
+        """By module that was reloaded since the cluster was started, what tells its code from that of the processes before."""
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Note which tasks the batch makes due, in the unit that consumes it: each event counts exactly once."""
@@ -180,6 +183,11 @@ class Ledger(Module):
             self.checkpoints[payload.checkpoint_id] = fact.id
             while len(self.checkpoints) > KEPT_CHECKPOINTS:
                 del self.checkpoints[next(iter(self.checkpoints))]
+        elif isinstance(payload, system.SystemStarted):
+            if payload.status == "cold":  # with a new cluster, whose processes all have the code that is installed
+                self.codes = {}
+        elif isinstance(payload, system.HotReloadCompleted):
+            self.codes[payload.module] = f"{payload.to_version}.{payload.incarnation}"
         elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
             self.findings.append((fact.id, fact.type))
 
@@ -225,6 +233,7 @@ class Ledger(Module):
                 self.checkpoint_id,
                 sorted(self.starts.items()),
                 list(self.checkpoints.items()),
+                sorted(self.codes.items()),
             )
         )
 
@@ -239,6 +248,7 @@ class Ledger(Module):
         self.checkpoint_id = state.checkpoint_id
         self.starts = dict(state.starts)
         self.checkpoints = dict(state.checkpoints)
+        self.codes = dict(state.codes)
 
     def _find(self, identifier: str) -> bytes:
         """Return the latest event about a run, a problem or a checkpoint; empty when none is called so."""
@@ -249,7 +259,7 @@ class Ledger(Module):
         return self.checkpoints.get(identifier, b"") or next(problems, b"")
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``.
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``codes``.
 
         ``find`` {id}: a run, a problem or a checkpoint.
         """
@@ -268,8 +278,8 @@ class Ledger(Module):
             return dict(sorted(self.counts.items()))
         if name == "metrics":
             return dict(sorted(self.metrics.items()))
-        if name == "starts":
-            return dict(sorted(self.starts.items()))
+        if name in ("starts", "codes"):
+            return dict(sorted(getattr(self, name).items()))
         if name == "find":
             found = self._find(str(arguments.get("id", "")))
             return {"event_id": found.hex()} if found else {}

@@ -54,6 +54,12 @@ class DrainRequested(msgspec.Struct, frozen=True):
     """The system stops: begin nothing more and cancel what is under way."""
 
 
+class SpecsAdded(msgspec.Struct, frozen=True):
+    """From now on there are these tasks too; one of a known name takes its place, and what is known of its runs stays."""
+
+    specs: tuple[TaskSpec, ...]
+
+
 # -- stimuli: what happened to attempts ----------------------------------------------------------------------------
 
 
@@ -140,6 +146,7 @@ SchedulerStimulus: TypeAlias = (
     | PauseRequested
     | ResumeRequested
     | DrainRequested
+    | SpecsAdded
     | RunStarted
     | RunProgressed
     | Triggered

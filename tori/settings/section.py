@@ -150,6 +150,8 @@ class UserSettings(Section):
 
     tasks: Annotated[str, Field(pattern=r"^$|^[A-Za-z_][\w.]*(\s*,\s*[A-Za-z_][\w.]*)*$")] = ""
     """Modules with functions under ``@task(...)``, separated by commas. Empty = none: code runs only when it is named."""
+    modules: Annotated[str, Field(pattern=r"^$|^[A-Za-z_][\w.]*(\s*,\s*[A-Za-z_][\w.]*)*$")] = ""
+    """Modules with classes under ``@module(...)``, separated by commas; each becomes an actor with a journal of its own."""
 
 
 class LogSettings(Section):
