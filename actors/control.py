@@ -21,9 +21,10 @@ from actors.measure import Metrics
 from actors.module import ShellConfig
 from actors.names import ORCHESTRATOR
 from actors.nodes import Nodes
-from actors.options import control
 from actors.pressure import PressureWatch
+from actors.recovery import RecoveryCheck
 from actors.relays import Relays
+from actors.reload import Reloads
 from actors.runs import Runs
 from actors.schedule import Plan
 from actors.settle import Quiesce, check_unpaused
@@ -37,8 +38,7 @@ from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
 from tori.modules.need import module_snapshot
 from tori.modules.open import input_directories, open_host
-from tori.modules.registry import START_ORDER, user_modules
-from tori.modules.source import source_version
+from tori.modules.registry import START_ORDER, remember_journal, user_modules
 from tori.modules.user import load_modules
 from tori.orchestrator import signal as sig
 from tori.orchestrator.ledger import Ledger
@@ -68,6 +68,8 @@ class Control:
         self._modules = (*START_ORDER, *user_modules())
         self._plan = Plan(settings)
         self._nodes = Nodes(home, (CLIENTS, *self._modules), self._clock)
+        for name in self._nodes.berths:  # also those of modules that are gone: the record speaks of what they wrote
+            remember_journal(name)
         self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
@@ -113,6 +115,9 @@ class Control:
             self._plan,
             ray.cluster_resources,
         )
+        self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
+        check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
+        self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
         self._runs.on_failure = self._fail
         self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
         self._pressure.on_failure = self._fail
@@ -123,6 +128,10 @@ class Control:
         self._rate: tuple[float, int] = (0.0, 0)
         self._quiesce_lock = threading.Lock()
         self.doing = ""
+
+    def _injected(self) -> int:
+        """Return how many faults were injected on purpose so far."""
+        return int(self.query("orchestrator", "counts", {}).get("ChaosInjected", 0))
 
     def _open_ledger(self) -> ModuleLoop:
         home, segment_bytes = self.home, self._settings["journal"]["segment_size_bytes"]
@@ -514,26 +523,7 @@ class Control:
 
     def reload(self, name: str) -> dict[str, Any]:
         """Put the code of a module that is installed now in the place of the code that runs."""
-        if is_relay(name) or name == ORCHESTRATOR:
-            raise BadInput(
-                f"{name} is no module that can be reloaded.",
-                remedy="Its code comes with a restart: tori down, tori up; no event is lost over it.",
-            )
-        if name == CLIENTS and self._nodes.relays:
-            raise BadInput(
-                "the relay of a head with other nodes cannot be reloaded: their mirrors hang on it.",
-                remedy="Its code comes with a restart: tori down, tori up; no event is lost over it.",
-            )
-        handle = self._handle(name)
-        running = str(ray.get(control(handle, "ready").remote())["code"])
-        found = self._conductor.reload(name, running, source_version(name))
-        return {
-            "module": name,
-            "from_version": running,
-            "to_version": found.version,
-            "pause_s": round(found.pause_s, 4),
-            "changed": found.version != running,
-        }
+        return self._reloads.one(name)
 
     def checkpoint(self) -> dict[str, Any]:
         return self._checkpoints.take()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,10 +11,13 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayError
 
+from actors.cast import CLIENTS, is_relay
 from actors.failure import brief_error, cause_of
+from actors.names import ORCHESTRATOR
 from actors.options import control
 from actors.succession import BEFORE_S, HAND_OVER_S
-from tori.errors import PermanentError, ToriError, Unavailable
+from tori.errors import BadInput, PermanentError, ToriError, Unavailable
+from tori.modules.source import source_version
 
 MARGIN_S = 5.0
 """For the calls themselves."""
@@ -86,3 +90,59 @@ def reload_failure(name: str, versions: tuple[str, str], error: BaseException) -
         from_version=versions[0],
         to_version=versions[1],
     )
+
+
+class Reloads:
+    """Reloads as the orchestrator is asked for them: one module by name, or every one whose files have changed."""
+
+    def __init__(self, conductor: Any, handle: Callable[[str], Any], has_nodes: Callable[[], bool]) -> None:
+        self._conductor = conductor
+        self._handle = handle
+        self._has_nodes = has_nodes
+
+    def one(self, name: str) -> dict[str, Any]:
+        """Put the code of a module that is installed now in the place of the code that runs; changed or not.
+
+        Raises BadInput for what is no module, IllegalTransition where its state does not allow it, ReloadFailed when the old code goes on.
+        """
+        self._refuse(name)
+        running = self._running(name)
+        found = self._conductor.reload(name, running, source_version(name))
+        return {
+            "module": name,
+            "from_version": running,
+            "to_version": found.version,
+            "pause_s": round(found.pause_s, 4),
+            "changed": found.version != running,
+        }
+
+    def changed(self) -> str:
+        """Reload every module that runs other code than its files say; return what that did, JSON.
+
+        Raises ReloadFailed naming every module whose new code was refused, after all were tried.
+        """
+        done, refused = [], []
+        for name in sorted(self._conductor.handles):
+            if is_relay(name) or (name == CLIENTS and self._has_nodes()):
+                continue
+            if self._running(name) == source_version(name):
+                continue
+            try:
+                done.append(self.one(name))
+            except ReloadFailed as error:
+                refused.append(error)
+        if refused:
+            raise ReloadFailed(" ".join(error.message for error in refused), remedy=refused[0].remedy, reloads=done)
+        return json.dumps({"reloads": done})
+
+    def _running(self, name: str) -> str:
+        return str(ray.get(control(self._handle(name), "ready").remote())["code"])
+
+    def _refuse(self, name: str) -> None:
+        """Raise BadInput for what runs code and is no module that has a successor."""
+        if is_relay(name) or name == ORCHESTRATOR or (name == CLIENTS and self._has_nodes()):
+            what = "the relay of a head with other nodes, whose mirrors hang on it," if name == CLIENTS else name
+            raise BadInput(
+                f"{what} cannot be reloaded.",
+                remedy="Its code comes with a restart: tori down, tori up; no event is lost over it.",
+            )

@@ -74,6 +74,7 @@ class Runs:
             "state_persistence": take_checkpoint,
             "performance_metrics": collect_metrics,
         }
+        """The orchestrator's own work by task type; a text that it returns is the run's result, JSON."""
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
         self._attempts: dict[str, tuple[int, Any]] = {}
         self._begun: set[tuple[str, int]] = set()
@@ -87,6 +88,10 @@ class Runs:
         self._hold = threading.Lock()
         self._up: set[str] = set()
         self._is_held = False
+
+    def take_on(self, works: Mapping[str, Callable[[], Any]]) -> None:
+        """Do these works of the orchestrator's own too, by task type; before ``start``."""
+        self._house |= works
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -212,8 +217,8 @@ class Runs:
         """Do an attempt; return the versions it covers, and what it has to say."""
         spec = order.spec
         if spec.task_type in self._house:
-            self._house[spec.task_type]()
-            return {}, ""
+            said = self._house[spec.task_type]()
+            return {}, said if isinstance(said, str) else ""
         if spec.task_id in self._plan.user:
             return {}, ray.get(self._follow(order, start_user(self._plan.user[spec.task_id], order)))
         handle = self._handles().get(spec.module)

@@ -17,7 +17,7 @@ from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.retry import RetryPolicy
-from tori.scheduler.spec import SCANS, TaskSpec, default_specs, demand_specs
+from tori.scheduler.spec import DEMANDED, SCANS, TaskSpec, default_specs, demand_specs
 from tori.scheduler.trigger import EventTrigger
 from tori.scheduler.user import TaskRun, UserTask, call, load_tasks
 
@@ -34,7 +34,8 @@ class Plan:
         limits = settings["limits"]
         retry = RetryPolicy(retries=limits["retries"])
         intervals = {name.removesuffix("_s"): value for name, value in settings["tasks"].items()}
-        house = (*default_specs(START_ORDER, intervals), *demand_specs(START_ORDER))
+        asked = {name: intervals.pop(name, 0.0) for name in DEMANDED}
+        house = (*default_specs(START_ORDER, intervals), *demand_specs(START_ORDER, asked))
         names = [name.strip() for name in settings.get("user", {}).get("tasks", "").split(",")]
         user = load_tasks([name for name in names if name])
         self.user = {one.spec.task_id: one for one in user}
