@@ -177,6 +177,10 @@ class RayClient:
         found: dict[str, Any] = self._call("pause", module, paused=paused)
         return found
 
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("ship", data, name)
+        return found
+
     def reload(self, module: str) -> dict[str, Any]:
         found: dict[str, Any] = self._call_long("reload", module)
         return found

@@ -28,12 +28,13 @@ from actors.reload import Reloads
 from actors.runs import Runs
 from actors.schedule import Plan
 from actors.settle import Quiesce, check_unpaused
+from actors.shipped import Shipping, kept_tasks
 from actors.snapshot import Origin, find_snapshot
 from tori.checkpoint.codec import ModuleSnapshot
 from tori.clock import SystemClock
 from tori.digest import mind_digest
 from tori.errors import BadInput, NodeAway, ToriError, Unavailable
-from tori.events.system import MetricsCollected
+from tori.events.system import ErrorOccurred, MetricsCollected
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
 from tori.modules.need import module_snapshot
@@ -48,6 +49,7 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
 from tori.scheduler.signal import Triggered
+from tori.scheduler.spec import TaskSpec
 
 VIEW_TIMEOUT_S = 5.0
 SUMMARY_TIMEOUT_S = 2.0
@@ -66,7 +68,7 @@ class Control:
         self._clock = SystemClock()
         load_modules(settings)
         self._modules = (*START_ORDER, *user_modules())
-        self._plan = Plan(settings)
+        self._plan = Plan(settings, kept_tasks(home))
         self._nodes = Nodes(home, (CLIENTS, *self._modules), self._clock)
         for name in self._nodes.berths:  # also those of modules that are gone: the record speaks of what they wrote
             remember_journal(name)
@@ -115,6 +117,7 @@ class Control:
             self._plan,
             ray.cluster_resources,
         )
+        self._shipping = Shipping(home, self._plan, self.record, self._schedule)
         self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
         check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
         self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
@@ -248,6 +251,8 @@ class Control:
     def start(self) -> None:
         """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
         self._runs.remember(self._hear_triggers())
+        for task_id, reason in self._plan.left_out.items():
+            self.emit(ErrorOccurred("TaskLeftOut", f"shipped task {task_id}: {reason}", ORCHESTRATOR))
         self.emit(*self._ledger_origin.events)
         self._conductor.start()
         for node in sorted(self._nodes.away):
@@ -520,6 +525,22 @@ class Control:
             self._runs.set_paused(paused=False)
         names = [module] if module else list(self._lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
+
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        """Take the tasks of a bundle in."""
+        return self._shipping.take(data, name)
+
+    def _schedule(self, specs: tuple[TaskSpec, ...]) -> None:
+        """Let tasks be due from now on, those that wait for events too."""
+        triggers = self._plan.triggers
+
+        def listen(host: ModuleHost) -> None:
+            assert isinstance(host.module, Ledger)
+            host.module.listen(triggers)
+            host.take_inputs()
+
+        self._ledger.call(listen)
+        self._runs.learn(specs)
 
     def reload(self, name: str) -> dict[str, Any]:
         """Put the code of a module that is installed now in the place of the code that runs."""

@@ -289,6 +289,10 @@ class Runs:
         if not self._is_held:
             self.tell(sig.ModuleAvailable(module, available=is_up))
 
+    def learn(self, specs: tuple[TaskSpec, ...]) -> None:
+        """Take tasks in while the schedule runs."""
+        self._ask(sig.SpecsAdded(specs))
+
     def _await_scans(self) -> None:
         deadline = time.monotonic() + HOLD_TIMEOUT_S
         while any(run.is_active and self.scheduler.specs[run.task_id].module for run in self.scheduler.runs()):

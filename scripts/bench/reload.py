@@ -2,8 +2,8 @@
 
     python scripts/bench/reload.py [--rate 20000] [--seconds 20] [--reloads 3] [--json]
 
-A module of the benchmark's own follows the clients' journal on a real cluster; numbered events are published at the given rate through the
-door, while its source is changed and the module reloaded. A last reload raises, and must be rolled back. What was handled is read from
+On a real cluster one module of the benchmark's own emits numbered events at the given rate and another follows it, while the source of
+that one is changed and the module reloaded. A last reload raises, and must be rolled back. What was handled is read from
 the module's journal on disk, after the system has stopped.
 """
 
@@ -24,12 +24,13 @@ from typing import Any
 import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = """
+SOURCE = '''
 import time
 from collections.abc import Sequence
 
 import msgspec
 
+from tori.errors import BadInput
 from tori.events.envelope import Event
 from tori.events.system import CustomEvent
 from tori.modules.base import Context, Fact, Module
@@ -44,8 +45,39 @@ class Counted(msgspec.Struct, array_like=True, tag=1):
     numbers: list[int]
 
 
-@module(follows=("clients",))
+@module(follows=())
+class BenchSource(Module):
+    """Emits numbered events when it is told to; the same numbers again are nothing new."""
+
+    name = "bench_source"
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
+        return []
+
+    def command(self, name, arguments, context):
+        first, end = arguments["first"], arguments["first"] + arguments["count"]
+        if first > self.next:
+            raise BadInput(f"{first} comes after {self.next}.")
+        return [context.event(CustomEvent("bench", {"n": n})) for n in range(max(first, self.next), end)], self.next
+
+    def apply(self, fact: Fact) -> None:
+        if isinstance(fact, Event):
+            self.next = fact.payload.data["n"] + 1
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(self.next)
+
+    def restore(self, data: bytes) -> None:
+        self.next = msgspec.msgpack.decode(data)
+
+
+@module(follows=("bench_source",))
 class BenchTally(Module):
+    """Writes down what it handled, and by which revision of this file."""
+
     name = "bench_tally"
     inputs = (CustomEvent,)
     records = Counted
@@ -71,51 +103,88 @@ class BenchTally(Module):
         return {"count": self.count, "total": self.total}
 
     def query(self, name, arguments):
-        return self.section()
-"""
+        return self.section() | {"revision": REVISION}
+'''
 FRAME = 500
+STEM = "bench_reload_code"
 
 
 def revision(number: int) -> str:
-    """Return the module's source as its ``number``-th revision."""
+    """Return the modules' source as its ``number``-th revision."""
     return SOURCE.replace("REVISION = 0", f"REVISION = {number}")
 
 
+def broken() -> str:
+    """Return a source that imports, and raises over the first record of the past."""
+    return SOURCE.replace("self.count += len", "self.count += 1 // 0 + len")
+
+
+def prepared(folder: Path) -> tuple[Path, Path, dict[str, Any]]:
+    """Return a home, the file of the modules in its first revision, and the settings; workers will find the file on PYTHONPATH."""
+    home, code = folder / "home", folder / "code"
+    home.mkdir()
+    code.mkdir()
+    file = code / f"{STEM}.py"
+    file.write_text(revision(0))
+    settings = {
+        "user.modules": STEM,
+        "ray.dashboard": False,
+        "ray.object_store_bytes": 128 << 20,
+        "limits.resource_check_s": 3600.0,
+    }
+    return home, file, settings
+
+
+def search_path(file: Path) -> str:
+    """Return a PYTHONPATH on which workers find the modules."""
+    return os.pathsep.join([str(file.parent), str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+
 class Load(threading.Thread):
-    """Publishes numbered events at a rate until it is told to stop."""
+    """Has numbered events emitted at a rate until it is told to stop."""
 
-    def __init__(self, client: Any, rate: float) -> None:
+    def __init__(self, client: Any, rate: float, start: int = 0) -> None:
         super().__init__(name="bench-load", daemon=True)
-        from tori.bus.producer import Producer
-
-        self._producer = Producer(client, "bench-reload")
+        self._client = client
         self._rate = rate
+        self._start = start
         self._stopped = threading.Event()
-        self.published = 0
+        self.published = start
         self.seconds = 0.0
         self.error: BaseException | None = None
 
-    def run(self) -> None:
-        from tori.events.system import CustomEvent
+    @property
+    def events_per_s(self) -> float:
+        return (self.published - self._start) / self.seconds
 
+    def run(self) -> None:
         begun = time.monotonic()
         try:
             while not self._stopped.is_set():
-                ahead_s = begun + self.published / self._rate - time.monotonic()
+                ahead_s = begun + (self.published - self._start) / self._rate - time.monotonic()
                 if ahead_s > 0:
                     self._stopped.wait(ahead_s)
-                numbers = range(self.published, self.published + FRAME)
-                self._producer.publish(*(CustomEvent("bench", {"n": n}) for n in numbers))
+                self._client.command("bench_source", "emit", {"first": self.published, "count": FRAME})
                 self.published += FRAME
         except BaseException as error:
             self.error = error
         self.seconds = time.monotonic() - begun
 
-    def finish(self) -> None:
+    def finish(self) -> int:
+        """Stop; return how many events there are. Raises what went wrong."""
         self._stopped.set()
         self.join()
         if self.error is not None:
             raise self.error
+        return self.published
+
+
+def await_all(client: Any, count: int, patience_s: float = 60.0) -> None:
+    """Return once the tally has handled so many events; raises AssertionError when it does not come to that."""
+    deadline = time.monotonic() + patience_s
+    while (found := client.query("bench_tally", "all", {}))["count"] < count:
+        assert time.monotonic() < deadline, f"{found} of {count}"
+        time.sleep(0.05)
 
 
 def handled(home: Path) -> tuple[Counter[int], list[int], set[int]]:
@@ -145,59 +214,25 @@ def handled(home: Path) -> tuple[Counter[int], list[int], set[int]]:
 def measure(rate: float, seconds: float, reloads: int) -> dict[str, Any]:
     """Run the benchmark on a cluster of its own; return its figures."""
     from actors.backend import RayBackend
-    from tori.errors import PermanentError
     from tori.settings import load_settings
 
     with tempfile.TemporaryDirectory(prefix="tori-bench-") as folder:
-        home, code = Path(folder) / "home", Path(folder) / "code"
-        home.mkdir()
-        code.mkdir()
-        file = code / "bench_tally_code.py"
-        file.write_text(revision(0))
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(code), str(ROOT), os.environ.get("PYTHONPATH", "")])
-        settings = load_settings(
-            home,
-            {
-                "user.modules": file.stem,
-                "ray.dashboard": False,
-                "ray.object_store_bytes": 128 << 20,
-                "limits.credit_events": 10_000_000,
-                "limits.lag_alarm_events": 5_000_000,
-                "limits.resource_check_s": 3600.0,
-            },
-        )
+        home, file, chosen = prepared(Path(folder))
+        os.environ["PYTHONPATH"] = search_path(file)
+        settings = load_settings(home, chosen)
         backend = RayBackend()
-        backend.up(settings, None)
-        client = backend.connect(settings, None)
-        pauses, refused = [], ""
-        load = Load(client, rate)
-        load.start()
         try:
-            step_s = seconds / (reloads + 2)
-            for number in range(1, reloads + 1):
-                time.sleep(step_s)
-                file.write_text(revision(number))
-                pauses.append(client.reload("bench_tally")["pause_s"])
-            time.sleep(step_s)
-            file.write_text(revision(reloads + 1).replace("self.count += len", "self.count += 1 / 0 + len"))
-            try:
-                client.reload("bench_tally")
-            except PermanentError as error:
-                refused = str(error)
-            time.sleep(step_s)
+            backend.up(settings, None)
+            client = backend.connect(settings, None)
+            load, pauses, refused = reload_under_load(client, file, rate, seconds, reloads)
+            client.close()
         finally:
-            load.finish()
-        deadline = time.monotonic() + 60.0
-        while client.query("bench_tally", "all", {})["count"] < load.published and time.monotonic() < deadline:
-            time.sleep(0.1)
-        file.write_text(revision(reloads))
-        client.close()
-        backend.down(settings, None)
+            backend.down(settings, None)
         seen, times, revisions = handled(home)
     gaps = [b - a for a, b in itertools.pairwise(times)]
     return {
         "events": load.published,
-        "events_per_s": round(load.published / load.seconds, 1),
+        "events_per_s": round(load.events_per_s, 1),
         "reloads": len(pauses),
         "revisions": sorted(revisions),
         "pause_s": round(max(pauses, default=0.0), 4),
@@ -209,6 +244,35 @@ def measure(rate: float, seconds: float, reloads: int) -> dict[str, Any]:
         "rolled_back": bool(refused),
         "refused": refused,
     }
+
+
+def reload_under_load(
+    client: Any, file: Path, rate: float, seconds: float, reloads: int
+) -> tuple[Load, list[float], str]:
+    """Change the source and reload while events come in, at last with code that raises; return the pauses and what was refused."""
+    from tori.errors import PermanentError
+
+    pauses, refused = [], ""
+    load = Load(client, rate)
+    load.start()
+    try:
+        step_s = seconds / (reloads + 2)
+        for number in range(1, reloads + 1):
+            time.sleep(step_s)
+            file.write_text(revision(number))
+            pauses.append(client.reload("bench_tally")["pause_s"])
+        time.sleep(step_s)
+        file.write_text(broken())
+        try:
+            client.reload("bench_tally")
+        except PermanentError as error:
+            refused = str(error)
+        file.write_text(revision(reloads))
+        time.sleep(step_s)
+    finally:
+        published = load.finish()
+    await_all(client, published)
+    return load, pauses, refused
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from tori import __version__
-from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, reload, submit, work
+from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, reload, ship, submit, work
 from tori.cli.session import err, print_json, report_error
 from tori.errors import JournalError, PermanentError, ToriError
 
@@ -38,6 +38,7 @@ browse.register(app)
 work.register(app)
 reload.register(app)
 submit.register(app)
+ship.register(work.task_app)
 config.register(app)
 journal.register(app)
 

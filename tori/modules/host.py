@@ -87,6 +87,13 @@ class ModuleHost:
         self._suffix = source_suffix(module.name, incarnation)
         self._ids = IdSource(self._suffix, clock.wall_ns, journal.recovered.last_time_ns)
 
+    def take_inputs(self) -> None:
+        """Take what the module's ``inputs`` name now, from here on: they grew."""
+        self._tags = tags_of(self.module.inputs)
+        self._type_bits = sum(1 << t for t in self._tags)
+        for follower in self._followers.values():
+            follower.want(self._type_bits)
+
     # -- restart -----------------------------------------------------------------------------------------------
 
     def recover(

@@ -136,10 +136,9 @@ class Ledger(Module):
     def __init__(self, triggers: Mapping[str, Matcher] | None = None) -> None:
         self.on_trigger: Callable[[str, str], None] = lambda task_id, cause: None
         """Called with a task and the id of the event that makes it due, when that is written."""
-        self._triggers = dict(triggers or {})
+        self._triggers: dict[str, Matcher] = {}
         """By task: the topics of its event trigger."""
-        wanted = [e.payload for e in ENTRIES if any(m.type_set >> e.number & 1 for m in self._triggers.values())]
-        self.inputs = tuple(dict.fromkeys((*type(self).inputs, *wanted)))  # type: ignore[misc]  # this one follows more
+        self.listen(triggers or {})
         self.runs: dict[str, RunLine] = {}
         self.problems: deque[Problem] = deque(maxlen=KEPT_PROBLEMS)
         self.findings: deque[tuple[bytes, str]] = deque(maxlen=KEPT_FINDINGS)
@@ -153,6 +152,12 @@ class Ledger(Module):
         """By id, the event that tells of it."""
         self.codes: dict[str, str] = {}
         """By module that was reloaded since the cluster was started, what tells its code from that of the processes before."""
+
+    def listen(self, triggers: Mapping[str, Matcher]) -> None:
+        """Note from now on which tasks events make due; ``triggers``: by task, its topics."""
+        self._triggers = dict(triggers)
+        wanted = [e.payload for e in ENTRIES if any(m.type_set >> e.number & 1 for m in self._triggers.values())]
+        self.inputs = tuple(dict.fromkeys((*type(self).inputs, *wanted)))  # type: ignore[misc]  # this one follows more
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Note which tasks the batch makes due, in the unit that consumes it: each event counts exactly once."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import recover
 from tori.journal.unit import units
+from tori.scheduler.shipped import CodeShipped
 from tori.scheduler.signal import SchedulerRecord
 
 CLIENTS = "clients"
@@ -39,7 +40,7 @@ class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
 
 
 PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
-LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord
+LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | CodeShipped
 
 
 class Berth(msgspec.Struct, frozen=True):
@@ -80,23 +81,32 @@ def recorded_berths(directory: Path) -> Berths:
     Trusts no stored position: the end is found as recovery finds it.
     """
     berths = Berths()
+    for record in _records(directory):
+        if isinstance(record, PlacementRecord):
+            berths.apply(record)
+    return berths
+
+
+def recorded_code(directory: Path) -> list[CodeShipped]:
+    """Return which code was shipped, oldest first, as the orchestrator's journal in ``directory`` says."""
+    return [record for record in _records(directory) if isinstance(record, CodeShipped)]
+
+
+def _records(directory: Path) -> Iterator[Any]:
     try:
         journal_id = read_identity(directory)
     except JournalMissing:
         if any(directory.glob("*.seg")):
             raise
-        return berths
+        return
     end = recover(directory, journal_id).offset
     decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
     reader = JournalReader(directory)
     try:
         for unit in units(reader, reader.first_offset(), end):
-            for record in unit.records(decoder):
-                if isinstance(record, PlacementRecord):
-                    berths.apply(record)
+            yield from unit.records(decoder)
     finally:
         reader.close()
-    return berths
 
 
 class PlacementPolicy(ABC):
