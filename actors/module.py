@@ -246,6 +246,7 @@ class ModuleActor(Succeeding):
     def stop(self) -> None:
         """Finish the batch in hand and give the journal up; ``watch`` returns."""
         self.loop.stop()
+        self.give_up()
 
     def archive(self) -> Archive:
         return archive_of(self.home)

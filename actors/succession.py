@@ -99,6 +99,11 @@ class Succeeding(ABC):
             self._begin()
         return self.loop.wait_ready(self.config.start_timeout_s)
 
+    def give_up(self) -> None:
+        """Let what a successor has open go; does nothing for who has the module."""
+        if self._successor is not None:
+            self._successor.close()
+
     # -- the new one -------------------------------------------------------------------------------------------
 
     def rehearse(self) -> str:
@@ -129,6 +134,7 @@ class Succeeding(ABC):
             return host
 
         with self._step:
+            self.loop.stop()  # it never began
             self.loop = self._new_loop(open_it)
             self.loop.pause(paused=handover.is_paused)
             self._begin()

@@ -240,8 +240,12 @@ class ModuleLoop:
         return self._paused
 
     def stop(self) -> None:
-        """Finish the batch in hand and end the thread; the journal is given up."""
+        """Finish the batch in hand and end the thread; the journal is given up. A loop that never began never will."""
         self._stop = True
+        if self._thread.ident is None:
+            self._ended.set()
+            self._sleeper.close()
+            return
         with contextlib.suppress(OSError):
             self._sleeper.interrupt()
         self._thread.join()
@@ -249,15 +253,29 @@ class ModuleLoop:
     def end_with(self, work: Callable[[ModuleHost], T], timeout_s: float | None = None) -> T:
         """Run ``work`` as the last thing the loop does, give the journal up, and return what ``work`` returned.
 
-        When ``work`` raises, the loop goes on.
+        When ``work`` raises, or its turn has not come after ``timeout_s`` (Unavailable), the loop goes on.
         """
+        turn, is_late = threading.Lock(), threading.Event()
 
         def last(host: ModuleHost) -> T:
-            found = work(host)
-            self._stop = self._is_sealed = True
-            return found
+            with turn:
+                if is_late.is_set():
+                    raise Unavailable(f"module {self.name} was busy.")
+                found = work(host)
+                self._stop = self._is_sealed = True
+                return found
 
-        found = self.call(last, timeout_s)
+        future = self.submit(last)
+        try:
+            found = future.result(timeout_s)
+        except TimeoutError as error:
+            with turn:
+                if not self._is_sealed:
+                    is_late.set()
+                    raise Unavailable(
+                        f"module {self.name} was busy for {timeout_s} s.", remedy="Try again; nothing was lost."
+                    ) from error
+            found = future.result()
         self._thread.join()
         if self._error is not None:
             raise self._error
