@@ -1,6 +1,7 @@
 """``python -m actors``: what a Ray job runs on the cluster, on a node with a home.
 
 python -m actors ingest documents.tori.zip [--wait]     feed a package, saying how far it is
+python -m actors ship jobs.tori.code                    take tasks in that were shipped
 python -m actors ask QUESTION ...                       any command of ``tori``
 """
 
@@ -15,6 +16,7 @@ from tori.cli.main import main as tori
 from tori.cli.session import report_error, settings_of
 from tori.errors import BadInput, ToriError
 from tori.feed import FeedReport, feed
+from tori.scheduler.shipped import BUNDLE_SUFFIX
 from tori.sources.package import SUFFIX, Package
 
 SAY_EVERY_S = 1.0
@@ -49,6 +51,16 @@ def ingest(path: Path, *, wait: bool) -> None:
         raise BadInput(f"none of the {report.refused} inputs could be taken.", remedy="The reasons are above.")
 
 
+def ship(path: Path) -> None:
+    """Have the system of this node take a bundle of tasks in; says which they are."""
+    client = RayBackend().connect(settings_of(None), None)
+    try:
+        found = client.ship(path.read_bytes(), path.name.removesuffix(BUNDLE_SUFFIX))
+    finally:
+        client.close()
+    say(f"{', '.join(found['tasks'])}: taken in, code {found['sha256'][:12]}.")
+
+
 def say(line: str) -> None:
     """Print one line at once: whoever watches the job reads it."""
     print(line, flush=True)  # noqa: T201  # a job's output is its log
@@ -58,11 +70,15 @@ def main() -> None:
     """Run what the arguments say; exits like ``tori``."""
     words = sys.argv[1:]
     packages = [word for word in words[1:] if word.endswith(SUFFIX)]
-    if words[:1] != ["ingest"] or not packages:
+    is_shipment = words[:1] == ["ship"] and len(words) == 2
+    if not is_shipment and (words[:1] != ["ingest"] or not packages):
         tori()
         return
     try:
-        ingest(Path(packages[0]), wait="--wait" in words)
+        if is_shipment:
+            ship(Path(words[1]))
+        else:
+            ingest(Path(packages[0]), wait="--wait" in words)
     except ToriError as error:
         sys.exit(report_error(error, as_json=False))
 

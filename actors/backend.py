@@ -16,6 +16,7 @@ from actors.jobs import RayJobs
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import orchestrator_options, remote_class
 from actors.orchestrator import OrchestratorActor, OrchestratorConfig
+from actors.ship import pack_file
 from tori import errors
 from tori.client import Place, Stopped, home_of
 from tori.errors import NotRunning, ToriError, Unavailable
@@ -85,6 +86,9 @@ class RayBackend:
     def place(self, settings: Any, address: str | None) -> Place | None:
         info = self._info(settings, address, start=False)
         return None if info is None else self._place(info, home_of(settings))
+
+    def pack(self, path: Path) -> bytes:
+        return pack_file(path)
 
     def jobs(self, address: str, token: str) -> RayJobs:
         return RayJobs(address, token)

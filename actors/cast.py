@@ -7,7 +7,10 @@ from actors.names import RELAY
 from actors.relay import NodeRelayActor, RelayActor
 from tori.orchestrator.placement import CLIENTS
 
-__all__ = ["CLIENTS", "actor_class", "actor_name", "is_relay"]
+SUCCESSOR = "~"
+"""Stands between the name of a module's actor and the incarnation, after a reload."""
+
+__all__ = ["CLIENTS", "SUCCESSOR", "actor_class", "actor_name", "is_relay", "successor_name"]
 
 
 def is_relay(name: str) -> bool:
@@ -20,6 +23,11 @@ def actor_class(module: str) -> type[ModuleActor] | type[NodeRelayActor]:
     if is_relay(module):
         return NodeRelayActor
     return RelayActor if module == CLIENTS else ModuleActor
+
+
+def successor_name(module: str, incarnation: int) -> str:
+    """Return the name of an actor that came by a reload: the plain one is still taken when it is made."""
+    return f"{actor_name(module)}{SUCCESSOR}{incarnation}"
 
 
 def actor_name(module: str) -> str:

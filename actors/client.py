@@ -182,6 +182,14 @@ class RayClient:
         found: dict[str, Any] = self._call("pause", module, paused=paused)
         return found
 
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("ship", data, name)
+        return found
+
+    def reload(self, module: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call_long("reload", module)
+        return found
+
     def checkpoint(self) -> dict[str, Any]:
         found: dict[str, Any] = self._call_long("checkpoint")
         return found

@@ -12,19 +12,21 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import msgspec
 import ray
 from ray.exceptions import ActorUnavailableError, RayError
 
-from actors.cast import CLIENTS, actor_class, actor_name, is_relay
+from actors.cast import CLIENTS, SUCCESSOR, actor_class, actor_name, is_relay, successor_name
 from actors.failure import brief_error, cause_of
 from actors.logging import EventLogger, event_logger
 from actors.module import ShellConfig
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.nodes import Nodes
 from actors.options import control, module_options, remote_class
+from actors.reload import Replaced, Replacement, reload_failure
 from actors.watch import REPLACED
 from tori.clock import Clock
 from tori.errors import JournalDamaged, JournalMissing, ToriError, Unavailable
@@ -76,6 +78,9 @@ class Conductor:
         """Called when a module can, or can no longer, be worked with."""
         self.missing: dict[str, JournalMissing] = {}
         """Modules whose journals are not where they were."""
+        self._reloads: dict[str, Future[Replaced]] = {}
+        """By module, how its latest reload ended."""
+        self._successors: dict[str, Any] = {}
         self._config_of = config_of
         self._nodes = nodes
         self._clock = clock
@@ -93,6 +98,8 @@ class Conductor:
             sig.PauseModule: lambda i: self._set_paused(i, paused=True),
             sig.ResumeModule: lambda i: self._set_paused(i, paused=False),
             sig.TakeCheckpoint: lambda i: self._later(self._save, i),
+            sig.ReplaceModule: self._begin_replacing,
+            sig.KillSuccessor: self._kill_successor,
             sig.Finish: lambda i: self.finished.set(),
         }
         self._thread = threading.Thread(target=self._run, name="tori-conductor", daemon=True)
@@ -110,16 +117,24 @@ class Conductor:
             self._adopt(*living[ref], ref)
         for ref in busy:
             name, handle = living[ref]
+            if name in self.handles:
+                continue
             incarnation = max(1, self._past.starts.get(name, 1))
             self._obey(sig.Adopt(name, incarnation, is_ready=False))
             self._pool.submit(self._await_busy, name, incarnation, handle, ref)
         self._thread.start()
 
     def _living(self) -> Iterator[tuple[str, Any]]:
-        """Yield the modules whose actors have a name; whether their processes live is for them to say."""
+        """Yield the modules whose actors have a name; whether their processes live is for them to say.
+
+        After a reload that was cut short a module may have two: who does not have the module says so.
+        """
+        named = sorted(one["name"] for one in ray.util.list_named_actors(all_namespaces=True))
         for name in self.lifecycle.modules:
-            with contextlib.suppress(ValueError):
-                yield name, ray.get_actor(actor_name(name), namespace=NAMESPACE)
+            plain = actor_name(name)
+            for found in [plain, *(n for n in named if n.startswith(f"{plain}{SUCCESSOR}"))]:
+                with contextlib.suppress(ValueError):
+                    yield name, ray.get_actor(found, namespace=NAMESPACE)
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -184,6 +199,8 @@ class Conductor:
             found = ray.get(ready)
         except (RayError, ToriError) as error:
             self._log(name).info("not adopted: %s", brief_error(error))
+            with contextlib.suppress(RayError):
+                ray.kill(handle, no_restart=True)
             return
         incarnation = int(found["incarnation"])
         self.restarts[name] = incarnation - 1
@@ -205,6 +222,9 @@ class Conductor:
     def _hold(self, name: str, incarnation: int, handle: Any) -> None:
         self.handles[name] = handle
         self.on_change(name, True)
+        self._watch_over(name, incarnation, handle)
+
+    def _watch_over(self, name: str, incarnation: int, handle: Any) -> None:
         threading.Thread(
             target=self._watch, args=(name, incarnation, handle), name=f"tori-watch-{name}", daemon=True
         ).start()
@@ -248,10 +268,15 @@ class Conductor:
                 time.sleep(LOST_CALL_S)
                 ready = control(handle, "ready").remote()
 
-    def _create(self, name: str, incarnation: int) -> Any:
+    def _create(self, name: str, incarnation: int, code: str = "") -> Any:
+        """Return a new actor of a module; with ``code`` it is a successor, in a process that has imported nothing."""
         config = self._config_of(name, incarnation)
+        if code:
+            config = msgspec.structs.replace(config, code=code, succeeds=True)
+        called = successor_name(name, incarnation) if code else actor_name(name)
         streams = 2 * len(self._nodes.relays) if name == CLIENTS or is_relay(name) else 0
-        options = module_options(actor_name(name), strategy=self._nodes.strategy(name), streams=streams)
+        strategy = self._nodes.strategy(name)
+        options = module_options(called, strategy=strategy, streams=streams, code=config.code)
         remote = remote_class(actor_class(name), options)
         deadline = time.monotonic() + NAME_FREE_S
         while True:
@@ -263,8 +288,56 @@ class Conductor:
                 time.sleep(0.02)
 
     def _clear(self, name: str) -> None:
-        with contextlib.suppress(ValueError, RayError):
-            ray.kill(ray.get_actor(actor_name(name), namespace=NAMESPACE), no_restart=True)
+        for other, handle in self._living():
+            if other == name:
+                with contextlib.suppress(RayError):
+                    ray.kill(handle, no_restart=True)
+
+    # -- reload ------------------------------------------------------------------------------------------------
+
+    def reload(self, name: str, from_version: str, to_version: str) -> Replaced:
+        """Put the code that is installed now in the place of the code that runs; raises ReloadFailed when the old goes on."""
+        self.ask(sig.ReloadRequested(name, from_version, to_version))
+        try:
+            return self._reloads[name].result()
+        except Exception as error:
+            raise reload_failure(name, (from_version, to_version), error) from None
+
+    def _begin_replacing(self, instruction: sig.ReplaceModule) -> None:
+        self._reloads[instruction.module] = self._pool.submit(self._replace, instruction)
+
+    def _replace(self, instruction: sig.ReplaceModule) -> Replaced:
+        """Replace a module's actor and say how it went: to the machine, and to who asked."""
+        name, incarnation = instruction.module, instruction.incarnation
+        try:
+            found = self._exchange(name, incarnation)
+        except Exception as error:
+            self._log(name).error("reload refused: %s", brief_error(error), exc_info=error)
+            self.ask(sig.ReplaceFailed(name, incarnation, brief_error(error)))
+            raise
+        self._successors.pop(name, None)
+        return found
+
+    def _exchange(self, name: str, incarnation: int) -> Replaced:
+        old = self.handles[name]
+        to_version = self.lifecycle.modules[name].versions[1]
+        new = self._successors[name] = self._create(name, incarnation, f"{to_version}.{incarnation}")
+        replacement = Replacement(name, old, new, self.lifecycle.options.start_timeout_s)
+        found = replacement.run(lambda is_up: self.on_change(name, is_up))
+        if self.handles.get(name) is not old:
+            raise Unavailable(f"module {name} died over its reload.", remedy="It is being started again.")
+        self.handles[name] = new
+        self.ask(sig.ModuleReplaced(name, incarnation, found.pause_s, found.version))
+        self._watch_over(name, incarnation, new)
+        with contextlib.suppress(RayError):
+            ray.kill(old, no_restart=True)
+        return found
+
+    def _kill_successor(self, instruction: sig.KillSuccessor) -> None:
+        handle = self._successors.pop(instruction.module, None)
+        if handle is not None:
+            with contextlib.suppress(RayError):
+                ray.kill(handle, no_restart=True)
 
     def _watch(self, name: str, incarnation: int, handle: Any) -> None:
         """Wait in one pending call for the actor's end: Ray fails it the moment the process dies."""

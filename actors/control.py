@@ -25,21 +25,25 @@ from actors.module import ShellConfig
 from actors.names import ORCHESTRATOR
 from actors.nodes import Nodes
 from actors.pressure import PressureWatch
+from actors.recovery import RecoveryCheck
 from actors.relays import Relays
+from actors.reload import Reloads
 from actors.runs import Runs
 from actors.schedule import Plan
 from actors.settle import Quiesce, check_unpaused
+from actors.shipped import Shipping, kept_tasks
 from actors.snapshot import Origin, find_snapshot
 from tori.checkpoint.codec import ModuleSnapshot
 from tori.clock import SECOND_NS, SystemClock
 from tori.digest import mind_digest
 from tori.errors import BadInput, NodeAway, ToriError, Unavailable
-from tori.events.system import MetricsCollected
+from tori.events.system import ErrorOccurred, MetricsCollected
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
 from tori.modules.need import module_snapshot
 from tori.modules.open import input_directories, open_host
-from tori.modules.registry import START_ORDER
+from tori.modules.registry import START_ORDER, remember_journal, user_modules
+from tori.modules.user import load_modules
 from tori.orchestrator import signal as sig
 from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.lifecycle import Lifecycle
@@ -48,6 +52,7 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
 from tori.scheduler.signal import Throttle, Triggered
+from tori.scheduler.spec import TaskSpec
 from tori.trends.book import TrendsSampled
 
 VIEW_TIMEOUT_S = 5.0
@@ -65,16 +70,20 @@ class Control:
         self.home = home
         self._settings = settings
         self._clock = SystemClock()
-        self._plan = Plan(settings)
-        self._nodes = Nodes(home, (CLIENTS, *START_ORDER), self._clock)
+        load_modules(settings)
+        self._modules = (*START_ORDER, *user_modules())
+        self._plan = Plan(settings, kept_tasks(home))
+        self._nodes = Nodes(home, (CLIENTS, *self._modules), self._clock)
+        for name in self._nodes.berths:  # also those of modules that are gone: the record speaks of what they wrote
+            remember_journal(name)
         self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
         self._metrics = Metrics(self.status, self.emit, self._observe)
         options = LifecycleOptions(
-            order=(CLIENTS, *self._nodes.relays, *START_ORDER),
+            order=(CLIENTS, *self._nodes.relays, *self._modules),
             start_timeout_s=settings["limits"]["start_timeout_s"],
-            starts_at_once=len(START_ORDER) + 1 + len(self._nodes.relays),
+            starts_at_once=len(self._modules) + 1 + len(self._nodes.relays),
             restart=RestartPolicy(
                 limit=settings["limits"]["restarts"], window_s=settings["limits"]["restart_window_s"]
             ),
@@ -115,6 +124,10 @@ class Control:
             self._plan,
             ray.cluster_resources,
         )
+        self._shipping = Shipping(home, self._plan, self.record, self._schedule)
+        self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
+        check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
+        self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
         self._runs.on_failure = self._fail
         self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
         self._pressure.on_failure = self._fail
@@ -127,6 +140,10 @@ class Control:
         self._rate: tuple[float, int] = (0.0, 0)
         self._quiesce_lock = threading.Lock()
         self.doing = ""
+
+    def _injected(self) -> int:
+        """Return how many faults were injected on purpose so far."""
+        return int(self.query("orchestrator", "counts", {}).get("ChaosInjected", 0))
 
     def _open_ledger(self) -> ModuleLoop:
         home, segment_bytes = self.home, self._settings["journal"]["segment_size_bytes"]
@@ -194,6 +211,7 @@ class Control:
             None if is_relay(name) else self._nodes.mirrored(name),
             self._nodes.berths.get(name),
             self._nodes.supplies(name) if is_carrier else {},
+            "" if is_relay(name) else self.query("orchestrator", "codes", {}).get(name, ""),
         )
 
     def _origin(self, name: str) -> Any:
@@ -242,6 +260,8 @@ class Control:
     def start(self) -> None:
         """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
         self._runs.remember(self._hear_triggers())
+        for task_id, reason in self._plan.left_out.items():
+            self.emit(ErrorOccurred("TaskLeftOut", f"shipped task {task_id}: {reason}", ORCHESTRATOR))
         self.emit(*self._ledger_origin.events)
         self._conductor.start()
         for node in sorted(self._nodes.away):
@@ -375,7 +395,7 @@ class Control:
     def find(self, identifier: str) -> str | None:
         """Return the event id of the first that knows this id: the ledger, then the modules; raises Unavailable when one is down."""
         known = self.query("orchestrator", "find", {"id": identifier}).get("event_id")
-        return known or find_event(identifier, self._module_handles(), (CLIENTS, *START_ORDER))
+        return known or find_event(identifier, self._module_handles(), (CLIENTS, *self._modules))
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -537,6 +557,26 @@ class Control:
                 self._runs.throttle(Throttle.OFF, "resumed")
         names = [module] if module else list(self._lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
+
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        """Take the tasks of a bundle in."""
+        return self._shipping.take(data, name)
+
+    def _schedule(self, specs: tuple[TaskSpec, ...]) -> None:
+        """Let tasks be due from now on, those that wait for events too."""
+        triggers = self._plan.triggers
+
+        def listen(host: ModuleHost) -> None:
+            assert isinstance(host.module, Ledger)
+            host.module.listen(triggers)
+            host.take_inputs()
+
+        self._ledger.call(listen)
+        self._runs.learn(specs)
+
+    def reload(self, name: str) -> dict[str, Any]:
+        """Put the code of a module that is installed now in the place of the code that runs."""
+        return self._reloads.one(name)
 
     def checkpoint(self) -> dict[str, Any]:
         return self._checkpoints.take()

@@ -20,8 +20,11 @@ SAMPLED_DOCUMENTS = 16
 SAMPLED_EVENTS = 300
 
 
-def fuzz(handles: Mapping[str, Any]) -> Any:
-    """Return the ref of the findings; the seed follows from the states, so a run can be repeated."""
+def fuzz(handles: Mapping[str, Any], codes: Mapping[str, str] | None = None) -> Any:
+    """Return the ref of the findings; the seed follows from the states, so a run can be repeated.
+
+    ``codes``: of the modules that were reloaded; the copies must run the same.
+    """
     names = [name for name, _ in FULL_PASS if name in handles]
     snapshots = ray.get([handles[name].snapshot.remote() for name in names])
     events = ray.get(handles[CLIENTS].sample.remote(SAMPLED_DOCUMENTS, SAMPLED_EVENTS))
@@ -36,5 +39,6 @@ def fuzz(handles: Mapping[str, Any]) -> Any:
         for name, data in zip(names, snapshots, strict=True)
     ]
     plan = handles["fuzzing"].prepare_targets.remote(targets, seed)
-    remote = ray.remote(**run_options(ONE_CPU, "fuzzing.concept_fuzz_test"))(run_scan)
+    code = ",".join(f"{name}={one}" for name, one in sorted((codes or {}).items()))
+    remote = ray.remote(**run_options(ONE_CPU, "fuzzing.concept_fuzz_test", code))(run_scan)
     return remote.remote("fuzzing", "concept_fuzz_test", plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import msgspec
 from actors.logging import configure_from, event_logger
 from actors.names import node_home
 from actors.snapshot import Origin, decode_host, find_snapshot
+from actors.succession import Succeeding
 from actors.watch import Watch
 from tori.clock import SystemClock
 from tori.digest import section_digest
+from tori.errors import Unavailable
 from tori.journal.archive import Archive
 from tori.journal.retention import Guards, Trimmed
 from tori.journal.scrub import PIECE_BYTES, Damage, Patrol
@@ -23,6 +25,9 @@ from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import LoopView, ModuleLoop
 from tori.modules.need import Need, need_of, trim_host
 from tori.modules.open import archive_of, input_directories, journal_directory, open_host, retention_policy
+from tori.modules.source import source_version
+from tori.modules.successor import Successor
+from tori.modules.user import load_modules
 from tori.orchestrator.placement import Berth, check_journal
 
 STATS_TIMEOUT_S = 2.0
@@ -47,6 +52,10 @@ class ShellConfig(msgspec.Struct, frozen=True):
     """What is recorded of the module's own journal: it must be there."""
     supplies: dict[str, dict[str, bytes]] = {}
     """For a relay: what to mirror, by peer."""
+    code: str = ""
+    """Tells the processes of one code from those of another; empty = the code that was there when the cluster started."""
+    succeeds: bool = False
+    """Begin as the successor of the actor that has the module."""
 
 
 class Conclusion(msgspec.Struct, frozen=True):
@@ -58,15 +67,17 @@ class Conclusion(msgspec.Struct, frozen=True):
     """Version of the module's state that the result speaks for."""
 
 
-class ModuleActor:
+class ModuleActor(Succeeding):
     """A module with its loop. Threads of the actor only wait on the loop."""
 
     def __init__(self, config: ShellConfig, snapshot: bytes | None = None) -> None:
+        super().__init__()
         if config.settings is not None:
             configure_from(config.settings)
+        load_modules(config.settings)
         self.config = config
+        self.code = source_version(config.name)
         self.home = Path(config.home) if config.home else node_home()
-
         self._watch = Watch()
         again_s = (config.settings or {}).get("journal", {}).get("scrub_again_s", SCRUB_AGAIN_S)
         self._patrol = Patrol(journal_directory(self.home, config.name), again_s, SystemClock())
@@ -75,7 +86,16 @@ class ModuleActor:
         self._prepared: dict[str, int] = {}
         self._told: ModuleLoop | None = None
         self.loop = self._open(snapshot)
-        self._begin()
+        if not config.succeeds:
+            self._begin()
+            return
+        self._successor = Successor(
+            self.home,
+            config.name,
+            load_snapshot=lambda name: find_snapshot(self.home, name, snapshot).snapshot,
+            settings=config.settings,
+            mirrored=config.mirrored,
+        )
 
     def _begin(self) -> None:
         self._watch.guard(self.loop, self.loop.join)
@@ -83,34 +103,42 @@ class ModuleActor:
 
     def _open(self, snapshot: bytes | None, *, exactly: bool = False) -> ModuleLoop:
         """Return a loop that starts from the hot snapshot, or from the newest on disk; ``exactly``: from the given one only."""
-        config = self.config
 
         def load(name: str) -> HostSnapshot | None:
             self._origin = Origin(decode_host(snapshot)) if exactly else find_snapshot(self.home, name, snapshot)
             return self._origin.snapshot
 
         def open_it() -> ModuleHost:
-            if config.berth is not None:
-                check_journal(journal_directory(self.home, config.name), config.berth)
-            return open_host(
-                self.home,
-                config.name,
-                segment_bytes=config.segment_bytes,
-                load_snapshot=load,
-                settings=config.settings,
-                watched=True,
-                mirrored=config.mirrored,
-                progress=loop.replayed,
-            )
+            if self.config.berth is not None:
+                check_journal(journal_directory(self.home, self.config.name), self.config.berth)
+            return self._open_host(load, progress=loop.replayed)
 
-        loop = ModuleLoop(config.name, open_it, input_directories(self.home, config.name, config.mirrored))
+        loop = self._new_loop(open_it)
         return loop
+
+    def _open_host(self, snapshot: Callable[[str], HostSnapshot | None], **options: Any) -> ModuleHost:
+        return open_host(
+            self.home,
+            self.config.name,
+            segment_bytes=self.config.segment_bytes,
+            load_snapshot=snapshot,
+            settings=self.config.settings,
+            watched=True,
+            mirrored=self.config.mirrored,
+            **options,
+        )
+
+    def _new_loop(self, open_it: Callable[[], ModuleHost]) -> ModuleLoop:
+        config = self.config
+        return ModuleLoop(config.name, open_it, input_directories(self.home, config.name, config.mirrored))
 
     def __repr__(self) -> str:
         return f"tori.{self.config.name}"
 
     def ready(self) -> dict[str, Any]:
-        """Return the pid and the view once the module has recovered."""
+        """Return the pid and the view once the module has recovered; raises Unavailable while another actor has the module."""
+        if self.is_out:
+            raise Unavailable(f"another actor has the module {self.config.name}.")
         view = self.loop.wait_ready(self.config.start_timeout_s)
         if self.loop is not self._told:
             self._told = self.loop
@@ -122,6 +150,7 @@ class ModuleActor:
             "incarnation": self.config.incarnation,
             "view": view,
             "events": self._origin.events,
+            "code": self.code,
         }
 
     def watch(self, watcher: int = 0, turn: int = 0) -> bool:
@@ -226,6 +255,7 @@ class ModuleActor:
     def stop(self) -> None:
         """Finish the batch in hand and give the journal up; ``watch`` returns."""
         self.loop.stop()
+        self.give_up()
 
     def archive(self) -> Archive:
         return archive_of(self.home)

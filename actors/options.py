@@ -12,7 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.names import NAMESPACE, ORCHESTRATOR
-from actors.worker import background_environment
+from actors.worker import background_environment, code_environment
 from tori.scheduler.spec import Resources
 
 MODULE_THREADS = 6
@@ -22,7 +22,9 @@ CONTROL_THREADS = 4
 ORCHESTRATOR_THREADS = 24
 
 
-def module_options(name: str, *, strategy: Any = None, streams: int = 0, num_cpus: float = 0) -> dict[str, Any]:
+def module_options(
+    name: str, *, strategy: Any = None, streams: int = 0, num_cpus: float = 0, code: str = ""
+) -> dict[str, Any]:
     """Return the options of a module or relay actor: on which node, and how many streams to other nodes it may serve at once."""
     return {
         "name": name,
@@ -34,6 +36,7 @@ def module_options(name: str, *, strategy: Any = None, streams: int = 0, num_cpu
         "concurrency_groups": {CONTROL: CONTROL_THREADS},
         "num_cpus": num_cpus,
         "scheduling_strategy": strategy,
+        **({"runtime_env": {"env_vars": code_environment(code)}} if code else {}),
     }
 
 
@@ -52,13 +55,13 @@ def orchestrator_options() -> dict[str, Any]:
     }
 
 
-def run_options(resources: Resources, name: str) -> dict[str, Any]:
+def run_options(resources: Resources, name: str, code: str = "") -> dict[str, Any]:
     """Return how Ray runs an attempt: at idle priority, and never again by itself, the scheduler decides that."""
     options: dict[str, Any] = {
         "num_cpus": resources.num_cpus,
         "name": name,
         "max_retries": 0,
-        "runtime_env": background_environment(),
+        "runtime_env": background_environment(code),
     }
     if resources.memory_bytes:
         options["memory"] = resources.memory_bytes

@@ -102,6 +102,14 @@ class OrchestratorActor:
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         return self._control.pause(module, paused=paused)
 
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        """Take the tasks of a bundle in."""
+        return self._control.ship(data, name)
+
+    def reload(self, module: str) -> dict[str, Any]:
+        """Put the code of a module that is installed now in the place of the code that runs."""
+        return self._control.reload(module)
+
     def checkpoint(self) -> dict[str, Any]:
         return self._control.checkpoint()
 

@@ -21,7 +21,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from actors.fuzz import fuzz
 from actors.module import Conclusion
-from actors.scan import start_scan
+from actors.scan import ONE_CPU, start_scan
 from actors.schedule import Plan, start_user
 from tori.clock import Clock
 from tori.errors import BadInput, IllegalTransition, PermanentError, ToriError, Unavailable
@@ -36,7 +36,7 @@ from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
 from tori.scheduler.machine import Scheduler
-from tori.scheduler.spec import TaskSpec
+from tori.scheduler.spec import Resources, TaskSpec
 from tori.scheduler.view import active_rows, run_row, story_row
 
 LOOK_TIMEOUT_S = 2.0
@@ -74,6 +74,7 @@ class Runs:
             "state_persistence": take_checkpoint,
             "performance_metrics": collect_metrics,
         }
+        """The orchestrator's own work by task type; a text that it returns is the run's result, JSON."""
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
         self._attempts: dict[str, tuple[int, Any]] = {}
         self._begun: set[tuple[str, int]] = set()
@@ -89,6 +90,10 @@ class Runs:
         self._is_held = False
         self._scans: set[Any] = set()
         """Scans outside the schedule that are under way."""
+
+    def take_on(self, works: Mapping[str, Callable[[], Any]]) -> None:
+        """Do these works of the orchestrator's own too, by task type; before ``start``."""
+        self._house |= works
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -214,20 +219,29 @@ class Runs:
         """Do an attempt; return the versions it covers, and what it has to say."""
         spec = order.spec
         if spec.task_type in self._house:
-            self._house[spec.task_type]()
-            return {}, ""
+            said = self._house[spec.task_type]()
+            return {}, said if isinstance(said, str) else ""
         if spec.task_id in self._plan.user:
             return {}, ray.get(self._follow(order, start_user(self._plan.user[spec.task_id], order)))
         handle = self._handles().get(spec.module)
         if handle is None:
             raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
         if spec.task_type == FUZZ:
-            result = fuzz(self._handles())
+            result = fuzz(self._handles(), self._codes())
         else:
-            result = start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
+            result = self._start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
         self._follow(order, result)
         concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, result))
         return {spec.module: (concluded.incarnation, concluded.covers)}, ""
+
+    def _start_scan(self, handle: Any, module: str, task: str, resources: Resources = ONE_CPU) -> Any:
+        code = self._codes().get(module, "")
+        return start_scan(handle, module, task, resources, code=code, settings=self._plan.users)
+
+    def _codes(self) -> dict[str, str]:
+        """Return by module that was reloaded what tells its code from the earlier one."""
+        found: dict[str, str] = self._ledger.call(lambda host: host.query("codes", {}))
+        return found
 
     def _follow(self, order: sig.StartRun, ref: Any) -> Any:
         """Note the Ray task of an attempt; one that was cancelled while it was being prepared is cancelled now."""
@@ -254,7 +268,7 @@ class Runs:
         """Run one scan outside the schedule; return how many events it made."""
         self.check_running()
         handle = self._handles()[module]
-        ref = start_scan(handle, module, task)
+        ref = self._start_scan(handle, module, task)
         self._scans.add(ref)
         try:
             concluded: Conclusion = ray.get(handle.conclude.remote(task, ref))
@@ -303,6 +317,10 @@ class Runs:
         (self._up.add if is_up else self._up.discard)(module)
         if not self._is_held:
             self.tell(sig.ModuleAvailable(module, available=is_up))
+
+    def learn(self, specs: tuple[TaskSpec, ...]) -> None:
+        """Take tasks in while the schedule runs."""
+        self._ask(sig.SpecsAdded(specs))
 
     def _await_scans(self) -> None:
         deadline = time.monotonic() + HOLD_TIMEOUT_S

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,16 @@ from ray.exceptions import RayError
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import run_options
 from actors.worker import begin_work
+from tori.errors import BadSettings
 from tori.events.topic import Matcher
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.retry import RetryPolicy
-from tori.scheduler.spec import SCANS, TaskSpec, default_specs, demand_specs
-from tori.scheduler.trigger import EventTrigger
-from tori.scheduler.user import TaskRun, UserTask, call, load_tasks
+from tori.scheduler.shipped import ShippedTask
+from tori.scheduler.spec import DEMANDED, SCANS, TaskSpec, default_specs, demand_specs
+from tori.scheduler.trigger import EventTrigger, dependents
+from tori.scheduler.user import TaskRun, UserTask, call, call_function, load_tasks
 
 REPORT_EVERY_S = 0.5
 """Progress is for people: they do not read faster."""
@@ -31,15 +34,27 @@ _NOT_RESERVED = ("object_store_memory", "node:")
 class Plan:
     """The tasks that settings describe. Raises BadSettings for a user's module that has none or cannot be imported."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], shipped: Sequence[ShippedTask] = ()) -> None:
         limits = settings["limits"]
         retry = RetryPolicy(retries=limits["retries"])
         intervals = {name.removesuffix("_s"): value for name, value in settings["tasks"].items()}
-        house = (*default_specs(START_ORDER, intervals), *demand_specs(START_ORDER))
+        asked = {name: intervals.pop(name, 0.0) for name in DEMANDED}
+        house = (*default_specs(START_ORDER, intervals), *demand_specs(START_ORDER, asked))
         names = [name.strip() for name in settings.get("user", {}).get("tasks", "").split(",")]
-        user = load_tasks([name for name in names if name])
-        self.user = {one.spec.task_id: one for one in user}
-        self.specs: tuple[TaskSpec, ...] = (*(replace(s, retry=retry) for s in house), *(one.spec for one in user))
+        self.user: dict[str, UserTask | ShippedTask] = {}
+        self.specs: tuple[TaskSpec, ...] = tuple(replace(s, retry=retry) for s in house)
+        for task in load_tasks([name for name in names if name]):
+            self.add(task)
+        self.left_out: dict[str, BadSettings] = {}
+        """Shipped tasks that do not fit to the others any more; the rest goes on without them."""
+        for one in shipped:
+            try:
+                self.check([one])
+                self.add(one)
+            except BadSettings as error:
+                self.left_out[one.spec.task_id] = error
+        self.users: dict[str, Any] = {"user": dict(settings.get("user", {}))}
+        """The part of the settings that names what users brought, for processes that compute for their modules."""
         self.budget: dict[str, float] = {}
         """What runs may use together; empty until ``measure``, which is what is in the cluster."""
         self.admission = SlotPolicy(
@@ -48,6 +63,25 @@ class Plan:
             budget=self.budget,
             ageing_s=limits["ageing_s"],
         )
+
+    def add(self, task: UserTask | ShippedTask) -> None:
+        """Take a user's task in; a shipped one takes the place of the one of its name that was shipped before. Raises BadSettings."""
+        name = task.spec.task_id
+        present = self.user.get(name)
+        is_taken = any(spec.task_id == name for spec in self.specs)
+        if is_taken and not (isinstance(present, ShippedTask) and isinstance(task, ShippedTask)):
+            raise BadSettings(
+                f"there is a task {name!r} already, which was not shipped.", remedy="Give yours another task_id."
+            )
+        self.user = self.user | {name: task}
+        self.specs = (*(spec for spec in self.specs if spec.task_id != name), task.spec)
+
+    def check(self, tasks: Sequence[ShippedTask]) -> None:
+        """Raise BadSettings, with nothing changed, for tasks that could not all be added."""
+        trial = copy(self)
+        for task in tasks:
+            trial.add(task)
+        dependents({spec.task_id: spec.trigger for spec in trial.specs})
 
     @property
     def triggers(self) -> dict[str, Matcher]:
@@ -60,21 +94,35 @@ class Plan:
         self.budget.update({k: v for k, v in resources.items() if v > 0 and not k.startswith(_NOT_RESERVED)})
 
 
-def start_user(task: UserTask, order: sig.StartRun) -> Any:
+def start_user(task: UserTask | ShippedTask, order: sig.StartRun) -> Any:
     """Return the ref of what a user's task has to say."""
     spec = order.spec
     run = TaskRun(spec.task_id, order.run_id, order.attempt, order.variant, order.cause)
     options = run_options(spec.resources_of(order.variant), spec.task_id)
+    if isinstance(task, ShippedTask):
+        return ray.remote(**options)(run_shipped).remote(task.function, run)
     return ray.remote(**options)(run_user).remote(task.module, task.name, run)
 
 
 def run_user(module: str, name: str, run: TaskRun) -> str:
     """Run a user's function on some node; what it reports goes to the orchestrator, if that is there."""
     begin_work()
+    return call(module, name, replace(run, report=_reporter(run)))
+
+
+def run_shipped(function: bytes, run: TaskRun) -> str:
+    """Run a function that came pickled by value."""
+    import cloudpickle
+
+    begin_work()
+    return call_function(cloudpickle.loads(function), replace(run, report=_reporter(run)))
+
+
+def _reporter(run: TaskRun) -> Callable[[float, float], None]:
     try:
         orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
     except (ValueError, RayError):  # it starts again just now: the work goes on, nobody sees how far
-        return call(module, name, run)
+        return run.report
     said = 0.0
 
     def report(done: float, total: float) -> None:
@@ -83,4 +131,4 @@ def run_user(module: str, name: str, run: TaskRun) -> str:
             said = time.monotonic()
             orchestrator.progress_run.remote(run.run_id, run.attempt, float(done), float(total))
 
-    return call(module, name, replace(run, report=report))
+    return report

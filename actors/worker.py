@@ -11,12 +11,20 @@ from typing import Any
 
 from tori.resources.background import enter_background
 
-MARK, BACKGROUND = "TORI_WORKER", "background"
+MARK, BACKGROUND, CODE = "TORI_WORKER", "background", "TORI_CODE"
 
 
-def background_environment() -> dict[str, Any]:
-    """Return the runtime environment of a Ray task that is background work."""
-    return {"env_vars": {MARK: BACKGROUND}}
+def background_environment(code: str = "") -> dict[str, Any]:
+    """Return the runtime environment of a Ray task that is background work; ``code``: as ``code_environment`` says."""
+    return {"env_vars": {MARK: BACKGROUND, **code_environment(code)}}
+
+
+def code_environment(code: str) -> dict[str, str]:
+    """Return what keeps processes of one code apart from those of another: Ray reuses workers, and what they imported.
+
+    Empty = the code that was there when the cluster started, which every worker has.
+    """
+    return {CODE: code} if code else {}
 
 
 def begin_work() -> None:

@@ -108,6 +108,15 @@ class SystemClient(Protocol):
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         """Pause or resume one module, or the whole system."""
 
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        """Take in the tasks of a bundle (``Backend.pack``) of the file ``name``; return its ``sha256`` and its ``tasks``."""
+
+    def reload(self, module: str) -> dict[str, Any]:
+        """Put new code of a module in the place of the code that runs: ``from_version``, ``to_version``, ``pause_s``, ``changed``.
+
+        Raises a PermanentError when the new code is refused; the old goes on then.
+        """
+
     def checkpoint(self) -> dict[str, Any]:
         """Take a checkpoint of every module now; return its manifest."""
 
@@ -158,6 +167,9 @@ class Backend(Protocol):
 
     def jobs(self, address: str, token: str) -> JobPort:
         """Return the jobs of the cluster whose dashboard is at ``address``; raises NotRunning."""
+
+    def pack(self, path: Path) -> bytes:
+        """Return the tasks that stand in a Python file as a bundle; runs the file. Raises BadInput or BadSettings."""
 
     def up(self, settings: Any, address: str | None) -> Place:
         """Start a system, or find the one that runs in this home; idempotent."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from ray.exceptions import GetTimeoutError, RayActorError
@@ -84,6 +85,10 @@ class FakeRay:
     def __init__(self) -> None:
         self.named: dict[str, FakeActor] = {}
         self.killed: list[FakeActor] = []
+        self.util = SimpleNamespace(list_named_actors=self._list)
+
+    def _list(self, all_namespaces: bool) -> list[dict[str, str]]:
+        return [{"name": name, "namespace": "tori"} for name in self.named]
 
     def get_actor(self, name: str, namespace: str) -> FakeActor:
         found = self.named.get(name)

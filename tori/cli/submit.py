@@ -78,7 +78,7 @@ def submit_ingest(
             size = package.stat().st_size
             err.print(f"[dim]{manifest.documents:,} documents, {size / 1e6:.1f} MB, to {escape(address)}[/]")
         job_id = jobs.submit(["ingest", package.name, *(["--wait"] if wait else [])], Path(folder))
-    _finish(jobs, job_id, detach=detach, as_json=as_json)
+    finish(jobs, job_id, detach=detach, as_json=as_json)
 
 
 @submit_app.command("ask")
@@ -94,7 +94,7 @@ def submit_ask(
         raise BadInput("the question is empty.", remedy='Write it in quotes: tori submit ask "why ..." --address ...')
     words = ["ask", question, "--top", str(positive("--top", top)), *(["--json"] if as_json else [])]
     jobs = open_jobs(address, token_file)
-    _finish(jobs, jobs.submit(words), detach=False, as_json=False)
+    finish(jobs, jobs.submit(words), detach=False, as_json=False)
 
 
 @submit_app.command("quiesce")
@@ -103,7 +103,7 @@ def submit_quiesce(
 ) -> None:
     """Let everything settle there, run one full pass of every scan, and print the digest."""
     jobs = open_jobs(address, token_file)
-    _finish(jobs, jobs.submit(["quiesce"]), detach=detach, as_json=as_json)
+    finish(jobs, jobs.submit(["quiesce"]), detach=detach, as_json=as_json)
 
 
 @submit_app.command("status")
@@ -157,7 +157,7 @@ def submit_cancel(
         out.print(f"{job_id} {'is being cancelled.' if was_running else 'had ended.'}")
 
 
-def _finish(jobs: JobPort, job_id: str, *, detach: bool, as_json: bool) -> None:
+def finish(jobs: JobPort, job_id: str, *, detach: bool, as_json: bool) -> None:
     """Say which job it is; unless detached, show what it says and exit with its code."""
     if detach:
         if as_json:

@@ -150,6 +150,10 @@ class _Reload(msgspec.Struct, frozen=True, array_like=True, gc=False):
     from_version: str
     to_version: str
     error: str | None = None
+    incarnation: int = 0
+    """Of the new code's process."""
+    pause_s: float = 0.0
+    """How long the module handled nothing."""
 
 
 class HotReloadTriggered(_Reload, frozen=True, array_like=True, gc=False, tag=84):

@@ -80,6 +80,10 @@ class Follower:
         """Urgent frames that the ring had lost when this follower looked; they came in order."""
         self._limit()
 
+    def want(self, type_bits: int) -> None:
+        """Take frames with these types from here on."""
+        self._type_bits = type_bits
+
     def _limit(self) -> int:
         """Return how far may be read; raises JournalTruncated when a new epoch begins before the cursor."""
         limit = self.reader.limit(self._visibility)

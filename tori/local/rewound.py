@@ -163,6 +163,12 @@ class RewoundClient:
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         self._refuse("stands still")
 
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        self._refuse("runs no tasks")
+
+    def reload(self, module: str) -> dict[str, Any]:
+        self._refuse("stands still")
+
     def checkpoint(self) -> dict[str, Any]:
         self._refuse("needs no checkpoints")
 

@@ -22,12 +22,20 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from tori.errors import BadInput
+from tori.digest import section_digest
+from tori.errors import BadInput, PermanentError
 from tori.events.envelope import Event
 from tori.ids import IdSource
 
+Upgrade = Callable[[bytes], bytes]
+"""Turns what ``snapshot`` of one state version returned into what that of the next returns. Pure."""
+
 Fact = Event | msgspec.Struct
 """An event (others see it) or a private record of the module (only its own ``apply`` sees it)."""
+
+
+class SelfCheckFailed(PermanentError):
+    """New code of a module does not say the same of the same facts: it must not take the module over."""
 
 
 class Context:
@@ -80,6 +88,9 @@ class Module(ABC):
     """Name of the module, of its journal and of its actor."""
     state_version: ClassVar[int] = 1
     """Rises when ``snapshot`` changes shape."""
+    upgrades: ClassVar[Mapping[int, Upgrade]] = {}
+    """By state version n, what makes its snapshots those of version n + 1: so that a module whose journal no longer reaches back to its
+    beginning still starts from the snapshots of older code."""
     inputs: ClassVar[tuple[type, ...]] = ()
     """Payload types it takes from other journals; everything else is skipped unread."""
     records: ClassVar[Any] = None
@@ -121,6 +132,21 @@ class Module(ABC):
 
     def validate(self) -> None:
         """Raise AssertionError with the facts when an invariant of the state does not hold. For tests and shadow copies."""
+
+    def self_check(self, before: str | None, version: int) -> None:
+        """Raise when this code, which holds the state of the code it replaces, must not take over: a reload then rolls back.
+
+        ``before``: digest of the section as the old code says it of the same facts, None when it has none; ``version``: its state
+        version. Here: the section is the same. Override it in code that means to say something else of the same facts. Nothing is
+        handled meanwhile, so be quick.
+        """
+        section = self.section()
+        now = None if section is None else section_digest(section)
+        if now != before:
+            raise SelfCheckFailed(
+                f"{self.name}: the new code says its section is {now or 'none'}, the old code {before or 'none'}, of the same facts.",
+                remedy="Is that meant? Then override self_check in the new code.",
+            )
 
     def warm(self) -> None:
         """Build caches that a first question would wait for; called once, when nothing is left to do after a start."""

@@ -79,23 +79,39 @@ class ModuleHost:
         self.courier = Courier(module.name, self, clock, mark or MemoryMark(), watchdog or NoWatchdog(), policy, rng)
         self._board = board
         self._gate = gate
+        self._reached = 0
+        """Own journal: every unit below was replayed."""
         self._is_closed = False
         self.is_torn = False
         """A unit was written and is not wholly applied: state lags behind the journal. Only a restart mends that."""
         self._suffix = source_suffix(module.name, incarnation)
         self._ids = IdSource(self._suffix, clock.wall_ns, journal.recovered.last_time_ns)
 
+    def take_inputs(self) -> None:
+        """Take what the module's ``inputs`` name now, from here on: they grew."""
+        self._tags = tags_of(self.module.inputs)
+        self._type_bits = sum(1 << t for t in self._tags)
+        for follower in self._followers.values():
+            follower.want(self._type_bits)
+
     # -- restart -----------------------------------------------------------------------------------------------
 
-    def recover(self, snapshot: HostSnapshot | None = None, progress: Callable[[int], None] = lambda _: None) -> None:
+    def recover(
+        self,
+        snapshot: HostSnapshot | None = None,
+        progress: Callable[[int], None] = lambda _: None,
+        *,
+        is_loaded: bool = False,
+    ) -> None:
         """Bring the module to the end of its own journal: the snapshot, then every unit after it.
 
-        ``progress`` is told now and then how many units were replayed so far.
+        ``progress`` is told now and then how many units were replayed so far. ``is_loaded``: the module holds the snapshot's state.
         """
         cursors: dict[str, Cursor] = {}
         start = self._own.first_offset()
         if snapshot is not None:
-            self.module.restore(snapshot.state)
+            if not is_loaded:
+                self.module.restore(snapshot.state)
             cursors, start = _copied(snapshot.cursors), snapshot.offset
             self.counters.events = snapshot.events
             last_ns = max(snapshot.last_time_ns, self.journal.recovered.last_time_ns)
@@ -112,12 +128,28 @@ class ModuleHost:
             name: Follower(reader, cursors.get(name), type_bits=self._type_bits)
             for name, reader in self._readers.items()
         }
-        for unit in units(self._own, start, self.journal.written_offset):
-            self._replay(unit)
-            if self.counters.replayed_units % PROGRESS_UNITS == 0:
-                progress(self.counters.replayed_units)
+        self._reached = start
+        self.catch_up(progress)
         self.courier.examine(self._cursors())
         self._show_cursors()
+
+    @property
+    def first_offset(self) -> int:
+        """Return where the module's own journal begins by now."""
+        return self._own.first_offset()
+
+    def catch_up(self, progress: Callable[[int], None] = lambda _: None) -> int:
+        """Replay the units of the own journal that are not in the state yet; return how many there were.
+
+        More than once only for a host that follows a journal which another process still writes.
+        """
+        before, end = self.counters.replayed_units, self.journal.written_offset
+        for unit in units(self._own, self._reached, end):
+            self._replay(unit)
+            self._reached = unit.end
+            if self.counters.replayed_units % PROGRESS_UNITS == 0:
+                progress(self.counters.replayed_units)
+        return self.counters.replayed_units - before
 
     def _replay(self, unit: Unit) -> None:
         for run in unit.runs:
@@ -397,18 +429,39 @@ class ModuleHost:
         return self.counters.emitted - before
 
     def position(self) -> HostSnapshot:
-        """Return where the module stands: a snapshot without state, held deliveries and dead letters, which cost what they hold.
+        """Return where the module stands: a snapshot without state, held deliveries and dead letters, which cost what they hold."""
+        self._settle()
+        return self._position(self.journal.written_offset)
 
-        What is held since the last unit is written first, so that the journal and the cursors agree for good.
-        """
+    def place(self) -> HostSnapshot:
+        """Return a snapshot without the state, for who holds the module itself."""
+        self._settle()
+        return self._place(self.journal.written_offset)
+
+    def replayed_place(self) -> HostSnapshot:
+        """Return the same for a host that only replays: at the last unit it has taken."""
+        return self._place(self._reached)
+
+    def snapshot(self) -> HostSnapshot:
+        """Return state and cursors as of now."""
+        return msgspec.structs.replace(self.place(), state=self.module.snapshot())
+
+    def _settle(self) -> None:
+        """Write what is held since the last unit, so that the journal and the cursors agree for good."""
         if self._passed and len(self.courier.pending):
             self._commit(Draft([], []), self._runs_passed())
             self._passed = []
             self.is_torn = False
+
+    def _place(self, offset: int) -> HostSnapshot:
+        held, letters = self.courier.pending.entries(), self.courier.book.snapshot()
+        return msgspec.structs.replace(self._position(offset), held=held, letters=letters)
+
+    def _position(self, offset: int) -> HostSnapshot:
         return HostSnapshot(
             self.module.name,
             self.module.state_version,
-            self.journal.written_offset,
+            offset,
             _copied({name: f.cursor for name, f in self._followers.items()}),
             b"",
             self._ids.last_ns,
@@ -417,15 +470,6 @@ class ModuleHost:
             self.journal.epoch,
             self.journal.next_sequence,
             self.counters.consumed,
-        )
-
-    def snapshot(self) -> HostSnapshot:
-        """Return state and cursors as of now."""
-        return msgspec.structs.replace(
-            self.position(),
-            state=self.module.snapshot(),
-            held=self.courier.pending.entries(),
-            letters=self.courier.book.snapshot(),
         )
 
     def lags(self) -> dict[str, int]:

@@ -23,11 +23,13 @@ class Writable(Protocol):
 
     name: str
     journal_id: bytes
-    epoch: int
     recovered: Tail
-    next_sequence: int
     warnings: Warnings
 
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def next_sequence(self) -> int: ...
     @property
     def written_offset(self) -> int: ...
     def append(self, frames: Sequence[Frame]) -> Ticket: ...

@@ -67,6 +67,8 @@ class ModuleLoop:
         self._inbox: deque[tuple[Callable[[ModuleHost], Any], Future[Any]]] = deque()
         self._sleeper = Sleeper()
         self._stop = False
+        self._is_sealed = False
+        """Nothing may change the host any more: requests that still wait are refused."""
         self._paused = False
         self._started = threading.Event()
         self._ended = threading.Event()
@@ -164,7 +166,7 @@ class ModuleLoop:
 
     def _serve_inbox(self, host: ModuleHost) -> int:
         served = 0
-        while self._inbox:
+        while self._inbox and not self._is_sealed:
             work, future = self._inbox.popleft()
             served += 1
             try:
@@ -235,12 +237,51 @@ class ModuleLoop:
         self._paused = paused
         self._sleeper.interrupt()
 
+    @property
+    def is_paused(self) -> bool:
+        return self._paused
+
     def stop(self) -> None:
-        """Finish the batch in hand and end the thread; the journal is given up."""
+        """Finish the batch in hand and end the thread; the journal is given up. A loop that never began never will."""
         self._stop = True
+        if self._thread.ident is None:
+            self._ended.set()
+            self._sleeper.close()
+            return
         with contextlib.suppress(OSError):
             self._sleeper.interrupt()
         self._thread.join()
+
+    def end_with(self, work: Callable[[ModuleHost], T], timeout_s: float | None = None) -> T:
+        """Run ``work`` as the last thing the loop does, give the journal up, and return what ``work`` returned.
+
+        When ``work`` raises, or its turn has not come after ``timeout_s`` (Unavailable), the loop goes on.
+        """
+        turn, is_late = threading.Lock(), threading.Event()
+
+        def last(host: ModuleHost) -> T:
+            with turn:
+                if is_late.is_set():
+                    raise Unavailable(f"module {self.name} was busy.")
+                found = work(host)
+                self._stop = self._is_sealed = True
+                return found
+
+        future = self.submit(last)
+        try:
+            found = future.result(timeout_s)
+        except TimeoutError as error:
+            with turn:
+                if not self._is_sealed:
+                    is_late.set()
+                    raise Unavailable(
+                        f"module {self.name} was busy for {timeout_s} s.", remedy="Try again; nothing was lost."
+                    ) from error
+            found = future.result()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return found
 
     def join(self) -> None:
         """Block until the loop ends; raises the error that ended it, if one did."""

@@ -23,6 +23,7 @@ from tori.journal.reader import JournalReader
 from tori.journal.retention import KEPT_JOURNALS, KeepEverythingPolicy, RetentionPolicy, WindowPolicy
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
+from tori.modules.migration import migrated
 from tori.modules.registry import FOLLOWS, create_module
 
 LATE_S = 20.0
@@ -173,11 +174,13 @@ def open_host(
     rng: random.Random | None = None,
     wait: Callable[[float], None] | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    is_loaded: bool = False,
 ) -> ModuleHost:
     """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
 
     ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own. ``mirrored``: as
-    for ``input_directories``. ``progress`` is told how many units were replayed so far.
+    for ``input_directories``. ``progress`` is told how many units were replayed so far. ``is_loaded``: the module that ``create``
+    returns holds the state of the snapshot already.
     The parameters from ``create`` on are what a simulation puts in place of the machine.
     """
     module = create(name, settings)
@@ -209,12 +212,12 @@ def open_host(
     if snapshot is not None:
         try:
             check_snapshot(snapshot, journal)
-        except JournalMissing:
+            if not is_loaded:
+                snapshot = migrated(module, snapshot, first_offset=host.first_offset)
+        except BaseException:
             host.close()
             raise
-        if snapshot.state_version != module.state_version:
-            snapshot = None
-    host.recover(snapshot, progress)
+    host.recover(snapshot, progress, is_loaded=is_loaded)
     return host
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -38,6 +38,36 @@ FULL_PASS = (
 _PRODUCERS = ("clients", *START_ORDER)
 FOLLOWS = {name: followed(name, _PRODUCERS) for name in PATHS} | {"orchestrator": _PRODUCERS}
 """Which journals each module follows: those that the rules of the cascade name. The orchestrator, who keeps the record, follows all."""
+
+
+_built_in = frozenset(PATHS)
+
+
+def user_modules() -> tuple[str, ...]:
+    """Return the modules that users brought, in the order in which they were registered; they start after the mind's."""
+    return tuple(name for name in PATHS if name not in _built_in)
+
+
+def register_module(name: str, path: str, follows: Sequence[str]) -> None:
+    """Add a user's module, ``package:Class``; the same again does nothing. The orchestrator keeps record of it as of every other.
+
+    Raises BadInput for a name that is taken, and for a journal that nobody writes.
+    """
+    unknown = [journal for journal in follows if journal not in PATHS or journal in ("orchestrator", name)]
+    if unknown:
+        raise BadInput(
+            f"module {name} follows {unknown[0]!r}, which is no journal that it can follow.",
+            remedy=f"Journals: {', '.join((*_PRODUCERS, *user_modules()))}.",
+        )
+    if PATHS.get(name, path) != path:
+        raise BadInput(f"module {name} is {PATHS[name]} already.", remedy=f"Give {path} another name.")
+    PATHS[name], FOLLOWS[name] = path, tuple(dict.fromkeys(follows))
+    remember_journal(name)
+
+
+def remember_journal(name: str) -> None:
+    """Have the orchestrator follow a journal; also that of a module which is gone, for its record speaks of it."""
+    FOLLOWS["orchestrator"] = tuple(dict.fromkeys((*FOLLOWS["orchestrator"], name)))
 
 
 def module_class(name: str) -> type[Module]:

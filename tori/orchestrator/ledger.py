@@ -134,6 +134,7 @@ class _State(msgspec.Struct, array_like=True):
     checkpoints: list[tuple[str, bytes]] = []
     trends: TrendState | None = None
     outbox: OutboxState | None = None
+    codes: list[tuple[str, str]] = []
 
 
 class Ledger(Module):
@@ -146,10 +147,9 @@ class Ledger(Module):
     def __init__(self, triggers: Mapping[str, Matcher] | None = None) -> None:
         self.on_trigger: Callable[[str, str], None] = lambda task_id, cause: None
         """Called with a task and the id of the event that makes it due, when that is written."""
-        self._triggers = dict(triggers or {})
+        self._triggers: dict[str, Matcher] = {}
         """By task: the topics of its event trigger."""
-        wanted = [e.payload for e in ENTRIES if any(m.type_set >> e.number & 1 for m in self._triggers.values())]
-        self.inputs = tuple(dict.fromkeys((*type(self).inputs, *wanted)))  # type: ignore[misc]  # this one follows more
+        self.listen(triggers or {})
         self.runs: dict[str, RunLine] = {}
         self.problems: deque[Problem] = deque(maxlen=KEPT_PROBLEMS)
         self.findings: deque[tuple[bytes, str]] = deque(maxlen=KEPT_FINDINGS)
@@ -165,6 +165,14 @@ class Ledger(Module):
         self.outbox = Outbox()
         self.on_alert: Callable[[], None] = lambda: None
         """Called when an alert waits."""
+        self.codes: dict[str, str] = {}
+        """By module that was reloaded since the cluster was started, what tells its code from that of the processes before."""
+
+    def listen(self, triggers: Mapping[str, Matcher]) -> None:
+        """Note from now on which tasks events make due; ``triggers``: by task, its topics."""
+        self._triggers = dict(triggers)
+        wanted = [e.payload for e in ENTRIES if any(m.type_set >> e.number & 1 for m in self._triggers.values())]
+        self.inputs = tuple(dict.fromkeys((*type(self).inputs, *wanted)))  # type: ignore[misc]  # this one follows more
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Note which tasks the batch makes due, in the unit that consumes it: each event counts exactly once."""
@@ -177,12 +185,7 @@ class Ledger(Module):
 
     def apply(self, fact: Fact) -> None:
         if not isinstance(fact, Event):
-            if isinstance(fact, TaskTriggered):
-                self.on_trigger(fact.task_id, fact.cause)
-            elif isinstance(fact, TrendsSampled):
-                self.trends.apply(fact)
-            elif isinstance(fact, AlertRecord):
-                self.outbox.apply(fact)
+            self._apply_record(fact)
             return
         if self.outbox.take(fact):
             self.on_alert()
@@ -199,12 +202,31 @@ class Ledger(Module):
         elif isinstance(payload, system.MetricsCollected):
             self.metrics[payload.metric] = payload.value
         elif isinstance(payload, system.CheckpointCreated):
-            self.checkpoint_id = payload.checkpoint_id
-            self.checkpoints[payload.checkpoint_id] = fact.id
-            while len(self.checkpoints) > KEPT_CHECKPOINTS:
-                del self.checkpoints[next(iter(self.checkpoints))]
+            self._apply_checkpoint(fact.id, payload)
+        elif isinstance(payload, (system.SystemStarted, system.HotReloadCompleted)):
+            self._apply_code(payload)
         elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
             self.findings.append((fact.id, fact.type))
+
+    def _apply_record(self, fact: Fact) -> None:
+        if isinstance(fact, TaskTriggered):
+            self.on_trigger(fact.task_id, fact.cause)
+        elif isinstance(fact, TrendsSampled):
+            self.trends.apply(fact)
+        elif isinstance(fact, AlertRecord):
+            self.outbox.apply(fact)
+
+    def _apply_checkpoint(self, event_id: bytes, payload: system.CheckpointCreated) -> None:
+        self.checkpoint_id = payload.checkpoint_id
+        self.checkpoints[payload.checkpoint_id] = event_id
+        while len(self.checkpoints) > KEPT_CHECKPOINTS:
+            del self.checkpoints[next(iter(self.checkpoints))]
+
+    def _apply_code(self, payload: system.SystemStarted | system.HotReloadCompleted) -> None:
+        if isinstance(payload, system.HotReloadCompleted):
+            self.codes[payload.module] = f"{payload.to_version}.{payload.incarnation}"
+        elif payload.status == "cold":  # with a new cluster, whose processes all have the code that is installed
+            self.codes = {}
 
     def _apply_state(self, payload: system.ModuleStateChanged) -> None:
         self.modules[payload.module] = payload.new
@@ -250,6 +272,7 @@ class Ledger(Module):
                 list(self.checkpoints.items()),
                 self.trends.snapshot(),
                 self.outbox.snapshot(),
+                sorted(self.codes.items()),
             )
         )
 
@@ -266,6 +289,7 @@ class Ledger(Module):
         self.checkpoints = dict(state.checkpoints)
         self.trends.restore(state.trends or TrendState())
         self.outbox.restore(state.outbox or OutboxState())
+        self.codes = dict(state.codes)
 
     def _find(self, identifier: str) -> bytes:
         """Return the latest event about a run, a problem or a checkpoint; empty when none is called so."""
@@ -276,7 +300,7 @@ class Ledger(Module):
         return self.checkpoints.get(identifier, b"") or next(problems, b"")
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``trends`` {limit}.
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``codes``; ``trends`` {limit}.
 
         ``find`` {id}: a run, a problem or a checkpoint.
         """
@@ -291,7 +315,12 @@ class Ledger(Module):
                 {"id": p.event_id.hex(), "type": p.type, "subject": p.subject, "message": p.message}
                 for p in list(self.problems)[-limit:]
             ]
-        tables: dict[str, Mapping[str, Any]] = {"counts": self.counts, "metrics": self.metrics, "starts": self.starts}
+        tables: dict[str, Mapping[str, Any]] = {
+            "counts": self.counts,
+            "metrics": self.metrics,
+            "starts": self.starts,
+            "codes": self.codes,
+        }
         if name in tables:
             return dict(sorted(tables[name].items()))
         if name == "trends":

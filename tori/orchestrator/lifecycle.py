@@ -61,6 +61,9 @@ class Lifecycle:
             sig.CheckpointFailed: self._on_checkpoint_failed,
             sig.StartTimedOut: self._on_start_timed_out,
             sig.DrainTimedOut: self._on_drain_timed_out,
+            sig.ReloadRequested: self._on_reload,
+            sig.ModuleReplaced: self._on_replaced,
+            sig.ReplaceFailed: self._on_replace_failed,
             sig.NodeLost: self._on_node_lost,
             sig.NodeReturned: self._on_node_returned,
         }
@@ -213,6 +216,57 @@ class Lifecycle:
         self._supervision.forgive(m.name)
         self._recover(m, "recovery requested")
 
+    def _on_reload(self, request: sig.ReloadRequested) -> None:
+        m = self._module(request.module)
+        if m.state not in UP or self.system is State.DRAINING:
+            self._refuse_reload(m, f"it is {m.state}", "Resume it first: tori resume.")
+        if m.successor:
+            self._refuse_reload(m, "new code of it is on its way already", "Wait for that one to end.")
+        m.successor, m.versions = m.incarnation + 1, (request.from_version, request.to_version)
+        self._tell(m.name, f"reload: {request.from_version} -> {request.to_version}")
+        self._out.append(Emit(events.HotReloadTriggered(m.name, *m.versions)))
+        self._out.append(sig.ReplaceModule(m.name, m.successor))
+
+    def _refuse_reload(self, m: ModuleRecord, why: str, remedy: str) -> None:
+        raise IllegalTransition(
+            f"module {m.name} cannot be reloaded: {why}.",
+            remedy=remedy,
+            subject=m.name,
+            story=self._stories.text(m.name),
+        )
+
+    def _on_replaced(self, report: sig.ModuleReplaced) -> None:
+        m = self._module(report.module)
+        if m.successor != report.incarnation:  # the module died or stops meanwhile, and was seen to otherwise
+            self.stale += 1
+            self._out.append(sig.KillSuccessor(m.name, report.incarnation))
+            return
+        old, _ = m.versions
+        m.incarnation, m.successor = report.incarnation, 0
+        self._change(m, m.state, "new code took over")
+        self._out.append(
+            Emit(
+                events.HotReloadCompleted(
+                    m.name, old, report.to_version or m.versions[1], None, m.incarnation, report.pause_s
+                )
+            )
+        )
+        self._out.append((sig.PauseModule if m.state is State.PAUSED else sig.ResumeModule)(m.name, m.incarnation))
+
+    def _on_replace_failed(self, report: sig.ReplaceFailed) -> None:
+        m = self._module(report.module)
+        if m.successor == report.incarnation:
+            self._drop_successor(m, report.error)
+
+    def _drop_successor(self, m: ModuleRecord, error: str) -> None:
+        """Give a reload up: the module, or what becomes of it, goes on without."""
+        if not m.successor:
+            return
+        self._out.append(sig.KillSuccessor(m.name, m.successor))
+        self._tell(m.name, f"reload failed: {error}")
+        self._out.append(Emit(events.HotReloadFailed(m.name, *m.versions, error, m.successor)))
+        m.successor = 0
+
     def _on_remember(self, past: sig.Remember) -> None:
         m = self._module(past.module)
         if m.state is State.STOPPED:
@@ -309,6 +363,7 @@ class Lifecycle:
         self._settle()
 
     def _go_offline(self, m: ModuleRecord, reason: str) -> None:
+        self._drop_successor(m, reason)
         m.deadline_ns, m.is_recovering, m.is_pending, m.error = None, False, False, reason
         if m.incarnation:
             self._out.append(sig.KillModule(m.name, m.incarnation))
@@ -358,6 +413,7 @@ class Lifecycle:
 
     def _fail(self, m: ModuleRecord, error_type: str, error: str) -> None:
         """A module is gone: stop with it, start it again or give it up."""
+        self._drop_successor(m, f"the module died meanwhile: {error}")
         self._out.append(sig.KillModule(m.name, m.incarnation))
         if self.system is State.DRAINING:
             self._tell_error(m, error_type, error)
@@ -402,6 +458,7 @@ class Lifecycle:
             if m.state in (State.FAILED, State.DEGRADED, State.OFFLINE):
                 self._end(m, "nothing was left of it")
                 continue
+            self._drop_successor(m, "the system stops")
             is_up = m.state in UP
             self._change(m, State.DRAINING, self._stop_reason)
             if not is_up:

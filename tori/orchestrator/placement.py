@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,7 @@ from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import recover
 from tori.journal.unit import units
+from tori.scheduler.shipped import CodeShipped
 from tori.scheduler.signal import SchedulerRecord
 from tori.trends.book import TrendsSampled
 
@@ -41,7 +42,7 @@ class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
 
 
 PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
-LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | TrendsSampled | AlertRecord
+LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | CodeShipped | TrendsSampled | AlertRecord
 
 
 class Berth(msgspec.Struct, frozen=True):
@@ -82,23 +83,32 @@ def recorded_berths(directory: Path) -> Berths:
     Trusts no stored position: the end is found as recovery finds it.
     """
     berths = Berths()
+    for record in _records(directory):
+        if isinstance(record, PlacementRecord):
+            berths.apply(record)
+    return berths
+
+
+def recorded_code(directory: Path) -> list[CodeShipped]:
+    """Return which code was shipped, oldest first, as the orchestrator's journal in ``directory`` says."""
+    return [record for record in _records(directory) if isinstance(record, CodeShipped)]
+
+
+def _records(directory: Path) -> Iterator[Any]:
     try:
         journal_id = read_identity(directory)
     except JournalMissing:
         if any(directory.glob("*.seg")):
             raise
-        return berths
+        return
     end = recover(directory, journal_id).offset
     decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
     reader = JournalReader(directory)
     try:
         for unit in units(reader, reader.first_offset(), end):
-            for record in unit.records(decoder):
-                if isinstance(record, PlacementRecord):
-                    berths.apply(record)
+            yield from unit.records(decoder)
     finally:
         reader.close()
-    return berths
 
 
 class PlacementPolicy(ABC):

@@ -50,6 +50,10 @@ class ModuleRecord(msgspec.Struct):
     """Last failure."""
     is_adopting: bool = False
     """Found alive by a new orchestrator, and not ready yet."""
+    successor: int = 0
+    """Incarnation of new code that is on its way to take over; 0 = none is."""
+    versions: tuple[str, str] = ("", "")
+    """Of the reload under way: from, to."""
 
 
 class LifecycleSnapshot(msgspec.Struct, array_like=True):
@@ -75,6 +79,8 @@ def check(system: State, records: Iterable[ModuleRecord], *, is_adopted: bool) -
         )
         assert (m.deadline_ns is not None) == timed, m
         assert m.state in (State.STOPPED, State.OFFLINE) or m.incarnation > 0, m
+        assert m.successor in (0, m.incarnation + 1), m
+        assert not m.successor or m.state in UP, m
         assert not m.is_pending or (m.state is State.STOPPED and system is State.INITIALIZING), m
     if system is State.DRAINING:
         stopped = [s is State.STOPPED for s in reversed(present)]

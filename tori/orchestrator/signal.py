@@ -109,6 +109,28 @@ class DrainTimedOut(_Of, frozen=True):
     """A shell with a timer of its own saw the drain take too long; ``Tick`` finds that out as well."""
 
 
+class ReloadRequested(msgspec.Struct, frozen=True):
+    """Put new code of a module in the place of the code that runs. ``from_version``, ``to_version``: by what a person tells them apart."""
+
+    module: str
+    from_version: str = ""
+    to_version: str = ""
+
+
+class ModuleReplaced(_Of, frozen=True):
+    """The successor passed its self-check and has the journal; ``incarnation`` is its own."""
+
+    pause_s: float = 0.0
+    """How long nothing was handled."""
+    to_version: str = ""
+
+
+class ReplaceFailed(_Of, frozen=True):
+    """The successor (``incarnation``) was refused or died; the module goes on as it was."""
+
+    error: str
+
+
 class NodeLost(msgspec.Struct, frozen=True):
     """A node is gone, and with it the journals of these modules: none of them can run anywhere else."""
 
@@ -141,6 +163,9 @@ LifecycleStimulus: TypeAlias = (
     | CheckpointFailed
     | StartTimedOut
     | DrainTimedOut
+    | ReloadRequested
+    | ModuleReplaced
+    | ReplaceFailed
     | NodeLost
     | NodeReturned
 )
@@ -170,6 +195,17 @@ class ResumeModule(_Of, frozen=True):
     """Let it take input again."""
 
 
+class ReplaceModule(_Of, frozen=True):
+    """Start new code beside the module's actor and let it take over.
+
+    Answer ``ModuleReplaced``, or ``ReplaceFailed`` once the old one goes on.
+    """
+
+
+class KillSuccessor(_Of, frozen=True):
+    """Make sure nothing of this successor lives on; no answer."""
+
+
 class TakeCheckpoint(_Of, frozen=True):
     """Write its final checkpoint; answer ``CheckpointDone`` or ``CheckpointFailed``."""
 
@@ -179,5 +215,14 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 LifecycleInstruction: TypeAlias = (
-    Emit | StartModule | StopModule | KillModule | PauseModule | ResumeModule | TakeCheckpoint | Finish
+    Emit
+    | StartModule
+    | StopModule
+    | KillModule
+    | PauseModule
+    | ResumeModule
+    | TakeCheckpoint
+    | Finish
+    | ReplaceModule
+    | KillSuccessor
 )

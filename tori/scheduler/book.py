@@ -141,10 +141,11 @@ class Book:
     """Tasks by id, runs that have not ended, and the last ones that have."""
 
     def __init__(self, specs: Iterable[TaskSpec]) -> None:
-        self.specs = {spec.task_id: spec for spec in specs}
-        self.tasks = {task_id: Task(task_id) for task_id in self.specs}
-        self.dependents = dependents({spec.task_id: spec.trigger for spec in self.specs.values()})
+        self.specs: dict[str, TaskSpec] = {}
+        self.tasks: dict[str, Task] = {}
+        self.dependents: dict[str, tuple[str, ...]] = {}
         """By task: those that are due when a run of it has ended."""
+        self.learn({spec.task_id: spec for spec in specs})
         self.runs: dict[str, Run] = {}
         self.ended: OrderedDict[str, Run] = OrderedDict()
         self.is_paused = False
@@ -156,6 +157,15 @@ class Book:
         """Replayed results whose TaskCompleted has not been seen yet."""
         self._variants: dict[str, str] = {}
         """Replayed variants whose TaskStarted has not been seen yet."""
+
+    def learn(self, specs: dict[str, TaskSpec]) -> None:
+        """Take these specs for all there are; what is known of their tasks stays. Raises BadSettings with nothing changed for a circle.
+
+        The dicts are replaced, not changed: other threads may be reading them.
+        """
+        after = dependents({task_id: spec.trigger for task_id, spec in specs.items()})
+        self.specs, self.dependents = specs, after
+        self.tasks = {task_id: self.tasks.get(task_id) or Task(task_id) for task_id in specs}
 
     def find(self, run_id: str) -> Run | None:
         return self.runs.get(run_id) or self.ended.get(run_id)

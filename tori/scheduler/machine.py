@@ -84,6 +84,7 @@ class Scheduler:
             sig.RunFailed: self._on_failed,
             sig.RunCancelled: self._on_cancelled,
             sig.RunLost: self._on_lost,
+            sig.SpecsAdded: self._on_specs,
             sig.VersionMoved: self._on_version,
             sig.ModuleAvailable: self._on_available,
             PressureChanged: self._on_pressure,
@@ -218,13 +219,24 @@ class Scheduler:
 
     def _arm(self) -> None:
         """Set every task's next due time from when it last began."""
-        moment = self._moment()
         for task in self._book.tasks.values():
-            spec = self.specs[task.task_id]
-            last_wall_ns = None if spec.missed is Missed.SKIP and self._is_overdue(task, moment) else task.last_wall_ns
-            task.backlog = max(0, spec.trigger.backlog(moment, last_wall_ns) - 1) if spec.missed is Missed.ALL else 0
-            self._set_due(task, spec.trigger.first(moment, last_wall_ns), moment)
-            self._arm_triggered(task)
+            self._arm_task(task)
+
+    def _arm_task(self, task: Task) -> None:
+        spec, moment = self.specs[task.task_id], self._moment()
+        last_wall_ns = None if spec.missed is Missed.SKIP and self._is_overdue(task, moment) else task.last_wall_ns
+        task.backlog = max(0, spec.trigger.backlog(moment, last_wall_ns) - 1) if spec.missed is Missed.ALL else 0
+        self._set_due(task, spec.trigger.first(moment, last_wall_ns), moment)
+        self._arm_triggered(task)
+
+    def _on_specs(self, stimulus: sig.SpecsAdded) -> None:
+        """Take tasks in, or in the place of those of the same names, while life goes on."""
+        specs = self.specs | {spec.task_id: spec for spec in stimulus.specs}
+        self._book.learn(specs)
+        self.specs = specs
+        for spec in stimulus.specs:
+            self._arm_task(self._book.tasks[spec.task_id])
+            self._desk.reconsider(spec.task_id)
 
     def _is_overdue(self, task: Task, moment: Moment) -> bool:
         return self.specs[task.task_id].trigger.backlog(moment, task.last_wall_ns) > 0

@@ -82,6 +82,12 @@ class DrainRequested(msgspec.Struct, frozen=True):
     """The system stops: begin nothing more and cancel what is under way."""
 
 
+class SpecsAdded(msgspec.Struct, frozen=True):
+    """From now on there are these tasks too; one of a known name takes its place, and what is known of its runs stays."""
+
+    specs: tuple[TaskSpec, ...]
+
+
 # -- stimuli: what happened to attempts ----------------------------------------------------------------------------
 
 
@@ -169,6 +175,7 @@ SchedulerStimulus: TypeAlias = (
     | ResumeRequested
     | DrainRequested
     | ThrottleRequested
+    | SpecsAdded
     | RunStarted
     | RunProgressed
     | Triggered

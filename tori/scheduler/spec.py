@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from hashlib import blake2b
 
@@ -170,20 +170,41 @@ _HOUSE = (
 )
 
 
-_ON_DEMAND = (("concept_fuzz_test", "fuzzing", Priority.BACKGROUND),)
-"""(task type, module, priority): nobody needs them by the clock."""
+_ON_DEMAND = (
+    ("concept_fuzz_test", "fuzzing", Priority.BACKGROUND),
+    ("chaos_recovery", "", Priority.BACKGROUND),
+    ("hot_reload", "", Priority.HIGH),
+)
+"""(task type, module or the orchestrator's own work, priority): nobody needs them by the clock."""
+DEMANDED = tuple(name for name, _, _ in _ON_DEMAND)
+RELOAD_TIMEOUT_S = 600.0
+"""Several modules one after the other, each with a replay."""
 
 SCANS = "scans"
 """Group of all scans of modules."""
 
 
-def demand_specs(modules: Sequence[str] = START_ORDER) -> tuple[TaskSpec, ...]:
-    """Return the tasks of a system with these modules that run only when they are asked for."""
-    return tuple(
-        TaskSpec(task_id=name, task_type=name, module=module, trigger=DemandTrigger(), priority=priority, group=SCANS)
-        for name, module, priority in _ON_DEMAND
-        if module in modules
-    )
+def demand_specs(
+    modules: Sequence[str] = START_ORDER, intervals: Mapping[str, float] | None = None
+) -> tuple[TaskSpec, ...]:
+    """Return the tasks of a system with these modules that run only when they are asked for, unless ``intervals`` names them."""
+    specs = []
+    for name, module, priority in _ON_DEMAND:
+        if module and module not in modules:
+            continue
+        every_s = (intervals or {}).get(name, 0.0)
+        trigger = IntervalTrigger(every_s) if every_s else DemandTrigger()
+        spec = TaskSpec(
+            task_id=name,
+            task_type=name,
+            module=module,
+            trigger=trigger,
+            priority=priority,
+            group=SCANS if module else "",
+        )
+        own = Resources(num_cpus=0)
+        specs.append(spec if module else replace(spec, resources=own, timeout_s=RELOAD_TIMEOUT_S))
+    return tuple(specs)
 
 
 def default_specs(

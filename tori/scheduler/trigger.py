@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from tori.clock import SECOND_NS
@@ -198,6 +198,10 @@ class EventTrigger(Unscheduled):
     def matcher(self) -> Matcher:
         """The compiled topics."""
         return Matcher(Topic.parse(text) for text in self.topics)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it was made of: the matcher follows from that."""
+        return {"topics": self.topics, "min_gap_s": self.min_gap_s}
 
 
 @dataclass(frozen=True)

@@ -141,9 +141,24 @@ def load_tasks(modules: Sequence[str]) -> tuple[UserTask, ...]:
     return tuple(found[task_id] for task_id in sorted(found))
 
 
+def registered_in(module: str) -> tuple[UserTask, ...]:
+    """Return the tasks that stand in a module which is imported."""
+    return tuple(one for one in _registered.values() if one.module == module)
+
+
+def forget(module: str) -> None:
+    """Forget the tasks of a module: it was read to be shipped, and is nobody's here."""
+    for one in registered_in(module):
+        del _registered[one.spec.task_id]
+
+
 def call(module: str, name: str, run: TaskRun) -> str:
     """Run a task's function in this process; return what it has to say, JSON, empty for None. Raises what it raises."""
-    function = getattr(importlib.import_module(module), name)
+    return call_function(getattr(importlib.import_module(module), name), run)
+
+
+def call_function(function: Callable[..., Any], run: TaskRun) -> str:
+    """Run a function as the attempt ``run``; return what it has to say."""
     takes_run = any(p.kind < p.KEYWORD_ONLY for p in inspect.signature(function).parameters.values())
     result = function(run) if takes_run else function()
     if result is None:

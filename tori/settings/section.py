@@ -97,10 +97,12 @@ class TaskSettings(Section):
     """As often as Ray reports its own metrics."""
     state_persistence_s: Seconds = 300.0
     """A checkpoint only shortens a restart, by at most this much replay (seconds of work at 0.5 M events/s)."""
+    chaos_recovery_s: Annotated[float, unit("s"), Field(ge=0)] = 0.0
+    """Kills a module on purpose to see it recover; 0 = only when somebody asks: who wants a system proved says so."""
 
     def intervals(self) -> dict[str, float]:
-        """Return the interval in seconds by task type."""
-        return {name.removesuffix("_s"): value for name, value in self}
+        """Return the interval in seconds by task type, of those that have one."""
+        return {name.removesuffix("_s"): value for name, value in self if value}
 
 
 class LimitSettings(Section):
@@ -178,6 +180,8 @@ class UserSettings(Section):
 
     tasks: Annotated[str, Field(pattern=r"^$|^[A-Za-z_][\w.]*(\s*,\s*[A-Za-z_][\w.]*)*$")] = ""
     """Modules with functions under ``@task(...)``, separated by commas. Empty = none: code runs only when it is named."""
+    modules: Annotated[str, Field(pattern=r"^$|^[A-Za-z_][\w.]*(\s*,\s*[A-Za-z_][\w.]*)*$")] = ""
+    """Modules with classes under ``@module(...)``, separated by commas; each becomes an actor with a journal of its own."""
 
 
 class LogSettings(Section):
