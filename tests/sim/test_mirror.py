@@ -15,7 +15,7 @@ from tori.journal.frame import EVENTS
 from tori.journal.mirror import Mirror
 from tori.journal.reader import JournalReader
 
-COPY = Path("/home/mirrors/numbers")
+COPY = Path("/node/mirrors/numbers")
 CUTS = 120
 
 
