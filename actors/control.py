@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.alerts import Alerts
+from actors.answers import Answers
 from actors.cast import CLIENTS, is_relay
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
@@ -92,8 +93,15 @@ class Control:
         self._checkpoints = Checkpoints(
             home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot, self._ledger_snapshot
         )
+        self._relays = Relays(self._nodes, lambda: self._conductor.handles)
         self._housekeeping = Housekeeping(
-            home, settings, self._checkpoints.store, self._module_handles, self._ledger, self.emit
+            home,
+            settings,
+            self._checkpoints.store,
+            self._module_handles,
+            self._ledger,
+            self.emit,
+            self._relays.marks,
         )
         self._checkpoints.on_saved = self._note_reached
         url, keep = settings["checkpoint"]["url"], settings["checkpoint"]["keep"]
@@ -109,7 +117,6 @@ class Control:
             self._past(),
             self._nodes,
         )
-        self._relays = Relays(self._nodes, lambda: self._conductor.handles)
         self._nodes.on_lost, self._nodes.on_returned = self._node_lost, self._node_returned
         self._conductor.on_change = lambda name, is_up: self._runs.set_available(name, is_up=is_up)
         self._runs = Runs(
@@ -402,8 +409,10 @@ class Control:
     def status(self) -> dict[str, Any]:
         """Return state, modules, nodes, rates and what went wrong lately."""
         states = self._lifecycle.states()
-        views = self._gather(self._conductor.handles, "view")
-        summaries = self._gather(self._conductor.handles, "query", "summary", {}, SUMMARY_TIMEOUT_S)
+        handles, deadline = self._conductor.handles, time.monotonic() + VIEW_TIMEOUT_S
+        asked = Answers(handles, "view"), Answers(handles, "query", "summary", {}, SUMMARY_TIMEOUT_S)
+        carriers = self._relays.ask()
+        views, summaries = (answers.until(deadline) for answers in asked)
         resources = {n["NodeID"]: n.get("Resources", {}) for n in ray.nodes()}
         modules: list[dict[str, Any]] = []
         for name in self._lifecycle.modules:
@@ -426,7 +435,7 @@ class Control:
                     "summary": summaries.get(name) or {},
                 }
             )
-        nodes = self._relays.rows(self._refs_routed)
+        nodes = self._relays.rows(self._refs_routed, self._relays.heard(carriers, deadline))
         events = sum(m["events"] for m in modules) + self._ledger.view.events
         emitted = sum(view.emitted for view in views.values())
         return {
@@ -443,18 +452,6 @@ class Control:
             "pressure": self._runs.pressure(),
             "trends": self.query("orchestrator", "trends", {"limit": 5})["alerts"],
         }
-
-    def _gather(self, now: Mapping[str, Any], method: str, *arguments: Any) -> dict[str, Any]:
-        """Return what every module answers in time; a busy or dying one is left out."""
-        refs = {getattr(h, method).remote(*arguments): n for n, h in dict(now).items()}
-        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=VIEW_TIMEOUT_S) if refs else ([], [])
-        found = {}
-        for ref in done:
-            try:
-                found[refs[ref]] = ray.get(ref)
-            except RayError:
-                continue
-        return found
 
     def _events_per_s(self, emitted: int) -> float:
         """Return the mean rate of the modules' events from the first ref routed until they last grew."""
