@@ -18,6 +18,7 @@ from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.pressure import PressureWatch
 from tests.support import user_tasks
+from tests.support.receiver import Receiver
 from tests.support.system import batches, kill, small_corpus, system_settings
 from tori.errors import BadInput, BadSettings, IllegalTransition
 from tori.resources.background import is_background
@@ -27,10 +28,19 @@ WAIT_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayClient]:
-    """A system that was told where its user's tasks stand."""
+def receiver() -> Iterator[Receiver]:
+    """Who is told of alerts."""
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[RayClient]:
+    """A system that was told where its user's tasks stand, and whom to tell when something is wrong."""
     home = tmp_path_factory.mktemp("home")
-    settings = system_settings(home, **{"user.tasks": user_tasks.__name__, "limits.retries": 0})
+    options = {"user.tasks": user_tasks.__name__, "limits.retries": 0, "alerts.webhook_url": receiver.url}
+    settings = system_settings(home, **options)
     backend = RayBackend()
     try:
         backend.up(settings, None)
@@ -115,7 +125,7 @@ def _worker() -> tuple[int, bool]:
     return os.getpid(), is_background()
 
 
-def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: RayClient) -> None:
+def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: RayClient, receiver: Receiver) -> None:
     run_id = client.run_task("idler")["run_id"]
     story_when(client, run_id, lambda s: s["done"] > 0)
     found = client.throttle("stopped", "smoke")
@@ -136,15 +146,25 @@ def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: 
     story = story_when(client, run_id, lambda s: s["state"] == "running" and s["done"] > 0)
     assert (story["attempt"], client.status()["throttle"]) == (2, "off")
     told = client.tail(10, ("WorkThrottled",))
-    assert [(e["data"]["old"], e["data"]["level"]) for e in told][-2:] == [("off", "stopped"), ("stopped", "off")]
+    assert [(e["payload"]["old"], e["payload"]["level"]) for e in told][-2:] == [("off", "stopped"), ("stopped", "off")]
     client.cancel_run(run_id)
     story_when(client, run_id, lambda s: s["state"] == "cancelled")
+    stop = next(e["id"] for e in told if e["payload"]["level"] == "stopped")
+    assert receiver.came.acquire(timeout=WAIT_S)
+    assert receiver.requests[0][1]["type"] == "tori.WorkThrottled"
+    assert receiver.ids[0] == stop, "the webhook was told, under the id of the event"
 
 
 def test_under_memory_pressure_background_work_stops_and_resumes_by_itself(client: RayClient, tmp_path: Path) -> None:
     reading = tmp_path / "memory"
     reading.write_text("0.5")
     orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
+    whole = ray.put(bytes(40 << 20))  # of 128 MiB
+    deadline = time.monotonic() + WAIT_S
+    while not 0.25 < (found := ray.get(orchestrator.__ray_call__.remote(_scarce)))["object_store"] < 1.0:
+        assert time.monotonic() < deadline, f"the object store does not show: {found}"
+        time.sleep(0.1)
+    del whole
     ray.get(orchestrator.__ray_call__.remote(_watch, str(reading), CHECK_S))
     run_id = client.run_task("idler")["run_id"]
     story_when(client, run_id, lambda s: s["done"] > 0)
@@ -171,6 +191,11 @@ def test_under_memory_pressure_background_work_stops_and_resumes_by_itself(clien
 CHECK_S = 0.5
 STOP_S = 2.0
 """What killing a process and saying so may take on a busy machine."""
+
+
+def _scarce(actor: Any) -> dict[str, float]:
+    found: dict[str, float] = actor._control._scarce(actor._control._settings["limits"])
+    return found
 
 
 def _watch(actor: Any, reading: str, interval_s: float) -> None:
