@@ -10,18 +10,18 @@ import msgspec
 import ray
 
 from actors.cast import CLIENTS
-from actors.options import run_options
-from actors.scan import ONE_CPU, run_scan
+from actors.scan import Work, fan_out
 from tori.modules.fuzzing.target import FuzzTarget
 from tori.modules.host import HostSnapshot
 from tori.modules.registry import FULL_PASS, PATHS
+from tori.scheduler.spec import Resources
 
 SAMPLED_DOCUMENTS = 16
 SAMPLED_EVENTS = 300
 
 
-def fuzz(handles: Mapping[str, Any]) -> Any:
-    """Return the ref of the findings; the seed follows from the states, so a run can be repeated."""
+def fuzz(handles: Mapping[str, Any], resources: Resources, shards: int) -> Work:
+    """Begin a run and return it; the seed follows from the states, so a run can be repeated."""
     names = [name for name, _ in FULL_PASS if name in handles]
     snapshots = ray.get([handles[name].snapshot.remote() for name in names])
     events = ray.get(handles[CLIENTS].sample.remote(SAMPLED_DOCUMENTS, SAMPLED_EVENTS))
@@ -36,5 +36,4 @@ def fuzz(handles: Mapping[str, Any]) -> Any:
         for name, data in zip(names, snapshots, strict=True)
     ]
     plan = handles["fuzzing"].prepare_targets.remote(targets, seed)
-    remote = ray.remote(**run_options(ONE_CPU, "fuzzing.concept_fuzz_test"))(run_scan)
-    return remote.remote("fuzzing", "concept_fuzz_test", plan)
+    return fan_out("fuzzing", "concept_fuzz_test", plan, resources, shards)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
 from actors.options import run_options
 from actors.worker import begin_work
 from tori.modules.registry import module_class
-from tori.scheduler.spec import Resources
+from tori.scheduler.spec import Resources, TaskSpec
 
 ONE_CPU = Resources()
 
@@ -20,7 +20,49 @@ def run_scan(module: str, task: str, data: bytes) -> bytes:
     return module_class(module).run(task, data)
 
 
-def start_scan(handle: Any, module: str, task: str, resources: Resources = ONE_CPU) -> Any:
+def run_shard(module: str, task: str, data: bytes, index: int, count: int) -> bytes:
+    """Compute one shard of a scan; all of them read the one snapshot behind the ref."""
+    begin_work()
+    return module_class(module).run_shard(task, data, index, count)
+
+
+def merge_shards(module: str, task: str, *shards: bytes) -> bytes:
+    """Put the shards' results together."""
+    begin_work()
+    return module_class(module).merge(task, shards)
+
+
+class Work(NamedTuple):
+    """A scan under way."""
+
+    result: Any
+    """Ref of its result."""
+    refs: tuple[Any, ...]
+    """All Ray tasks of it: what is to be cancelled."""
+
+
+def fan_out(module: str, task: str, data: Any, resources: Resources, shards: int) -> Work:
+    """Spread a scan over Ray tasks that read one snapshot in the object store (``data``, its ref); each takes its part of ``resources``.
+
+    A task that its module cannot split is one Ray task.
+    """
+    name = f"{module}.{task}"
+    if shards <= 1 or task not in module_class(module).splits:
+        ref = ray.remote(**run_options(resources, name))(run_scan).remote(module, task, data)
+        return Work(ref, (ref,))
+    remote = ray.remote(**run_options(resources.part(shards), name))(run_shard)
+    parts = [remote.remote(module, task, data, index, shards) for index in range(shards)]
+    merge = ray.remote(**run_options(Resources(num_cpus=0), f"{name}.merge"))(merge_shards)
+    result = merge.remote(module, task, *parts)
+    return Work(result, (*parts, result))
+
+
+def start_scan(handle: Any, module: str, task: str) -> Any:
     """Return the ref of a scan's result; the snapshot travels by ref and never passes through the caller."""
-    remote = ray.remote(**run_options(resources, f"{module}.{task}"))(run_scan)
-    return remote.remote(module, task, handle.prepare.remote(task))
+    return fan_out(module, task, handle.prepare.remote(task), ONE_CPU, 1).result
+
+
+def start_work(handle: Any, spec: TaskSpec, variant: str) -> Work:
+    """Begin the scan of an attempt."""
+    snapshot = handle.prepare.remote(spec.task_type)
+    return fan_out(spec.module, spec.task_type, snapshot, spec.resources_of(variant), spec.shards)

@@ -35,7 +35,7 @@ class Plan:
         limits = settings["limits"]
         retry = RetryPolicy(retries=limits["retries"])
         intervals = {name.removesuffix("_s"): value for name, value in settings["tasks"].items()}
-        house = (*default_specs(START_ORDER, intervals), *demand_specs(START_ORDER))
+        house = (*default_specs(START_ORDER, intervals), *demand_specs(START_ORDER, limits["shards"]))
         names = [name.strip() for name in settings.get("user", {}).get("tasks", "").split(",")]
         user = load_tasks([name for name in names if name])
         self.user = {one.spec.task_id: one for one in user}

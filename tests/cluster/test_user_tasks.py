@@ -17,12 +17,15 @@ from actors.backend import RayBackend
 from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.pressure import PressureWatch
+from actors.scan import fan_out
 from tests.support import user_tasks
 from tests.support.receiver import Receiver
 from tests.support.system import batches, kill, small_corpus, system_settings
 from tori.errors import BadInput, BadSettings, IllegalTransition
+from tori.modules.fuzzing import Fuzzing, FuzzTarget
 from tori.resources.background import is_background
 from tori.resources.pressure import Sample
+from tori.scheduler.spec import Resources
 
 WAIT_S = 30.0
 
@@ -119,6 +122,23 @@ def test_background_work_has_processes_of_its_own_at_idle_priority(client: RayCl
     others = [ray.remote(num_cpus=0.1)(_worker) for _ in range(2)]
     for pid, is_idle in ray.get([other.remote() for other in others]):
         assert (pid != mine["pid"], is_idle) == (True, False), "a worker of background work does somebody else's"
+
+
+def test_a_scan_is_spread_over_ray_tasks_that_read_one_snapshot(client: RayClient) -> None:
+    client.ingest(batches(small_corpus(8), 8)[0])
+    run_id = client.run_task("concept_fuzz_test")["run_id"]
+    story_when(client, run_id, lambda s: s["state"] == "succeeded")
+    assert client.query("fuzzing", "summary", {})["checks"] > 0
+    orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
+    assert ray.get(orchestrator.__ray_call__.remote(_shards)) == 2
+    plan = Fuzzing().prepare_targets([FuzzTarget("alien", "tori.modules.alien:Alien", b"", ())], 1)
+    work = fan_out("fuzzing", "concept_fuzz_test", ray.put(plan), Resources(num_cpus=0.3), 3)
+    assert len(work.refs) == 4, "three shards, and who puts them together"
+    assert ray.get(work.result) == Fuzzing.run("concept_fuzz_test", plan)
+
+
+def _shards(actor: Any) -> int:
+    return int(actor._control._runs.scheduler.specs["concept_fuzz_test"].shards)
 
 
 def _worker() -> tuple[int, bool]:

@@ -110,6 +110,8 @@ class LimitSettings(Section):
     """The original's limit; Ray's CPUs bound what really computes at a time."""
     concurrent_scans: Annotated[int, unit("runs"), Field(ge=1, le=1024)] = 4
     """Each scan holds a copy of its module's state; four at a time leave slots for what is short, and for users' tasks."""
+    shards: Annotated[int, unit("Ray tasks a scan"), Field(ge=1, le=256)] = 2
+    """What a scan that can be split (concept_fuzz_test) is spread over: two fill the smallest machine, more want more CPUs."""
     ageing_s: Seconds = 300.0
     """A run that waits this long counts as one priority more urgent, so background work comes to its turn in a quarter of an hour."""
     resource_check_s: Seconds = 5.0
