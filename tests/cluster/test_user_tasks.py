@@ -18,7 +18,7 @@ from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.pressure import PressureWatch
 from actors.scan import fan_out
-from tests.support import user_tasks
+from tests.support import background_tasks, user_tasks
 from tests.support.receiver import Receiver
 from tests.support.system import batches, kill, small_corpus, system_settings
 from tori.errors import BadInput, BadSettings, IllegalTransition
@@ -42,7 +42,11 @@ def receiver() -> Iterator[Receiver]:
 def client(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[RayClient]:
     """A system that was told where its user's tasks stand, and whom to tell when something is wrong."""
     home = tmp_path_factory.mktemp("home")
-    options = {"user.tasks": user_tasks.__name__, "limits.retries": 0, "alerts.webhook_url": receiver.url}
+    options = {
+        "user.tasks": f"{user_tasks.__name__},{background_tasks.__name__}",
+        "limits.retries": 0,
+        "alerts.webhook_url": receiver.url,
+    }
     settings = system_settings(home, **options)
     backend = RayBackend()
     try:
