@@ -56,6 +56,7 @@ from tori.scheduler.signal import Throttle, Triggered
 from tori.scheduler.spec import TaskSpec
 from tori.trends.book import TrendsSampled
 
+STORE = "object_store_memory"
 REFS_ROUTED = "tori_refs_routed"
 """The metric that carries the count over a restart: what the journal holds of it is at most one interval old."""
 
@@ -119,7 +120,9 @@ class Control:
         check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
         self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
         self._runs.on_failure = self._fail
-        self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
+        self._pressure = PressureWatch(
+            home, settings["limits"], self.emit, self._runs.tell, others=lambda: self._scarce(settings["limits"])
+        )
         self._pressure.on_failure = self._fail
         self._alerts = Alerts(settings["alerts"], self._clock, self._ledger, self.record)
         self._alerts.on_failure = self._fail
@@ -349,6 +352,17 @@ class Control:
         pending = self._ledger.call(lambda host: list(host.module.trends.pending))  # type: ignore[attr-defined]  # it is the ledger
         if pending:
             self.record([], [(alert, alert.metric) for alert in pending])
+
+    def _scarce(self, limits: Mapping[str, Any]) -> dict[str, float]:
+        """Return what is used up of the object stores, and of the credit by the module furthest behind; shares of 1."""
+        found = {"lag": min(1.0, self._metrics.worst_lag / limits["credit_events"])}
+        try:
+            whole, free = ray.cluster_resources(), ray.available_resources()
+        except RayError:
+            return found
+        if whole.get(STORE):
+            found["object_store"] = 1.0 - free.get(STORE, 0.0) / whole[STORE]
+        return found
 
     # -- routes ------------------------------------------------------------------------------------------------
 

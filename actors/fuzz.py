@@ -10,18 +10,18 @@ import msgspec
 import ray
 
 from actors.cast import CLIENTS
-from actors.options import run_options
-from actors.scan import ONE_CPU, run_scan
+from actors.scan import Work, fan_out
 from tori.modules.fuzzing.target import FuzzTarget
 from tori.modules.host import HostSnapshot
 from tori.modules.registry import FULL_PASS, PATHS
+from tori.scheduler.spec import Resources
 
 SAMPLED_DOCUMENTS = 16
 SAMPLED_EVENTS = 300
 
 
-def fuzz(handles: Mapping[str, Any], codes: Mapping[str, str] | None = None) -> Any:
-    """Return the ref of the findings; the seed follows from the states, so a run can be repeated.
+def fuzz(handles: Mapping[str, Any], resources: Resources, shards: int, codes: Mapping[str, str] | None = None) -> Work:
+    """Begin a run and return it; the seed follows from the states, so a run can be repeated.
 
     ``codes``: of the modules that were reloaded; the copies must run the same.
     """
@@ -40,5 +40,4 @@ def fuzz(handles: Mapping[str, Any], codes: Mapping[str, str] | None = None) -> 
     ]
     plan = handles["fuzzing"].prepare_targets.remote(targets, seed)
     code = ",".join(f"{name}={one}" for name, one in sorted((codes or {}).items()))
-    remote = ray.remote(**run_options(ONE_CPU, "fuzzing.concept_fuzz_test", code))(run_scan)
-    return remote.remote("fuzzing", "concept_fuzz_test", plan)
+    return fan_out("fuzzing", "concept_fuzz_test", plan, resources, shards, code=code)

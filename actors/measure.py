@@ -30,6 +30,8 @@ class Metrics:
         self._meter = EventMeter()
         self._exporter = MetricExporter()
         self._last: dict[str, float] = {}
+        self.worst_lag = 0.0
+        """Events that the module furthest behind had not taken, at the last collection."""
 
     def take(self, payload: Any) -> None:
         """Count an event of the orchestrator."""
@@ -39,6 +41,7 @@ class Metrics:
         """Export every metric; write the journaled ones that changed."""
         samples = system_samples(self._status()) + self._meter.samples(time.time_ns())
         self._exporter.export(samples)
+        self.worst_lag = max((s.value for s in samples if s.name == "tori_module_lag"), default=0.0)
         changed = [s for s in samples if s.name in JOURNALED and self._last.get(s.series) != s.value]
         self._last.update({s.series: s.value for s in changed})
         if changed:

@@ -1,4 +1,4 @@
-"""Looks at CPU, memory and disk now and then, and tells the ledger and the scheduler when one of them became scarce or plenty."""
+"""Looks at CPU, memory, disk, object store and lag now and then; tells ledger and scheduler when one became scarce or plenty."""
 
 from __future__ import annotations
 
@@ -26,15 +26,22 @@ class PressureWatch:
         emit: Callable[..., None],
         tell: Callable[[PressureChanged], None],
         sample: Callable[[], Sample] | None = None,
+        others: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self.machine = PressureMachine(thresholds_of(limits))
         self.on_failure: Callable[[BaseException], None] = lambda error: None
         self._interval_s = float(limits["resource_check_s"])
         self._emit = emit
         self._tell = tell
-        self._sample = sample or Probe(home).sample
+        self._sample = sample or self._read
+        self._probe = Probe(home)
+        self._others = others
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tori-pressure", daemon=True)
+
+    def _read(self) -> Sample:
+        """Return what the machine says, and what only the shell can know (object store, lag)."""
+        return Sample(self._probe.sample().usage | self._probe.stall() | dict(self._others()))
 
     def start(self) -> None:
         self._thread.start()

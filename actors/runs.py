@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from actors.fuzz import fuzz
 from actors.module import Conclusion
-from actors.scan import ONE_CPU, start_scan
+from actors.scan import Work, fan_out, start_scan
 from actors.schedule import Plan, start_user
 from tori.clock import Clock
 from tori.errors import BadInput, IllegalTransition, PermanentError, ToriError, Unavailable
@@ -36,7 +36,7 @@ from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
 from tori.scheduler.machine import Scheduler
-from tori.scheduler.spec import Resources, TaskSpec
+from tori.scheduler.spec import TaskSpec
 from tori.scheduler.view import active_rows, run_row, story_row
 
 LOOK_TIMEOUT_S = 2.0
@@ -76,7 +76,7 @@ class Runs:
         }
         """The orchestrator's own work by task type; a text that it returns is the run's result, JSON."""
         self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
-        self._attempts: dict[str, tuple[int, Any]] = {}
+        self._attempts: dict[str, tuple[int, tuple[Any, ...]]] = {}
         self._begun: set[tuple[str, int]] = set()
         """Attempts of this process that have not ended."""
         self._cancelled: set[tuple[str, int]] = set()
@@ -227,29 +227,36 @@ class Runs:
         if handle is None:
             raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
         if spec.task_type == FUZZ:
-            result = fuzz(self._handles(), self._codes())
+            work = fuzz(self._handles(), spec.resources_of(order.variant), spec.shards, self._codes())
         else:
-            result = self._start_scan(handle, spec.module, spec.task_type, spec.resources_of(order.variant))
-        self._follow(order, result)
-        concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, result))
+            work = self._start_work(handle, spec, order.variant)
+        self._follow(order, *work.refs)
+        concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, work.result))
         return {spec.module: (concluded.incarnation, concluded.covers)}, ""
 
-    def _start_scan(self, handle: Any, module: str, task: str, resources: Resources = ONE_CPU) -> Any:
-        code = self._codes().get(module, "")
-        return start_scan(handle, module, task, resources, code=code, settings=self._plan.users)
+    def _start_work(self, handle: Any, spec: TaskSpec, variant: str) -> Work:
+        """Begin the scan of an attempt, in the code that the module runs."""
+        snapshot = handle.prepare.remote(spec.task_type)
+        resources, code = spec.resources_of(variant), self._codes().get(spec.module, "")
+        return fan_out(
+            spec.module, spec.task_type, snapshot, resources, spec.shards, code=code, settings=self._plan.users
+        )
+
+    def _start_scan(self, handle: Any, module: str, task: str) -> Any:
+        """Return the ref of what a scan outside the schedule finds."""
+        return start_scan(handle, module, task, code=self._codes().get(module, ""), settings=self._plan.users)
 
     def _codes(self) -> dict[str, str]:
         """Return by module that was reloaded what tells its code from the earlier one."""
         found: dict[str, str] = self._ledger.call(lambda host: host.query("codes", {}))
         return found
 
-    def _follow(self, order: sig.StartRun, ref: Any) -> Any:
-        """Note the Ray task of an attempt; one that was cancelled while it was being prepared is cancelled now."""
-        self._attempts[order.run_id] = (order.attempt, ref)
+    def _follow(self, order: sig.StartRun, *refs: Any) -> Any:
+        """Note the Ray tasks of an attempt; one that was cancelled while it was being prepared is cancelled now. Returns the last."""
+        self._attempts[order.run_id] = (order.attempt, refs)
         if (order.run_id, order.attempt) in self._cancelled:
-            with contextlib.suppress(RayError, ValueError):
-                ray.cancel(ref)
-        return ref
+            cancel(refs, force=False)
+        return refs[-1]
 
     def _cancel(self, order: sig.CancelRun) -> None:
         """End an attempt; one that this process did not begin is certainly gone with the process that did."""
@@ -257,10 +264,9 @@ class Runs:
             self.tell(sig.RunLost(order.run_id, order.attempt))
             return
         self._cancelled.add((order.run_id, order.attempt))  # before the look: whoever comes second sees the other
-        attempt, ref = self._attempts.get(order.run_id, (0, None))
+        attempt, refs = self._attempts.get(order.run_id, (0, ()))
         if attempt == order.attempt:
-            with contextlib.suppress(RayError, ValueError):
-                ray.cancel(ref, force=order.force)
+            cancel(refs, force=order.force)
 
     # -- for the orchestrator ----------------------------------------------------------------------------------
 
@@ -292,9 +298,7 @@ class Runs:
         active = [run.run_id for run in self.scheduler.runs() if run.is_active]
         self._ask(sig.ThrottleRequested(sig.Throttle(level), reason))
         if level == sig.Throttle.STOPPED:
-            for ref in list(self._scans):
-                with contextlib.suppress(RayError, ValueError):
-                    ray.cancel(ref, force=True)
+            cancel(list(self._scans), force=True)
         return {"level": level, "old": str(old), "runs": active if level == sig.Throttle.STOPPED else []}
 
     @contextlib.contextmanager
@@ -415,6 +419,13 @@ class Runs:
                 }
             )
         return rows
+
+
+def cancel(refs: Iterable[Any], *, force: bool) -> None:
+    """Have Ray tasks end; one that has ended already is fine."""
+    for ref in refs:
+        with contextlib.suppress(RayError, ValueError):
+            ray.cancel(ref, force=force)
 
 
 def _outcome(order: sig.StartRun, error: Exception) -> sig.RunCancelled | sig.RunFailed:

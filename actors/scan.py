@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -23,18 +23,59 @@ def run_scan(module: str, task: str, data: bytes, settings: Mapping[str, Any] | 
     return module_class(module).run(task, data)
 
 
-def start_scan(
-    handle: Any,
+def run_shard(
+    module: str, task: str, data: bytes, index: int, count: int, settings: Mapping[str, Any] | None = None
+) -> bytes:
+    """Compute one shard of a scan; all of them read the one snapshot behind the ref."""
+    begin_work()
+    load_modules(settings)
+    return module_class(module).run_shard(task, data, index, count)
+
+
+def merge_shards(module: str, task: str, settings: Mapping[str, Any] | None, *shards: bytes) -> bytes:
+    """Put the shards' results together."""
+    begin_work()
+    load_modules(settings)
+    return module_class(module).merge(task, shards)
+
+
+class Work(NamedTuple):
+    """A scan under way."""
+
+    result: Any
+    """Ref of its result."""
+    refs: tuple[Any, ...]
+    """All Ray tasks of it: what is to be cancelled."""
+
+
+def fan_out(
     module: str,
     task: str,
-    resources: Resources = ONE_CPU,
+    data: Any,
+    resources: Resources,
+    shards: int,
     *,
     code: str = "",
     settings: Mapping[str, Any] | None = None,
-) -> Any:
-    """Return the ref of a scan's result; the snapshot travels by ref and never passes through the caller.
+) -> Work:
+    """Spread a scan over Ray tasks that read one snapshot in the object store (``data``, its ref); each takes its part of ``resources``.
 
-    ``code``: that of the module's process, when it was reloaded: the scan must run the same.
+    A task that its module cannot split is one Ray task. ``code``: that of the module's process, when it was reloaded: the scan must
+    run the same. ``settings`` name the modules that users brought.
     """
-    remote = ray.remote(**run_options(resources, f"{module}.{task}", code))(run_scan)
-    return remote.remote(module, task, handle.prepare.remote(task), settings)
+    name = f"{module}.{task}"
+    if shards <= 1 or task not in module_class(module).splits:
+        ref = ray.remote(**run_options(resources, name, code))(run_scan).remote(module, task, data, settings)
+        return Work(ref, (ref,))
+    remote = ray.remote(**run_options(resources.part(shards), name, code))(run_shard)
+    parts = [remote.remote(module, task, data, index, shards, settings) for index in range(shards)]
+    merge = ray.remote(**run_options(Resources(num_cpus=0), f"{name}.merge", code))(merge_shards)
+    result = merge.remote(module, task, settings, *parts)
+    return Work(result, (*parts, result))
+
+
+def start_scan(
+    handle: Any, module: str, task: str, *, code: str = "", settings: Mapping[str, Any] | None = None
+) -> Any:
+    """Return the ref of a scan's result; the snapshot travels by ref and never passes through the caller."""
+    return fan_out(module, task, handle.prepare.remote(task), ONE_CPU, 1, code=code, settings=settings).result

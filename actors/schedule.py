@@ -39,7 +39,10 @@ class Plan:
         retry = RetryPolicy(retries=limits["retries"])
         intervals = {name.removesuffix("_s"): value for name, value in settings["tasks"].items()}
         asked = {name: intervals.pop(name, 0.0) for name in DEMANDED}
-        house = (*default_specs(START_ORDER, intervals), *demand_specs(START_ORDER, asked))
+        house = (
+            *default_specs(START_ORDER, intervals),
+            *demand_specs(START_ORDER, asked, shards=limits["shards"]),
+        )
         names = [name.strip() for name in settings.get("user", {}).get("tasks", "").split(",")]
         self.user: dict[str, UserTask | ShippedTask] = {}
         self.specs: tuple[TaskSpec, ...] = tuple(replace(s, retry=retry) for s in house)

@@ -17,20 +17,37 @@ from actors.backend import RayBackend
 from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.pressure import PressureWatch
-from tests.support import user_tasks
+from actors.scan import fan_out
+from tests.support import background_tasks, user_tasks
+from tests.support.receiver import Receiver
 from tests.support.system import batches, kill, small_corpus, system_settings
 from tori.errors import BadInput, BadSettings, IllegalTransition
+from tori.modules.fuzzing import Fuzzing, FuzzTarget
 from tori.resources.background import is_background
 from tori.resources.pressure import Sample
+from tori.scheduler.spec import Resources
 
 WAIT_S = 30.0
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayClient]:
-    """A system that was told where its user's tasks stand."""
+def receiver() -> Iterator[Receiver]:
+    """Who is told of alerts."""
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[RayClient]:
+    """A system that was told where its user's tasks stand, and whom to tell when something is wrong."""
     home = tmp_path_factory.mktemp("home")
-    settings = system_settings(home, **{"user.tasks": user_tasks.__name__, "limits.retries": 0})
+    options = {
+        "user.tasks": f"{user_tasks.__name__},{background_tasks.__name__}",
+        "limits.retries": 0,
+        "alerts.webhook_url": receiver.url,
+    }
+    settings = system_settings(home, **options)
     backend = RayBackend()
     try:
         backend.up(settings, None)
@@ -111,11 +128,28 @@ def test_background_work_has_processes_of_its_own_at_idle_priority(client: RayCl
         assert (pid != mine["pid"], is_idle) == (True, False), "a worker of background work does somebody else's"
 
 
+def test_a_scan_is_spread_over_ray_tasks_that_read_one_snapshot(client: RayClient) -> None:
+    client.ingest(batches(small_corpus(8), 8)[0])
+    run_id = client.run_task("concept_fuzz_test")["run_id"]
+    story_when(client, run_id, lambda s: s["state"] == "succeeded")
+    assert client.query("fuzzing", "summary", {})["checks"] > 0
+    orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
+    assert ray.get(orchestrator.__ray_call__.remote(_shards)) == 2
+    plan = Fuzzing().prepare_targets([FuzzTarget("alien", "tori.modules.alien:Alien", b"", ())], 1)
+    work = fan_out("fuzzing", "concept_fuzz_test", ray.put(plan), Resources(num_cpus=0.3), 3)
+    assert len(work.refs) == 4, "three shards, and who puts them together"
+    assert ray.get(work.result) == Fuzzing.run("concept_fuzz_test", plan)
+
+
+def _shards(actor: Any) -> int:
+    return int(actor._control._runs.scheduler.specs["concept_fuzz_test"].shards)
+
+
 def _worker() -> tuple[int, bool]:
     return os.getpid(), is_background()
 
 
-def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: RayClient) -> None:
+def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: RayClient, receiver: Receiver) -> None:
     run_id = client.run_task("idler")["run_id"]
     story_when(client, run_id, lambda s: s["done"] > 0)
     found = client.throttle("stopped", "smoke")
@@ -136,15 +170,25 @@ def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: 
     story = story_when(client, run_id, lambda s: s["state"] == "running" and s["done"] > 0)
     assert (story["attempt"], client.status()["throttle"]) == (2, "off")
     told = client.tail(10, ("WorkThrottled",))
-    assert [(e["data"]["old"], e["data"]["level"]) for e in told][-2:] == [("off", "stopped"), ("stopped", "off")]
+    assert [(e["payload"]["old"], e["payload"]["level"]) for e in told][-2:] == [("off", "stopped"), ("stopped", "off")]
     client.cancel_run(run_id)
     story_when(client, run_id, lambda s: s["state"] == "cancelled")
+    stop = next(e["id"] for e in told if e["payload"]["level"] == "stopped")
+    assert receiver.came.acquire(timeout=WAIT_S)
+    assert receiver.requests[0][1]["type"] == "tori.WorkThrottled"
+    assert receiver.ids[0] == stop, "the webhook was told, under the id of the event"
 
 
 def test_under_memory_pressure_background_work_stops_and_resumes_by_itself(client: RayClient, tmp_path: Path) -> None:
     reading = tmp_path / "memory"
     reading.write_text("0.5")
     orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
+    whole = ray.put(bytes(40 << 20))  # of 128 MiB
+    deadline = time.monotonic() + WAIT_S
+    while not 0.25 < (found := ray.get(orchestrator.__ray_call__.remote(_scarce)))["object_store"] < 1.0:
+        assert time.monotonic() < deadline, f"the object store does not show: {found}"
+        time.sleep(0.1)
+    del whole
     ray.get(orchestrator.__ray_call__.remote(_watch, str(reading), CHECK_S))
     run_id = client.run_task("idler")["run_id"]
     story_when(client, run_id, lambda s: s["done"] > 0)
@@ -171,6 +215,11 @@ def test_under_memory_pressure_background_work_stops_and_resumes_by_itself(clien
 CHECK_S = 0.5
 STOP_S = 2.0
 """What killing a process and saying so may take on a busy machine."""
+
+
+def _scarce(actor: Any) -> dict[str, float]:
+    found: dict[str, float] = actor._control._scarce(actor._control._settings["limits"])
+    return found
 
 
 def _watch(actor: Any, reading: str, interval_s: float) -> None:

@@ -8,13 +8,15 @@ import pytest
 
 from tests.support.modules import Bench, ingested
 from tests.support.tiny_reader import read
-from tori.errors import BadInput
+from tori.errors import BadInput, BadSettings
 from tori.events.document import Document
 from tori.events.system import CoverageUpdated, FuzzTestCompleted, FuzzTestStarted
 from tori.modules.fuzzing import Fuzzing, FuzzTarget
 from tori.modules.fuzzing import module as subject
 from tori.modules.fuzzing.check import Verdict
 from tori.modules.fuzzing.relations import RELATIONS
+from tori.modules.reader import Reader
+from tori.scheduler.spec import Resources, TaskSpec
 
 ALIEN = "tori.modules.alien:Alien"
 
@@ -145,3 +147,22 @@ def test_a_wrong_question_is_refused_by_name(name: str, arguments: dict[str, obj
 def test_a_wrong_task_is_refused() -> None:
     with pytest.raises(BadInput, match="concept_fuzz_test"):
         Fuzzing().prepare("alien_audit")
+
+
+def test_shards_together_say_what_one_run_says() -> None:
+    data = Fuzzing().prepare_targets([alien_target()], 11)
+    whole = Fuzzing.run("concept_fuzz_test", data)
+    for count in (2, 3, 2 * len(RELATIONS)):
+        shards = [Fuzzing.run_shard("concept_fuzz_test", data, index, count) for index in range(count)]
+        assert Fuzzing.merge("concept_fuzz_test", shards) == whole, count
+    with pytest.raises(BadInput, match="cannot be split"):
+        Reader.run_shard("concept_selection", b"", 0, 2)
+    with pytest.raises(BadInput, match="cannot be split"):
+        Reader.merge("concept_selection", [])
+
+
+def test_parts_of_resources_add_up() -> None:
+    part = Resources(num_cpus=3, memory_bytes=900, custom={"disk": 1.0}).part(3)
+    assert part == Resources(num_cpus=1, memory_bytes=300, custom={"disk": 0.3333})
+    with pytest.raises(BadSettings, match="shards"):
+        TaskSpec(task_id="x", task_type="x", shards=0)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.system import system_settings
 from tori.errors import BadSettings
 from tori.events.system import CPUPressure, MemoryPressure, ResourceRecovered, ResourceThresholdExceeded
 from tori.machine import Emit
 from tori.resources.pressure import (
     DEFAULT_THRESHOLDS,
+    MORE_THRESHOLDS,
     Pressure,
     PressureChanged,
     PressureMachine,
@@ -141,4 +144,29 @@ def test_the_settings_defaults_are_the_machine_s() -> None:
     found = thresholds_of({"cpu_share": 0.80, "memory_share": 0.85, "disk_share": 0.90})
     for name, default in DEFAULT_THRESHOLDS.items():
         assert (found[name].upper, found[name].samples) == (default.upper, default.samples)
+        assert found[name].lower == pytest.approx(default.lower)
+
+
+def test_what_only_a_running_system_knows_is_pressure_too() -> None:
+    found = thresholds_of({"stall_share": 0.1, "object_store_share": 0.8, "lag_share": 0.5})
+    assert set(found) == set(MORE_THRESHOLDS)
+    machine = PressureMachine(found)
+    assert [type(i) for i in machine.handle(Sample({"lag": 0.6}))] == [Emit, PressureChanged]
+    assert (machine.pressure, machine.sheds, machine.reason) == (Pressure.HIGH, False, "lag at 60%")
+    machine.handle(Sample({"lag": 1.0}))
+    assert machine.pressure is Pressure.HIGH, "only reading takes a lag away"
+    assert machine.handle(Sample({"lag": 0.1, "stall": 0.5}))[-1] == PressureChanged(Pressure.SEVERE, sheds=True)
+    machine.handle(Sample({"stall": 0.0, "object_store": 0.9}))
+    assert (machine.pressure, machine.sheds) == (Pressure.HIGH, False)
+
+
+def test_the_settings_defaults_of_those_are_the_machine_s(tmp_path: Path) -> None:
+    found = thresholds_of(system_settings(tmp_path).plain()["limits"])
+    assert set(found) == set(DEFAULT_THRESHOLDS) | set(MORE_THRESHOLDS)
+    for name, default in MORE_THRESHOLDS.items():
+        assert (found[name].upper, found[name].severe, found[name].sheds) == (
+            default.upper,
+            default.severe,
+            default.sheds,
+        )
         assert found[name].lower == pytest.approx(default.lower)

@@ -117,3 +117,22 @@ def test_this_machine_can_be_read(tmp_path: Path) -> None:
     assert set(usage) == {"cpu", "memory", "disk"}
     assert all(0 <= value <= 1 for value in usage.values())
     assert probe.budget().cpus > 0
+
+
+PSI = "some avg10=12.50 avg60=1.00 avg300=0.00 total=9\nfull avg10=3.00 avg60=0.00 avg300=0.00 total=4\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "whole", "share"), [("", PSI, 0.125), (PSI.replace("12.50", "2.00"), PSI, 0.02), ("", "", None)]
+)
+def test_the_stall_is_that_of_the_group_or_of_the_machine(
+    tmp_path: Path, own: str, whole: str, share: float | None
+) -> None:
+    (tmp_path / "cgroup").mkdir()
+    (tmp_path / "cgroup" / "cgroup.controllers").write_text("memory\n")
+    for name, text in (("cgroup/memory.pressure", own), ("psi", whole)):
+        if text:
+            (tmp_path / name).write_text(text)
+    group = Cgroup(tmp_path / "cgroup", tmp_path / "none", tmp_path / "psi")
+    assert group.stall() == share
+    assert Probe(tmp_path, cgroup=group).stall() == ({} if share is None else {"stall": share})

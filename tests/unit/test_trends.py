@@ -131,6 +131,9 @@ def test_errors_and_runs_are_watched_as_rates() -> None:
     meter.take(TaskCompleted("scan", "r-1", "scan", 1, 2.0), 0)
     meter.take(TaskCompleted("scan", "r-2", "scan", 1, 4.0), 0)
     meter.take(TaskFailed("scan", "r-3", "scan", 1, 1.0, "no"), 0)
+    meter.take(
+        TaskCompleted("performance_metrics", "r-4", "performance_metrics", 1, 0.1), 0
+    )  # what collects is not watched
     meter.take(ErrorOccurred("Died", "killed", "alien"), 0)
     lag = Sample("tori_module_lag", 0.0, ("alien",))
     consumed = Sample("tori_module_consumed", 0.0, ("alien",))

@@ -100,6 +100,9 @@ class Module(ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     """Task types (``wormhole_scan``, ...) it can scan for, in the order of a full pass."""
 
+    splits: ClassVar[tuple[str, ...]] = ()
+    """Those of them that can be computed in shards (``run_shard``, ``merge``)."""
+
     @abstractmethod
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Return the facts that follow from ``batch``. Reads state, changes nothing.
@@ -161,6 +164,19 @@ class Module(ABC):
     def run(cls, task: str, data: bytes) -> bytes:
         """Compute a scan over what ``prepare`` returned. Pure; may run in another process."""
         raise BadInput(f"module {cls.name} has no task {task!r}.")
+
+    @classmethod
+    def run_shard(cls, task: str, data: bytes, index: int, count: int) -> bytes:
+        """Compute shard ``index`` of ``count`` of a scan over what ``prepare`` returned, for a task in ``splits``.
+
+        ``merge`` of all shards is what ``run`` returns, byte for byte, whatever ``count`` is: how a scan is spread must not be seen.
+        """
+        raise BadInput(f"task {task!r} of module {cls.name} cannot be split.")
+
+    @classmethod
+    def merge(cls, task: str, shards: Sequence[bytes]) -> bytes:
+        """Return the result of a scan from those of its shards, in order."""
+        raise BadInput(f"task {task!r} of module {cls.name} cannot be split.")
 
     def conclude(self, task: str, result: bytes, context: Context) -> Sequence[Fact]:
         """Turn a scan's result into facts, against the state of now. Reads state, changes nothing."""

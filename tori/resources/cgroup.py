@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+PRESSURE = Path("/proc/pressure/memory")
 _UNLIMITED_BYTES = 1 << 60
 """Version 1 writes a number near 2^63 when there is no limit."""
 
@@ -25,8 +26,9 @@ class MemoryLimit(NamedTuple):
 class Cgroup:
     """The groups of this process. Files that are missing mean no limit; nothing here raises."""
 
-    def __init__(self, root: Path = ROOT, membership: Path = MEMBERSHIP) -> None:
+    def __init__(self, root: Path = ROOT, membership: Path = MEMBERSHIP, pressure: Path = PRESSURE) -> None:
         self._root = root
+        self._pressure = pressure
         self._paths = _memberships(_text(membership))
         self.is_unified = (root / "cgroup.controllers").exists()
 
@@ -45,6 +47,19 @@ class Cgroup:
                 cache = _field(_text(folder / "memory.stat"), names[2]) or 0
                 found.append(MemoryLimit(limit, max(0, used - cache)))
         return min(found, default=None)
+
+    def stall(self) -> float | None:
+        """Return the share of the last 10 s in which some process waited for memory (PSI); None when the kernel does not count it.
+
+        That of the own group where there is one, else the machine's. https://docs.kernel.org/accounting/psi.html
+        """
+        own = _text(next(self._levels("memory")) / "memory.pressure") if self.is_unified else ""
+        for line in (own or _text(self._pressure)).splitlines():
+            kind, _, rest = line.partition(" ")
+            average = dict(field.partition("=")[::2] for field in rest.split()).get("avg10", "")
+            if kind == "some" and average.replace(".", "", 1).isdigit():
+                return float(average) / 100
+        return None
 
     def cpus(self) -> float | None:
         """Return how many CPUs' worth of time the group may use, None without a limit."""

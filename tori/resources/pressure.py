@@ -45,7 +45,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-DEFAULT_THRESHOLDS: Mapping[str, Threshold] = {
+DEFAULT_THRESHOLDS: dict[str, Threshold] = {
     "cpu": Threshold(upper=0.80, lower=0.70, severe=0.97, samples=3),
     "memory": Threshold(upper=0.85, lower=0.80, severe=0.95, sheds=True),
     "disk": Threshold(upper=0.90, lower=0.88, severe=0.97),
@@ -58,20 +58,31 @@ Only memory sheds: a run that ends gives its memory back at once. One that is st
 NEVER = 2.0
 """A severe threshold that no reading reaches."""
 
+MORE_THRESHOLDS: dict[str, Threshold] = {
+    "stall": Threshold(upper=0.10, lower=0.05, severe=0.40, sheds=True),
+    "object_store": Threshold(upper=0.80, lower=0.60, severe=0.95),
+    "lag": Threshold(upper=0.50, lower=0.25, severe=NEVER),
+}
+"""What not everybody can read: the share of time that somebody waited for memory (``stall``), and what only a running system knows;
+``lag`` is the share of the credit that the module furthest behind has used up."""
+
 
 def thresholds_of(limits: Mapping[str, Any]) -> dict[str, Threshold]:
-    """Return the thresholds that the section ``limits`` of the settings asks for: ``cpu_share``, ``memory_share``, ``disk_share``.
+    """Return the thresholds that the section ``limits`` of the settings asks for: ``cpu_share``, ``memory_share``, ... A share that is
+    not there is not watched.
 
     The distances between the thresholds stay those of the defaults. CPU alone is never severe: others, or TORI's own scans, may
-    take all of it for hours, and a scan that waits so long is worse than one that is slow.
+    take all of it for hours, and a scan that waits so long is worse than one that is slow. Nor is lag, which only reading takes away.
     """
     found = {}
-    for name, default in DEFAULT_THRESHOLDS.items():
+    for name, default in (DEFAULT_THRESHOLDS | MORE_THRESHOLDS).items():
+        if f"{name}_share" not in limits:
+            continue
         upper = float(limits[f"{name}_share"])
         found[name] = Threshold(
             upper=upper,
             lower=max(upper / 2, upper - (default.upper - default.lower)),
-            severe=NEVER if name == "cpu" else max(upper, default.severe),
+            severe=NEVER if name in ("cpu", "lag") else max(upper, default.severe),
             samples=default.samples,
             sheds=default.sheds,
         )

@@ -57,6 +57,11 @@ class Probe:
         disk = psutil.disk_usage(str(self._existing_home()))
         return Sample({"cpu": self._cpu(), "memory": self._memory(), "disk": disk.percent / 100})
 
+    def stall(self) -> dict[str, float]:
+        """Return the share of time that was lost to waiting for memory, as ``stall``; nothing where nobody counts it."""
+        found = self._cgroup.stall()
+        return {} if found is None else {"stall": found}
+
     def _memory(self) -> float:
         machine = psutil.virtual_memory()
         usage: float = 1 - machine.available / machine.total

@@ -136,7 +136,7 @@ class SlotPolicy(AdmissionPolicy):
         now_ns: int = 0,
         why: str = "",
     ) -> list[AdmitDecision | HoldDecision]:
-        bar, reason = self.bar(pressure), f"pressure is {pressure.name.lower()}" + (f" ({why})" if why else "")
+        bar, reason = self.bar(pressure), _words(pressure, why) if pressure else ""
         used = Usage() if usage is None else usage.copy()
         used.runs = active
         decisions: list[AdmitDecision | HoldDecision] = []
@@ -180,6 +180,10 @@ class SlotPolicy(AdmissionPolicy):
             if whole is not None and used.amounts[name] + amount > whole * (1 + 1e-9):
                 return _short(name, amount, whole, whole - used.amounts[name])
         return ""
+
+
+def _words(pressure: Pressure, why: str) -> str:
+    return f"pressure is {pressure.name.lower()}" + (f" ({why})" if why else "")
 
 
 def _short(name: str, amount: float, whole: float, free: float) -> str:

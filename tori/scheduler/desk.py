@@ -191,7 +191,8 @@ class Desk:
 
     def _decide(self, candidates: Sequence[Candidate]) -> list[AdmitDecision | HoldDecision]:
         now_ns = self._clock.monotonic_ns()
-        pressure, why = self.pressure, self.pressure_reason
+        pressure = self.pressure
+        why = self.pressure_reason if pressure else ""
         decisions = self._admission.decide(candidates, self.usage.runs, pressure, self.usage, now_ns, why)
         for decision in decisions:
             if isinstance(decision, HoldDecision):

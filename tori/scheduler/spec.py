@@ -53,6 +53,13 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
                 remedy=f"Ask for 0 to {MOST_MEMORY_BYTES:,}.",
             )
 
+    def part(self, count: int) -> Resources:
+        """Return one of ``count`` equal parts; Ray counts CPUs and custom resources in steps of 0.0001."""
+        custom = {name: round(amount / count, 4) for name, amount in self.custom.items()}
+        return Resources(
+            num_cpus=round(self.num_cpus / count, 4), memory_bytes=self.memory_bytes // count, custom=custom
+        )
+
 
 class Overlap(StrEnum):
     """What becomes of a run that is due while an earlier one of its task has not ended."""
@@ -123,6 +130,8 @@ class TaskSpec:
     group: str = ""
     """Tasks of one group share the slots that the admission policy gives it."""
     fallback: Fallback | None = None
+    shards: int = 1
+    """Ray tasks an attempt is spread over, where its module can split the work; together they take ``resources``."""
 
     def __post_init__(self) -> None:
         if not self.task_id or not self.task_type:
@@ -131,8 +140,10 @@ class TaskSpec:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise BadSettings(f"{name}: {value} of task {self.task_id} is not a positive number of seconds.")
-        if not self.jitter_s >= 0 or self.max_queued < 1 or self.max_at_once < 1:
-            raise BadSettings(f"task {self.task_id} needs jitter_s >= 0, max_queued >= 1 and max_at_once >= 1.")
+        if not self.jitter_s >= 0 or min(self.max_queued, self.max_at_once, self.shards) < 1:
+            raise BadSettings(
+                f"task {self.task_id} needs jitter_s >= 0, and max_queued, max_at_once and shards of at least 1."
+            )
         if self.max_at_once > 1 and self.overlap is not Overlap.ALLOW:
             raise BadSettings(f"max_at_once of task {self.task_id} needs overlap = 'allow'.")
         if self.missed is Missed.ALL and self.overlap not in (Overlap.QUEUE, Overlap.ALLOW):
@@ -185,9 +196,12 @@ SCANS = "scans"
 
 
 def demand_specs(
-    modules: Sequence[str] = START_ORDER, intervals: Mapping[str, float] | None = None
+    modules: Sequence[str] = START_ORDER, intervals: Mapping[str, float] | None = None, *, shards: int = 1
 ) -> tuple[TaskSpec, ...]:
-    """Return the tasks of a system with these modules that run only when they are asked for, unless ``intervals`` names them."""
+    """Return the tasks of a system with these modules that run only when they are asked for, unless ``intervals`` names them.
+
+    ``shards``: how many Ray tasks a scan among them is spread over.
+    """
     specs = []
     for name, module, priority in _ON_DEMAND:
         if module and module not in modules:
@@ -201,6 +215,7 @@ def demand_specs(
             trigger=trigger,
             priority=priority,
             group=SCANS if module else "",
+            shards=shards if module else 1,
         )
         own = Resources(num_cpus=0)
         specs.append(spec if module else replace(spec, resources=own, timeout_s=RELOAD_TIMEOUT_S))

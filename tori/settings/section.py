@@ -112,6 +112,8 @@ class LimitSettings(Section):
     """The original's limit; Ray's CPUs bound what really computes at a time."""
     concurrent_scans: Annotated[int, unit("runs"), Field(ge=1, le=1024)] = 4
     """Each scan holds a copy of its module's state; four at a time leave slots for what is short, and for users' tasks."""
+    shards: Annotated[int, unit("Ray tasks a scan"), Field(ge=1, le=256)] = 2
+    """What a scan that can be split (concept_fuzz_test) is spread over: two fill the smallest machine, more want more CPUs."""
     ageing_s: Seconds = 300.0
     """A run that waits this long counts as one priority more urgent, so background work comes to its turn in a quarter of an hour."""
     resource_check_s: Seconds = 5.0
@@ -132,6 +134,12 @@ class LimitSettings(Section):
     """Above it background work waits, well before the kernel starts killing (Ray's own limit is 0.95)."""
     disk_share: Share = 0.90
     """Above it background work waits, while there is space left for everything under way."""
+    stall_share: Share = 0.10
+    """Above it background work waits, and what runs of it stops: a tenth of the time lost to waiting for memory is thrashing (PSI)."""
+    object_store_share: Share = 0.80
+    """Above it background work waits: Ray spills to the disk from here."""
+    lag_share: Share = 0.50
+    """Above this share of `credit_events` low and background work waits: reading goes first, before the door has to close."""
     start_timeout_s: Seconds = 30.0
     """A module starts in 0.6 s plus its replay from the last checkpoint."""
     restarts: Annotated[int, unit("restarts a window"), Field(ge=0, le=1000)] = 5

@@ -70,6 +70,8 @@ class Observer:
         return sample.value - before if sample.value >= before else None
 
 
+_ITSELF = "performance_metrics"
+"""The task that collects: it runs when nothing else does, and would make every idle interval a busy one."""
 _COUNTED = (
     "tori_module_consumed",
     "tori_module_busy_seconds",
@@ -101,10 +103,11 @@ def _modules(rises: dict[str, dict[tuple[str, ...], float]], lags: dict[str, flo
 
 
 def _tasks(runs: dict[tuple[str, ...], float], durations: dict[str, list[float]]) -> dict[str, float]:
-    found = {series_name("duration_seconds", "task", task): sum(d) / len(d) for task, d in sorted(durations.items())}
+    means = {task: sum(d) / len(d) for task, d in sorted(durations.items()) if task != _ITSELF}
+    found = {series_name("duration_seconds", "task", task): mean for task, mean in means.items()}
     ended, failed = Counter[str](), Counter[str]()
     for (task, outcome), rise in runs.items():
-        if outcome != "cancelled":
+        if outcome != "cancelled" and task != _ITSELF:
             ended[task] += round(rise)
             failed[task] += round(rise) if outcome == "failed" else 0
     shares = {series_name("failed_share", "task", task): failed[task] / n for task, n in sorted(ended.items()) if n}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -58,7 +59,16 @@ def check(target: FuzzTarget, relation: str, seed: int) -> Verdict:
     return Verdict(test_id, target.name, relation, result[:MESSAGE_MAXIMUM], seed, metrics)
 
 
-def run_plan(plan: Plan) -> list[Verdict]:
-    """Return the verdicts of all relations on all targets, sorted by target and relation."""
+def run_plan(plan: Plan, index: int = 0, count: int = 1) -> list[Verdict]:
+    """Return the verdicts of all relations on all targets, sorted by target and relation; or every ``count``-th from ``index``.
+
+    A check depends on its own seed alone, so it says the same wherever it runs.
+    """
     targets = sorted(plan.targets, key=lambda t: t.name)
-    return [check(t, r, seed_for(plan.seed, t, r)) for t in targets for r in sorted(RELATIONS)]
+    checks = [(t, r) for t in targets for r in sorted(RELATIONS)][index::count]
+    return [check(t, r, seed_for(plan.seed, t, r)) for t, r in checks]
+
+
+def merge_verdicts(shards: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """Return the verdicts of all shards of a plan as ``run_plan`` sorts them."""
+    return sorted((v for shard in shards for v in shard), key=lambda v: (v.target, v.relation))

@@ -49,6 +49,7 @@ class Fuzzing(Module):
     name = "fuzzing"
     inputs: ClassVar[tuple[type, ...]] = ()
     tasks = (TASK,)
+    splits = (TASK,)
 
     def __init__(self) -> None:
         self._latest: dict[str, Outcome] = {}
@@ -117,6 +118,20 @@ class Fuzzing(Module):
 
         _known(task)
         return msgspec.msgpack.encode(run_plan(msgspec.msgpack.decode(data, type=Plan)))
+
+    @classmethod
+    def run_shard(cls, task: str, data: bytes, index: int, count: int) -> bytes:
+        from tori.modules.fuzzing.check import run_plan
+
+        _known(task)
+        return msgspec.msgpack.encode(run_plan(msgspec.msgpack.decode(data, type=Plan), index, count))
+
+    @classmethod
+    def merge(cls, task: str, shards: Sequence[bytes]) -> bytes:
+        from tori.modules.fuzzing.check import Verdict, merge_verdicts
+
+        _known(task)
+        return msgspec.msgpack.encode(merge_verdicts([msgspec.msgpack.decode(s, type=list[Verdict]) for s in shards]))
 
     def conclude(self, task: str, result: bytes, context: Context) -> Sequence[Fact]:
         from tori.modules.fuzzing.check import Verdict
