@@ -78,6 +78,7 @@ _OWN = (
     system.ModuleStateChanged,
     system.CheckpointCreated,
     system.CheckpointLoaded,
+    system.MindRewound,
     system.MetricsCollected,
     system.HotReloadTriggered,
     system.HotReloadCompleted,
@@ -177,11 +178,17 @@ class Ledger(Module):
             self.metrics[payload.metric] = payload.value
         elif isinstance(payload, system.CheckpointCreated):
             self.checkpoint_id = payload.checkpoint_id
-            self.checkpoints[payload.checkpoint_id] = fact.id
-            while len(self.checkpoints) > KEPT_CHECKPOINTS:
-                del self.checkpoints[next(iter(self.checkpoints))]
+            self._remember(payload.checkpoint_id, fact.id)
+        elif isinstance(payload, system.MindRewound):
+            self._remember(payload.rewind_id, fact.id)
         elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
             self.findings.append((fact.id, fact.type))
+
+    def _remember(self, identifier: str, event_id: bytes) -> None:
+        """Know a checkpoint, or a rewind, by its id."""
+        self.checkpoints[identifier] = event_id
+        while len(self.checkpoints) > KEPT_CHECKPOINTS:
+            del self.checkpoints[next(iter(self.checkpoints))]
 
     def _apply_state(self, payload: system.ModuleStateChanged) -> None:
         self.modules[payload.module] = payload.new
