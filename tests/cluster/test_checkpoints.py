@@ -12,6 +12,7 @@ import pytest
 from actors import checkpoints as shell
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.fold import Outcome
+from actors.snapshot import load_exactly
 from tests.cluster.fake_ray import FakeActor, FakeRay
 from tori.checkpoint.store import Problem, write_snapshot
 from tori.errors import BadInput, JournalError, Unavailable
@@ -120,6 +121,9 @@ class FakeFolding:
         self._outcomes = outcomes
         self.positions: dict[str, HostSnapshot] = {}
 
+    def is_here(self, name: str) -> bool:
+        return name != "far"
+
     def run(
         self, folder: Path, positions: dict[str, HostSnapshot], keep: Callable[[str, Any], None]
     ) -> tuple[dict[str, Outcome], dict[str, bytes]]:
@@ -178,3 +182,18 @@ def test_a_fold_that_raises_leaves_nothing_half_written(tmp_path: Path, monkeypa
     with pytest.raises(KeyError):
         rig.checkpoints.take()
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_large_state_is_read_by_the_module_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "HOT_BYTES", 10)
+    asked: list[Any] = []
+    actors = {
+        name: FakeActor(snapshot=lambda name=name: snapshot(name), restore=asked.append, restore_from=asked.append)
+        for name in ("near", "far")
+    }
+    rig = Rig(tmp_path, monkeypatch, **actors)
+    taken = rig.checkpoints.take(is_last=True)["checkpoint_id"]
+    rig.checkpoints.folding = FakeFolding(rig, {})  # type: ignore[assignment]  # the one method that is called
+    rig.checkpoints.restore(taken)
+    assert sorted(asked, key=str) == sorted([taken, snapshot("far")], key=str)
+    assert load_exactly(tmp_path, taken, "near") == snapshot("near")
