@@ -19,11 +19,11 @@ from tori.modules.registry import create_module
 
 
 def test_every_module_folds_to_the_bytes_of_the_living_one() -> None:
-    documents = small_corpus(48)
+    documents = small_corpus(24)
     with LocalSystem() as mind:
         earlier: dict[str, list[HostSnapshot | None]] = {name: [None] for name in mind.hosts}
-        for start in range(0, 48, 16):
-            mind.ingest(documents[start : start + 16])
+        for start in range(0, 24, 12):
+            mind.ingest(documents[start : start + 12])
             mind.quiesce()
             for name, host in mind.hosts.items():
                 living = host.snapshot()
