@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,9 @@ import pytest
 
 from tests.support.machine_client import MachineBackend
 from tests.support.system import small_corpus
+from tori.checkpoint.manifest import Manifest
+from tori.checkpoint.remote import UrlStore
+from tori.checkpoint.store import CheckpointStore
 from tori.cli import main as entry
 from tori.cli.lifecycle import status_table
 from tori.events.document import Document
@@ -259,6 +263,15 @@ def test_kept_checkpoints_are_compared_verified_and_rewound_to(
         code, _, err = shell("rewind", *words, "--home", home)
         assert (code, sentence in err) == (65, True), err
 
+    assert shell("checkpoint", "fetch", old, "--home", home)[0] == 65
+    (Path(home) / "tori.toml").write_text(f'[checkpoint]\nurl = "file://{home}/far"\n')
+    UrlStore(f"file://{home}/far").put(CheckpointStore(Path(home) / "checkpoints"), _manifest(home, old))
+    shutil.rmtree(Path(home) / "checkpoints" / old)
+    assert shell.json("checkpoint", "verify", "--url", "--home", home)["damaged"] == 0
+    assert shell.json("checkpoint", "fetch", old, "--home", home)["checkpoint_id"] == old
+    assert "Fetched" in shell("checkpoint", "fetch", old, "--home", home)[1]
+    assert shell.json("checkpoint", "verify", old, "--home", home)["damaged"] == 0
+
     assert shell("rewind", old, "--home", home, "--in-place", "--settle")[0] == 65
     placed = shell.json("rewind", old, "--home", home, "--in-place")
     assert placed["restarted"]
@@ -277,6 +290,10 @@ def test_kept_checkpoints_are_compared_verified_and_rewound_to(
     assert {f"{new}.alien.snapshot", old} < {path.name for path in (kept / "quarantine").iterdir()}
     code, out, _ = shell("checkpoint", "verify", new, "--home", home)
     assert (code, "alien" in out) == (74, True), "what is gone was forgotten"
+
+
+def _manifest(home: str, checkpoint_id: str) -> Manifest:
+    return CheckpointStore(Path(home) / "checkpoints").manifest(checkpoint_id)
 
 
 def test_bad_input_is_named(shell: Shell, tmp_path: Path) -> None:
