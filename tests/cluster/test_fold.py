@@ -19,6 +19,7 @@ from actors.options import module_options, on_node, remote_class
 from tests.support.system import small_corpus
 from tori.events.system import ErrorOccurred
 from tori.modules.open import open_host
+from tori.settings import load_settings
 
 NAMES = ("reader", "braid")
 
@@ -54,7 +55,7 @@ def test_folded_checkpoints_hold_what_the_living_modules_give(shared_cluster: Cl
     }
     told: list[Any] = []
     places, store = Here(), Checkpoints(home, 9, lambda: actors, lambda *events: told.extend(events), {})
-    store.folding = Folding(home, {}, places, store.store)
+    store.folding = Folding(home, load_settings(home).plain(), places, store.store)
     try:
         for part in (small_corpus()[:20], small_corpus()[20:]):
             clients.command("ingest", {"documents": msgspec.msgpack.encode(part)})
