@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 
 from actors.copies import Copies
 from actors.failure import brief_error
-from actors.fold import Folding
+from actors.fold import HOT_BYTES, Folding
 from actors.logging import event_logger
 from actors.names import ORCHESTRATOR
 from tori.checkpoint import report
@@ -212,11 +212,16 @@ class Checkpoints:
         manifest = self._store.manifest(chosen)
         handles = self._handles()
         names = [name for name in manifest.modules if name in handles]
-        refs = [handles[name].restore.remote(self._store.load(manifest, name).data) for name in names]
-        ray.get(refs)
+        ray.get([self._begin_restore(handles[name], manifest, name) for name in names])
         for name in names:
             self._emit(report.loaded(manifest, name))
         return {"checkpoint_id": chosen, "modules": sorted(names), "passed_over": passed_over}
+
+    def _begin_restore(self, handle: Any, manifest: Manifest, name: str) -> Any:
+        """Return the ref of a restore; a large state is read by the module itself, where it can be, and passes through no object store."""
+        if manifest.modules[name].size_bytes > HOT_BYTES and self.folding is not None and self.folding.is_here(name):
+            return handle.restore_from.remote(manifest.checkpoint_id)
+        return handle.restore.remote(self._store.load(manifest, name).data)
 
     def _choose(self, checkpoint_id: str | None) -> tuple[str, dict[str, str]]:
         """Return the checkpoint asked for, or the newest good one with the damage of those before it."""

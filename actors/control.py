@@ -260,7 +260,7 @@ class Control:
         residents = self._nodes.residents(node)
         living = {name: h for name, h in self._module_handles().items() if name in residents}
         if living:
-            self._checkpoints.take(living)
+            self._checkpoints.take(living, is_last=True)
         self._nodes.leave(node)
         return {"node": node, "modules": sorted(living)}
 

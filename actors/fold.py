@@ -135,7 +135,7 @@ class Folding:
         all its modules.
         """
         orders = {name: Order(position, self._nodes.mirrored(name)) for name, position in positions.items()}
-        here = [name for name in orders if self._nodes.node_of(name) == self._nodes.here]
+        here = [name for name in orders if self.is_here(name)]
         away = {name: self._start_away(name, orders[name]) for name in orders if name not in here}
         outcomes = self._fold_here(folder, {name: orders[name] for name in here}, keep) if here else {}
         found: dict[str, bytes] = {}
@@ -146,6 +146,10 @@ class Folding:
             except RayError as error:
                 outcomes[name] = Outcome(error=brief_error(error))
         return outcomes, found
+
+    def is_here(self, name: str) -> bool:
+        """Say whether a module lives on the node whose disk holds the checkpoints."""
+        return self._nodes.node_of(name) == self._nodes.here
 
     def _options(self, what: str, strategy: Any) -> dict[str, Any]:
         """Return how such a task runs: it takes no CPU from scans, once, in a process that ends with it, its memory and niceness too."""

@@ -12,7 +12,7 @@ import msgspec
 
 from actors.logging import configure_from, event_logger
 from actors.names import node_home
-from actors.snapshot import Origin, decode_host, find_snapshot
+from actors.snapshot import Origin, decode_host, find_snapshot, load_exactly
 from actors.succession import Succeeding
 from actors.watch import Watch
 from tori.clock import SystemClock
@@ -251,6 +251,10 @@ class ModuleActor(Succeeding):
         self.loop = self._open(snapshot, exactly=True)
         self._begin()
         return self.loop.wait_ready(self.config.start_timeout_s)
+
+    def restore_from(self, checkpoint_id: str) -> LoopView:
+        """Do what ``restore`` does, from a checkpoint on the disk of this node."""
+        return self.restore(load_exactly(self.home, checkpoint_id, self.config.name))
 
     def stop(self) -> None:
         """Finish the batch in hand and give the journal up; ``watch`` returns."""

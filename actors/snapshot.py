@@ -48,3 +48,9 @@ def find_snapshot(home: Path, name: str, hot: bytes | None) -> Origin:
     if cold is not None and stored is not None:
         told += (CheckpointLoaded("disk", (name,), len(stored.data)),)
     return Origin(cold, told)
+
+
+def load_exactly(home: Path, checkpoint_id: str, name: str) -> bytes:
+    """Return what one checkpoint holds of a module; raises SnapshotDamaged, or BadInput when it is not there."""
+    store = CheckpointStore(home / FOLDER)
+    return store.load(store.manifest(checkpoint_id), name).data

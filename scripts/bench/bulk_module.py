@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -49,15 +50,16 @@ class Bulk(Module):
         self.notes: dict[int, Note] = {}
         self.events = 0
         self._last: float | None = None
-        self._gap_s = 0.0
+        self._waited_s = 0.0
+        self._gaps_s: list[tuple[float, float]] = []
         self._late_s = 0.0
         self._calls = 0
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
-        now = time.monotonic()
+        now, waited = time.monotonic(), _waited_s()
         if self._last is not None:
-            self._gap_s = max(self._gap_s, now - self._last)
-        self._last = now
+            self._gaps_s.append((now - self._last, max(0.0, now - self._last - (waited - self._waited_s))))
+        self._last, self._waited_s = now, waited
         self._late_s = max(self._late_s, *((context.now_ns - event.time_ns) / 1e9 for event in batch))
         self._calls += 1
         total = max(1, len(self.notes))
@@ -92,8 +94,21 @@ class Bulk(Module):
         return [self.events, sum(n.touched * (i + 1) for i, n in self.notes.items()) % (1 << 52), len(self.notes)]
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``gaps``: since the last time it was asked, the longest time between two calls of the handler, and the oldest event."""
-        found = {"gap_ms": self._gap_s * 1e3, "late_ms": self._late_s * 1e3, "calls": self._calls}
-        self._gap_s = self._late_s = 0.0
-        self._calls = 0
+        """``gaps``: since the last time it was asked, the longest times between two calls of the handler, and the oldest event."""
+        gaps = sorted(gap for gap, _ in self._gaps_s) or [0.0]
+        found = {
+            "gap_ms": gaps[-1] * 1e3,
+            "gap_p99_ms": gaps[len(gaps) * 99 // 100] * 1e3,
+            "gaps_over_50_ms": sum(gap > 0.05 for gap in gaps),
+            "gap_on_cpu_ms": max((own for _, own in self._gaps_s), default=0.0) * 1e3,
+            "late_ms": self._late_s * 1e3,
+            "calls": self._calls,
+        }
+        self._gaps_s.clear()
+        self._late_s, self._calls = 0.0, 0
         return found
+
+
+def _waited_s() -> float:
+    """Return how long this thread has been ready to run and no core was free for it."""
+    return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9

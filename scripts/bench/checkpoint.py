@@ -5,7 +5,8 @@
 
 A real cluster, the real actor around a module of ``--state-gb`` (notes of 1 KiB, every one of them a fact in its journal) and the
 real task that folds. While events come in steadily (``--rate`` a second, each synced), the module notes the longest time between
-two calls of its handler (``gap_ms``) and the age of the oldest event when its handler saw it (``late_ms``):
+two calls of its handler (``gap_ms``; ``gap_on_cpu_ms`` without the time in which its thread was ready and no core was free, which on a
+shared machine is others' work) and the age of the oldest event when its handler saw it (``late_ms``):
 
 ``quiet``       no checkpoint, for as long as the checkpoint took: what the machine does by itself
 ``checkpoint``  while one is taken: the state before is read, the journal after it applied, the new state written and synced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ import pytest
 
 from actors import checkpoints as shell
 from actors.checkpoints import Checkpoints, final_checkpoint
+from actors.fold import Outcome
+from actors.snapshot import load_exactly
 from tests.cluster.fake_ray import FakeActor, FakeRay
+from tori.checkpoint.store import Problem, write_snapshot
 from tori.errors import BadInput, JournalError, Unavailable
 from tori.events.system import CheckpointCreated, ErrorOccurred
 from tori.modules.host import HostSnapshot
+from tori.modules.host_state import snapshot_pieces
+from tori.modules.need import module_snapshot
 
 
 def snapshot(name: str) -> bytes:
@@ -105,3 +111,89 @@ def test_a_final_checkpoint_that_fails_is_told_and_stops_no_stop() -> None:
     assert final_checkpoint(full, refuse_event)
     assert final_checkpoint(lambda: {"missing": {}}, told.append) == []
     assert "alien" in final_checkpoint(lambda: {"missing": {"alien": "busy"}}, told.append)[0]
+
+
+class FakeFolding:
+    """Folds as told: writes a part here, hands a snapshot back from elsewhere, or fails."""
+
+    def __init__(self, rig: Rig, outcomes: dict[str, str]) -> None:
+        self._store = rig.checkpoints.store
+        self._outcomes = outcomes
+        self.positions: dict[str, HostSnapshot] = {}
+
+    def is_here(self, name: str) -> bool:
+        return name != "far"
+
+    def run(
+        self, folder: Path, positions: dict[str, HostSnapshot], keep: Callable[[str, Any], None]
+    ) -> tuple[dict[str, Outcome], dict[str, bytes]]:
+        self.positions = positions
+        outcomes, away = {}, {}
+        for name, position in positions.items():
+            found = msgspec.structs.replace(position, state=b"folded")
+            if self._outcomes[name] == "here":
+                part = write_snapshot(folder, module_snapshot(found, b""), snapshot_pieces(found))
+                outcomes[name] = Outcome(part, "", (Problem("checkpoint-1", name, "one bit", "quarantine"),))
+                keep(name, f"hot {name}")
+            elif self._outcomes[name] == "away":
+                away[name] = msgspec.msgpack.encode(found)
+            else:
+                outcomes[name] = Outcome(error=self._outcomes[name])
+        return outcomes, away
+
+
+def position(name: str) -> HostSnapshot:
+    return msgspec.structs.replace(msgspec.msgpack.decode(snapshot(name), type=HostSnapshot), state=b"")
+
+
+def test_living_modules_give_positions_and_only_one_that_cannot_be_folded_gives_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"reader": "here", "braid": "away", "alien": "out of memory", "scars": "here"}
+    actors = {
+        name: FakeActor(position=lambda name=name: position(name), snapshot=lambda name=name: snapshot(name))
+        for name in names
+    }
+    actors["scars"].methods["position"] = refuse
+    rig = Rig(tmp_path, monkeypatch, **actors)
+    rig.checkpoints.folding = fake = FakeFolding(rig, names)  # type: ignore[assignment]  # the one method that is called
+    row = rig.checkpoints.take()
+    assert (row["modules"], list(row["missing"])) == (["alien", "braid", "reader"], ["scars"])
+    manifest = rig.checkpoints.store.manifest(row["checkpoint_id"])
+    states = {
+        name: msgspec.msgpack.decode(rig.checkpoints.store.load(manifest, name).data, type=HostSnapshot).state
+        for name in manifest.modules
+    }
+    assert states == {"reader": b"folded", "braid": b"folded", "alien": b"state"}
+    assert [name for name, actor in actors.items() if ("snapshot",) in actor.calls] == ["alien"]
+    assert list(fake.positions) == ["reader", "braid", "alien"]
+    told = [type(event).__name__ for event in rig.told]
+    assert told == ["StateCorrupted", "StateRecovered", "ErrorOccurred", "ErrorOccurred", "CheckpointCreated"]
+    assert rig.told[2] == ErrorOccurred("FoldFailed", "out of memory", "alien")
+    assert rig.checkpoints._hot["reader"] == "hot reader"
+    rig.checkpoints.take(is_last=True)
+    assert ("snapshot",) in actors["reader"].calls, "who stops anyway gives its state"
+    assert not list((tmp_path / "checkpoints").glob(".new-*"))
+
+
+def test_a_fold_that_raises_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, monkeypatch, reader=FakeActor(position=lambda: position("reader")))
+    rig.checkpoints.folding = FakeFolding(rig, {})  # type: ignore[assignment]  # raises KeyError for the reader
+    with pytest.raises(KeyError):
+        rig.checkpoints.take()
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_large_state_is_read_by_the_module_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "HOT_BYTES", 10)
+    asked: list[Any] = []
+    actors = {
+        name: FakeActor(snapshot=lambda name=name: snapshot(name), restore=asked.append, restore_from=asked.append)
+        for name in ("near", "far")
+    }
+    rig = Rig(tmp_path, monkeypatch, **actors)
+    taken = rig.checkpoints.take(is_last=True)["checkpoint_id"]
+    rig.checkpoints.folding = FakeFolding(rig, {})  # type: ignore[assignment]  # the one method that is called
+    rig.checkpoints.restore(taken)
+    assert sorted(asked, key=str) == sorted([taken, snapshot("far")], key=str)
+    assert load_exactly(tmp_path, taken, "near") == snapshot("near")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,9 @@ import pytest
 
 from tests.support.machine_client import MachineBackend
 from tests.support.system import small_corpus
+from tori.checkpoint.manifest import Manifest
+from tori.checkpoint.remote import UrlStore
+from tori.checkpoint.store import CheckpointStore
 from tori.cli import main as entry
 from tori.cli.lifecycle import status_table
 from tori.events.document import Document
@@ -215,11 +219,14 @@ def test_checkpoints(shell: Shell, backend: MachineBackend) -> None:
     assert f"passed over {listed[0]}" in err
 
 
-def test_kept_checkpoints_are_compared_verified_and_rewound_to(
-    shell: Shell, backend: MachineBackend, folder: Path
-) -> None:
+def _home(backend: MachineBackend) -> str:
     assert backend.client is not None
-    home = str(backend.client.home)
+    return str(backend.client.home)
+
+
+def test_a_past_moment_is_compared_and_asked(shell: Shell, backend: MachineBackend, folder: Path) -> None:
+    assert backend.client is not None
+    home = _home(backend)
     old = shell.json("checkpoint")["checkpoint_id"]
     before = shell.json("digest")
     backend.client.command("clients", "say", {"payload": CustomEvent("note", {})})
@@ -250,7 +257,7 @@ def test_kept_checkpoints_are_compared_verified_and_rewound_to(
         ("pause",),
         ("checkpoint",),
         ("restore",),
-        ("task", "run", "x"),
+        ("up",),
     ):
         code, _, err = shell(*words, "--home", copy)
         assert (code, "read-only copy" in err) == (65, True), err
@@ -259,12 +266,34 @@ def test_kept_checkpoints_are_compared_verified_and_rewound_to(
         code, _, err = shell("rewind", *words, "--home", home)
         assert (code, sentence in err) == (65, True), err
 
+
+def test_a_checkpoint_is_fetched_from_its_copy(shell: Shell, backend: MachineBackend) -> None:
+    home, old = _home(backend), shell.json("checkpoint")["checkpoint_id"]
+    assert shell("checkpoint", "fetch", old, "--home", home)[0] == 65
+    (Path(home) / "tori.toml").write_text(f'[checkpoint]\nurl = "file://{home}/far"\n')
+    UrlStore(f"file://{home}/far").put(CheckpointStore(Path(home) / "checkpoints"), _manifest(home, old))
+    shutil.rmtree(Path(home) / "checkpoints" / old)
+    assert shell.json("checkpoint", "verify", "--url", "--home", home)["damaged"] == 0
+    assert shell.json("checkpoint", "fetch", old, "--home", home)["checkpoint_id"] == old
+    assert "Fetched" in shell("checkpoint", "fetch", old, "--home", home)[1]
+    assert shell.json("checkpoint", "verify", old, "--home", home)["damaged"] == 0
+
+
+def test_a_past_moment_takes_the_place_of_the_present(shell: Shell, backend: MachineBackend) -> None:
+    assert backend.client is not None
+    home, old = _home(backend), shell.json("checkpoint")["checkpoint_id"]
+    before = shell.json("digest")
+    backend.client.ingest(msgspec.msgpack.encode([Document("later-1", "Later", "The rye flour is later. " * 20)]))
     assert shell("rewind", old, "--home", home, "--in-place", "--settle")[0] == 65
     placed = shell.json("rewind", old, "--home", home, "--in-place")
     assert placed["restarted"]
     assert Path(placed["past"], "journals/clients").is_dir()
     assert shell.json("digest")["sections"]["clients"] == before["sections"]["clients"]
     assert "stands where it stood" in shell("rewind", "0s", "--home", home, "--in-place")[1]
+
+
+def test_what_is_corrupt_is_named_and_put_into_quarantine(shell: Shell, backend: MachineBackend) -> None:
+    home = _home(backend)
     old, new = (shell.json("checkpoint")["checkpoint_id"] for _ in range(2))
     kept = Path(home) / "checkpoints"
     assert shell.json("checkpoint", "verify", new, "--home", home)["damaged"] == 0
@@ -277,6 +306,10 @@ def test_kept_checkpoints_are_compared_verified_and_rewound_to(
     assert {f"{new}.alien.snapshot", old} < {path.name for path in (kept / "quarantine").iterdir()}
     code, out, _ = shell("checkpoint", "verify", new, "--home", home)
     assert (code, "alien" in out) == (74, True), "what is gone was forgotten"
+
+
+def _manifest(home: str, checkpoint_id: str) -> Manifest:
+    return CheckpointStore(Path(home) / "checkpoints").manifest(checkpoint_id)
 
 
 def test_bad_input_is_named(shell: Shell, tmp_path: Path) -> None:

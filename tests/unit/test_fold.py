@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from tests.support.folding import folded
 from tests.support.system import small_corpus
 from tori.checkpoint.codec import ModuleSnapshot, decode_snapshot, encode_snapshot, snapshot_file
+from tori.checkpoint.compare import compare
 from tori.checkpoint.fold import PastJournal
+from tori.checkpoint.store import CheckpointStore, write_snapshot
 from tori.digest import section_digest
-from tori.errors import JournalRefused
+from tori.errors import BadInput, JournalRefused
 from tori.journal.frame import Frame
 from tori.local import LocalSystem
 from tori.modules.host import HostSnapshot
 from tori.modules.host_state import snapshot_pieces
+from tori.modules.need import module_snapshot
 from tori.modules.registry import create_module
 
 
 def test_every_module_folds_to_the_bytes_of_the_living_one() -> None:
-    documents = small_corpus(48)
+    documents = small_corpus(24)
     with LocalSystem() as mind:
         earlier: dict[str, list[HostSnapshot | None]] = {name: [None] for name in mind.hosts}
-        for start in range(0, 48, 16):
-            mind.ingest(documents[start : start + 16])
+        for start in range(0, 24, 12):
+            mind.ingest(documents[start : start + 12])
             mind.quiesce()
             for name, host in mind.hosts.items():
                 living = host.snapshot()
@@ -79,3 +84,41 @@ def test_pieces_join_to_what_was_always_written(size: int) -> None:
     kept = ModuleSnapshot("reader", 1, bytes(16).hex(), 2, 3, b"".join(pieces))
     assert b"".join(snapshot_file(kept, pieces)) == encode_snapshot(kept)
     assert decode_snapshot(encode_snapshot(kept)) == kept
+
+
+def test_a_part_written_in_pieces_by_another_process_belongs_to_the_checkpoint(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints")
+    snapshot = HostSnapshot("reader", 1, 8, {}, bytes(5 << 20), 5, 6, bytes(16), 2, 3, 4)
+    checkpoint_id = store.begin()
+    part = write_snapshot(store.staging(checkpoint_id), module_snapshot(snapshot, b""), snapshot_pieces(snapshot))
+    assert store.list() == ()
+    manifest = store.seal(checkpoint_id, {"reader": part})
+    assert store.load(manifest, "reader") == module_snapshot(snapshot)
+    assert store.verify(checkpoint_id) == ()
+    given_up = store.begin()
+    store.abandon(given_up)
+    assert not store.staging(given_up).exists()
+    with pytest.raises(BadInput, match="no module"):
+        store.seal(store.begin(), {})
+    assert [path.name for path in store.root.iterdir()] == [checkpoint_id]
+
+
+def test_checkpoints_are_compared_as_far_as_they_can_be_read(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints")
+    with LocalSystem() as mind:
+        found = {name: module_snapshot(mind.hosts[name].snapshot()) for name in ("clients", "reader", "scars")}
+        before = store.save(found)
+        mind.ingest(small_corpus(2))
+        found["clients"] = module_snapshot(mind.hosts["clients"].snapshot())
+        other = msgspec.structs.replace(found["reader"], state_version=99)
+        after = store.save(
+            {"clients": found["clients"], "reader": other, "alien": module_snapshot(mind.hosts["alien"].snapshot())}
+        )
+    (store.root / before.checkpoint_id / "scars.snapshot").write_bytes(b"nonsense")
+    changes = {change.module: change for change in compare(store, before, after)}
+    assert changes["clients"].counts == {"documents": (0, 2)}
+    assert changes["alien"].before is None and changes["scars"].after is None
+    assert changes["scars"].before is not None and "bytes" in changes["scars"].before.problem
+    assert changes["reader"].after is not None and "version 99" in changes["reader"].after.problem
+    assert all(change.is_changed for change in changes.values())
+    assert not any(change.is_changed for change in compare(store, after, after))

@@ -37,13 +37,15 @@ def find(host: ModuleHost, identifier: str) -> Any:
 
 
 def test_a_run_a_problem_and_a_checkpoint_are_found_by_their_ids(host: ModuleHost) -> None:
-    _, ended, problem, saved = say(
+    _, ended, problem, saved, rewound = say(
         host,
         system.TaskStarted("alien_audit", "alien_audit-1", "alien_audit", 1),
         system.TaskCompleted("alien_audit", "alien_audit-1", "alien_audit", 1, 0.5),
         system.ErrorOccurred("ModuleDied", "killed", "alien"),
         system.CheckpointCreated("checkpoint-1", ("alien",), 10),
+        system.MindRewound("rewind-1", "2h", 5),
     )
+    assert find(host, "rewind-1") == {"event_id": rewound}
     assert find(host, "alien_audit-1") == {"event_id": ended}
     assert find(host, problem) == {"event_id": problem}
     assert find(host, "checkpoint-1") == {"event_id": saved}

@@ -16,7 +16,7 @@ import msgspec
 from tori.errors import PermanentError
 
 MAGIC = b"TORISNP1"
-PIECE_BYTES = 8 << 20
+PIECE_BYTES = 2 << 20
 """Of a large state, what is hashed and written at a time."""
 _LENGTH_BYTES = 4
 _DIGEST_BYTES = 32

@@ -98,7 +98,10 @@ def _remote(home: Path | None) -> UrlStore:
     """Return the copies at ``checkpoint.url``; raises BadInput when the settings name none."""
     url = settings_of(home).checkpoint.url
     if not url:
-        raise BadInput("checkpoint.url is empty: there are no copies.", remedy="tori config; docs/settings.md.")
+        raise BadInput(
+            "checkpoint.url is empty: there are no copies.",
+            remedy="Set it in tori.toml of the home; docs/settings.md says how.",
+        )
     return UrlStore(url)
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from tori.checkpoint.rewind import note_of
 from tori.cli.doctor import examine
 from tori.cli.session import (
     AddressOption,
@@ -21,7 +22,8 @@ from tori.cli.session import (
     print_json,
     settings_of,
 )
-from tori.errors import NotRunning, Unavailable
+from tori.client import home_of
+from tori.errors import BadInput, NotRunning, Unavailable
 from tori.trends.book import sentence
 
 SHOWN_COUNTS = 4
@@ -40,7 +42,14 @@ HELD = {
 
 def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
     """Start a system on this machine, or join the one at --address as one more node with a home of its own."""
-    place = backend().up(settings_of(home), address)
+    settings = settings_of(home)
+    note = note_of(home_of(settings))
+    if note is not None:
+        raise BadInput(
+            f"{settings.home} is a read-only copy of a past moment: nothing runs in it.",
+            remedy=f"To go on from there: tori rewind {note.moment.text} --in-place --home {note.source}.",
+        )
+    place = backend().up(settings, address)
     if as_json:
         print_json(msgspec.to_builtins(place))
         return

@@ -80,13 +80,13 @@ _OWN = (
     system.ModuleStateChanged,
     system.CheckpointCreated,
     system.CheckpointLoaded,
+    system.MindRewound,
     system.MetricsCollected,
     system.HotReloadTriggered,
     system.HotReloadCompleted,
     system.HotReloadFailed,
     system.WorkThrottled,
     system.AlertUndelivered,
-    system.MindRewound,
 )
 
 
@@ -203,7 +203,10 @@ class Ledger(Module):
         elif isinstance(payload, system.MetricsCollected):
             self.metrics[payload.metric] = payload.value
         elif isinstance(payload, system.CheckpointCreated):
-            self._apply_checkpoint(fact.id, payload)
+            self.checkpoint_id = payload.checkpoint_id
+            self._remember(payload.checkpoint_id, fact.id)
+        elif isinstance(payload, system.MindRewound):
+            self._remember(payload.rewind_id, fact.id)
         elif isinstance(payload, (system.SystemStarted, system.HotReloadCompleted)):
             self._apply_code(payload)
         elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
@@ -217,9 +220,9 @@ class Ledger(Module):
         elif isinstance(fact, AlertRecord):
             self.outbox.apply(fact)
 
-    def _apply_checkpoint(self, event_id: bytes, payload: system.CheckpointCreated) -> None:
-        self.checkpoint_id = payload.checkpoint_id
-        self.checkpoints[payload.checkpoint_id] = event_id
+    def _remember(self, identifier: str, event_id: bytes) -> None:
+        """Know a checkpoint, or a rewind, by its id."""
+        self.checkpoints[identifier] = event_id
         while len(self.checkpoints) > KEPT_CHECKPOINTS:
             del self.checkpoints[next(iter(self.checkpoints))]
 
