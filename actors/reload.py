@@ -84,7 +84,7 @@ def reload_failure(name: str, versions: tuple[str, str], error: BaseException) -
     cause = cause_of(error)
     said = str(cause) if isinstance(cause, ToriError) else f"{type(cause).__name__}: {brief_error(error)}"
     return ReloadFailed(
-        f"the new code of {name} was refused, the old goes on: {said}",
+        f"the new code of {name} was refused, the old goes on: {said.rstrip('.')}.",
         remedy="Mend it and reload again; what is installed is also what the next start of the module takes.",
         module=name,
         from_version=versions[0],

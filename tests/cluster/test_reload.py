@@ -37,7 +37,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.home, self.file, chosen = bench.prepared(folder)
         os.environ["PYTHONPATH"] = bench.search_path(self.file)
-        self.settings = system_settings(self.home, **chosen, **{"ray.dashboard": True})
+        self.settings = system_settings(self.home, **(chosen | {"ray.dashboard": True}))
         self.backend = RayBackend()
         self.place = self.backend.up(self.settings, None)
         self.client: RayClient = self.backend.connect(self.settings, None)
