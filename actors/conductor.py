@@ -125,16 +125,19 @@ class Conductor:
         self._thread.start()
 
     def _living(self) -> Iterator[tuple[str, Any]]:
-        """Yield the modules whose actors have a name; whether their processes live is for them to say.
-
-        After a reload that was cut short a module may have two: who does not have the module says so.
-        """
-        named = sorted(one["name"] for one in ray.util.list_named_actors(all_namespaces=True))
+        """Yield the modules whose actors have a name; whether their processes live is for them to say."""
         for name in self.lifecycle.modules:
-            plain = actor_name(name)
-            for found in [plain, *(n for n in named if n.startswith(f"{plain}{SUCCESSOR}"))]:
+            for handle in self._actors_of(name):
+                yield name, handle
+
+    def _actors_of(self, name: str) -> Iterator[Any]:
+        """Yield the actors of a module. After a reload that was cut short it has two: who does not have the module says so."""
+        plain = actor_name(name)
+        named = sorted(one["name"] for one in ray.util.list_named_actors(all_namespaces=True))
+        for found in named:
+            if found == plain or found.startswith(f"{plain}{SUCCESSOR}"):
                 with contextlib.suppress(ValueError):
-                    yield name, ray.get_actor(found, namespace=NAMESPACE)
+                    yield ray.get_actor(found, namespace=NAMESPACE)
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -288,10 +291,9 @@ class Conductor:
                 time.sleep(0.02)
 
     def _clear(self, name: str) -> None:
-        for other, handle in self._living():
-            if other == name:
-                with contextlib.suppress(RayError):
-                    ray.kill(handle, no_restart=True)
+        for handle in self._actors_of(name):
+            with contextlib.suppress(RayError):
+                ray.kill(handle, no_restart=True)
 
     # -- reload ------------------------------------------------------------------------------------------------
 
