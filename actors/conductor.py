@@ -237,7 +237,7 @@ class Conductor:
         self.restarts[name] = incarnation - 1
         try:
             self._clear(name)
-            handle = self._create(name, incarnation)
+            handle = self._create(name, incarnation, is_paused=instruction.paused)
             found = self._await_ready(name, incarnation, handle, control(handle, "ready").remote())
             self.missing.pop(name, None)
             if found["events"]:
@@ -271,9 +271,9 @@ class Conductor:
                 time.sleep(LOST_CALL_S)
                 ready = control(handle, "ready").remote()
 
-    def _create(self, name: str, incarnation: int, code: str = "") -> Any:
+    def _create(self, name: str, incarnation: int, code: str = "", *, is_paused: bool = False) -> Any:
         """Return a new actor of a module; with ``code`` it is a successor, in a process that has imported nothing."""
-        config = self._config_of(name, incarnation)
+        config = msgspec.structs.replace(self._config_of(name, incarnation), is_paused=is_paused)
         if code:
             config = msgspec.structs.replace(config, code=code, succeeds=True)
         called = successor_name(name, incarnation) if code else actor_name(name)
