@@ -26,7 +26,7 @@ from actors.module import ShellConfig
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.nodes import Nodes
 from actors.options import control, module_options, remote_class
-from actors.reload import Replaced, Replacement, reload_failure
+from actors.reload import Replaced, Replacement, refusal, reload_failure
 from actors.watch import REPLACED
 from tori.clock import Clock
 from tori.errors import JournalDamaged, JournalMissing, ToriError, Unavailable
@@ -315,7 +315,7 @@ class Conductor:
             found = self._exchange(name, incarnation)
         except Exception as error:
             self._log(name).error("reload refused: %s", brief_error(error), exc_info=error)
-            self.ask(sig.ReplaceFailed(name, incarnation, brief_error(error)))
+            self.ask(sig.ReplaceFailed(name, incarnation, refusal(error)))
             raise
         self._successors.pop(name, None)
         return found

@@ -83,7 +83,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_new_code_takes_over_under_load_and_bad_code_is_rolled_back(stage: Stage) -> None:
-    load, pauses, refused = bench.reload_under_load(stage.client, stage.file, RATE, seconds=3.0, reloads=1)
+    load, pauses, refused = bench.reload_under_load(stage.client, stage.file, RATE, seconds=2.0, reloads=1)
     assert "ZeroDivisionError" in refused
     assert "the old goes on" in refused
     seen, _, revisions = bench.handled(stage.home)
