@@ -20,8 +20,8 @@ $(INSTALLED): pyproject.toml uv.lock scripts/install.py
 run: $(INSTALLED)  ## Build a mind over the library documentation on this machine
 	$(BIN)/tori demo
 
-PURE := tests/architecture tests/unit tests/properties tests/sim tests/crash
-RAY := tests/bad_input tests/contract tests/cluster tests/e2e tests/chaos
+RAY := tests/bad_input/test_running_system.py tests/contract tests/cluster tests/e2e tests/chaos
+PURE := tests/architecture tests/unit tests/properties tests/sim tests/crash tests/bad_input $(addprefix --ignore=,$(RAY))
 
 test: lint types  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
 	$(BIN)/pytest $(PURE) -n 2 --dist loadfile --cov=tori --cov-report=

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from pathlib import Path
 from typing import Any
 
 from tori.bus.bench import Consumer, Offered, Producer, Taken, sync_latencies_ms
+from tori.interpreter import tune
 
 
 class BenchProducer:
     """One producer."""
 
     def __init__(self, directory: str, mode: str) -> None:
-        gc.freeze()
+        tune()
         self._directory = Path(directory)
         self._producer = Producer(self._directory, mode)
 
@@ -38,7 +38,7 @@ class BenchFollower:
     """One follower; a second thread of the actor tells it when the producer is done."""
 
     def __init__(self, directory: str, visibility: Any) -> None:
-        gc.freeze()
+        tune()
         self._consumer = Consumer(Path(directory), visibility)
         self._done = threading.Event()
 

@@ -1,10 +1,15 @@
-"""Checkpoints of the running system: every module's snapshot, hot in the object store and verified on disk."""
+"""Checkpoints of the running system: every module's snapshot, hot in the object store and verified on disk.
+
+Modules that go on are asked for their positions only: a task beside them folds the earlier snapshot and the journal
+(``actors.fold``). A module that stops gives its snapshot itself, and so does one whose fold failed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +17,34 @@ import msgspec
 import ray
 from ray.exceptions import RayError
 
+from actors.copies import Copies
 from actors.failure import brief_error
+from actors.fold import Folding
 from actors.logging import event_logger
 from actors.names import ORCHESTRATOR
 from tori.checkpoint import report
 from tori.checkpoint.codec import ModuleSnapshot, SnapshotDamaged
-from tori.checkpoint.manifest import Manifest
+from tori.checkpoint.manifest import Manifest, Part
 from tori.checkpoint.retention import KeepNewestPolicy
 from tori.checkpoint.store import CheckpointStore
 from tori.errors import BadInput, ToriError, Unavailable
 from tori.events.system import ErrorOccurred
 from tori.modules.host import HostSnapshot
+from tori.modules.need import module_snapshot
 
 SNAPSHOT_TIMEOUT_S = 120.0
 FOLDER = "checkpoints"
+
+
+@dataclass
+class Draft:
+    """A checkpoint that is being written."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    marks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By module: (offset, consumed inputs) that its part holds."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Modules without a part, with the reason."""
 
 
 class Checkpoints:
@@ -48,57 +67,97 @@ class Checkpoints:
         self._saved: dict[str, tuple[int, int]] = {}
         """By module: (offset, consumed inputs) of the last snapshot on disk."""
         self._lock = threading.Lock()
+        self.folding: Folding | None = None
+        """What makes snapshots away from the living modules; without it they give them themselves."""
+        self.copies: Copies | None = None
+        """What copies checkpoints to a URL."""
         self.on_saved: Callable[[dict[str, int]], None] = lambda sequences: None
         """Called with the durable sequences of the modules that a checkpoint holds."""
         self._store.sweep()
 
-    def take(self, modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def take(self, modules: Mapping[str, Any] | None = None, *, is_last: bool = False) -> dict[str, Any]:
         """Write one checkpoint of all modules that run (or of those given).
 
         A module that cannot give its snapshot is left out, its older one stays; ``missing`` in the answer names it with the reason.
+        ``is_last``: the modules stop anyway and may give their snapshots themselves, which is quicker.
         """
         with self._lock:
-            snapshots, missing = self._collect(modules or self._handles())
-            self._tell_missing(missing)
-            if not snapshots:
-                named = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-                raise Unavailable(
-                    f"no module could be checkpointed ({named or 'none runs'}).", remedy="See tori status."
-                )
-            parts = {name: snapshot for name, (snapshot, _) in snapshots.items()}
-            if modules is None and self._ledger is not None:
-                parts[ORCHESTRATOR] = self._ledger()
-            manifest = self._store.save(parts)
-            self._saved |= {name: mark for name, (_, mark) in snapshots.items()}
+            checkpoint_id = self._store.begin()
+            try:
+                draft = self._gather(checkpoint_id, dict(modules or self._handles()), folding=not is_last)
+                if modules is None and self._ledger is not None:
+                    draft.parts[ORCHESTRATOR] = self._store.add(checkpoint_id, self._ledger())
+            except BaseException:
+                self._store.abandon(checkpoint_id)
+                raise
+            manifest = self._store.seal(checkpoint_id, draft.parts)
+            self._saved |= draft.marks
             self._store.prune()
-        self.on_saved({name: snapshot.sequence for name, (snapshot, _) in snapshots.items()})
+        self.on_saved({name: part.sequence for name, part in draft.parts.items() if name != ORCHESTRATOR})
         self._emit(report.created(manifest, self._store.root))
-        return self._row(manifest) | {"missing": missing}
+        copied = {} if self.copies is None else self.copies.copy(manifest)
+        return self._row(manifest) | {"missing": draft.missing} | copied
 
-    def _collect(
-        self, handles: Mapping[str, Any]
-    ) -> tuple[dict[str, tuple[ModuleSnapshot, tuple[int, int]]], dict[str, str]]:
-        """Return the snapshots with (offset, consumed) of each, and why others are missing."""
-        refs = {name: handle.snapshot.remote() for name, handle in handles.items()}
-        found, missing = {}, {}
+    def _gather(self, checkpoint_id: str, handles: dict[str, Any], *, folding: bool) -> Draft:
+        """Write every module's part, folded where it can be; raises Unavailable when there is none."""
+        draft = Draft()
+        if folding and self.folding is not None:
+            positions = self._ask(handles, "position", draft.missing)
+            self._fold(checkpoint_id, positions, draft)
+            handles = {
+                name: handle for name, handle in handles.items() if name in positions.keys() - draft.parts.keys()
+            }
+        self._add(checkpoint_id, self._ask(handles, "snapshot", draft.missing, self._hot.__setitem__), draft)
+        for name, reason in draft.missing.items():
+            self._emit(ErrorOccurred("SnapshotMissing", reason, name))
+        if not draft.parts:
+            named = "; ".join(f"{name}: {reason}" for name, reason in draft.missing.items())
+            raise Unavailable(f"no module could be checkpointed ({named or 'none runs'}).", remedy="See tori status.")
+        return draft
+
+    def _ask(
+        self,
+        handles: Mapping[str, Any],
+        method: str,
+        missing: dict[str, str],
+        keep: Callable[[str, Any], None] = lambda name, ref: None,
+    ) -> dict[str, Any]:
+        """Return what every module answers, and put the others into ``missing``."""
+        refs = {name: getattr(handle, method).remote() for name, handle in handles.items()}
+        found = {}
         for name, ref in refs.items():
             try:
-                data: bytes = ray.get(ref, timeout=SNAPSHOT_TIMEOUT_S)
+                found[name] = ray.get(ref, timeout=SNAPSHOT_TIMEOUT_S)
             except (RayError, ToriError) as error:
                 event_logger(name).error("no snapshot for the checkpoint", exc_info=error)
                 missing[name] = brief_error(error)
                 continue
-            snapshot = msgspec.msgpack.decode(data, type=HostSnapshot)
-            self._hot[name] = ref
-            kept = ModuleSnapshot(
-                name, snapshot.state_version, snapshot.journal_id.hex(), snapshot.epoch, snapshot.sequence, data
-            )
-            found[name] = (kept, (snapshot.offset, snapshot.consumed))
-        return found, missing
+            keep(name, ref)
+        return found
 
-    def _tell_missing(self, missing: Mapping[str, str]) -> None:
-        for name, reason in missing.items():
-            self._emit(ErrorOccurred("SnapshotMissing", reason, name))
+    def _fold(self, checkpoint_id: str, positions: Mapping[str, HostSnapshot], draft: Draft) -> None:
+        """Write the parts that a task can fold; what fails is told."""
+        assert self.folding is not None
+        hot: dict[str, Any] = {}
+        outcomes, away = self.folding.run(self._store.staging(checkpoint_id), positions, hot.__setitem__)
+        for name, outcome in outcomes.items():
+            if outcome.problems:
+                self._emit(*map(report.corrupted, outcome.problems), report.recovered(outcome.problems, name))
+            if outcome.part is None:
+                event_logger(name).warning("its snapshot could not be folded: %s", outcome.error)
+                self._emit(ErrorOccurred("FoldFailed", outcome.error, name))
+                continue
+            draft.parts[name] = outcome.part
+            draft.marks[name] = positions[name].offset, positions[name].consumed
+            self._hot.pop(name, None)  # it is older than what is on the disk now
+        self._add(checkpoint_id, away, draft)
+        self._hot |= hot
+
+    def _add(self, checkpoint_id: str, snapshots: Mapping[str, bytes], draft: Draft) -> None:
+        for name, data in snapshots.items():
+            snapshot = msgspec.msgpack.decode(data, type=HostSnapshot)
+            draft.parts[name] = self._store.add(checkpoint_id, module_snapshot(snapshot, data))
+            draft.marks[name] = snapshot.offset, snapshot.consumed
 
     def origin(self, name: str, *, is_elsewhere: bool) -> Any:
         """Return the ref of the snapshot a module starts from, or None: the hot one while the object store has it.
@@ -122,7 +181,7 @@ class Checkpoints:
             return
         view = ray.get(handle.view.remote(), timeout=SNAPSHOT_TIMEOUT_S)
         if self._saved.get(name) != (view.offset, view.consumed):
-            self.take({name: handle})
+            self.take({name: handle}, is_last=True)
 
     def list(self) -> list[dict[str, Any]]:
         """Return the kept checkpoints, newest first; a damaged one says so."""

@@ -160,9 +160,14 @@ class RayClient:
         found: dict[str, Any] = self._call("tasks")
         return found
 
-    def run_task(self, task: str) -> dict[str, Any]:
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
         run_id = f"{task}-{uuid.uuid4().hex[:16]}"  # made here: a call that is made again asks for the same run
-        found: dict[str, Any] = self._call("run_task", task, run_id)
+        extra = {"force": True} if force else {}
+        found: dict[str, Any] = self._call("run_task", task, run_id, **extra)
+        return found
+
+    def throttle(self, level: str, reason: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = self._call("throttle", level, reason)
         return found
 
     def run_story(self, run_id: str) -> dict[str, Any]:

@@ -21,8 +21,10 @@ _HEALTH = {
 }
 """A raylet that was killed refuses connections and is given up after 5 s; one behind a network that swallows packets is asked
 five times for 10 s, so that a partition of less than that ends no node."""
+# An idle worker goes after a minute instead of a second: a new one for every scan would cost a second of CPU at normal priority.
 _TUNING = _HEALTH | {
     "RAY_worker_niceness": "0",
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": "100000",
     "RAY_raylet_start_wait_time_s": "100",

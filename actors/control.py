@@ -11,10 +11,13 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from actors.alerts import Alerts
 from actors.cast import CLIENTS, is_relay
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.conductor import Conductor, Past
+from actors.copies import Copies
 from actors.find import find_event
+from actors.fold import Folding
 from actors.housekeeping import Housekeeping
 from actors.logging import configure_from, event_logger
 from actors.measure import Metrics
@@ -31,7 +34,7 @@ from actors.settle import Quiesce, check_unpaused
 from actors.shipped import Shipping, kept_tasks
 from actors.snapshot import Origin, find_snapshot
 from tori.checkpoint.codec import ModuleSnapshot
-from tori.clock import SystemClock
+from tori.clock import SECOND_NS, SystemClock
 from tori.digest import mind_digest
 from tori.errors import BadInput, NodeAway, ToriError, Unavailable
 from tori.events.system import ErrorOccurred, MetricsCollected
@@ -48,8 +51,9 @@ from tori.orchestrator.placement import JournalsReached
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
-from tori.scheduler.signal import Triggered
+from tori.scheduler.signal import Throttle, Triggered
 from tori.scheduler.spec import TaskSpec
+from tori.trends.book import TrendsSampled
 
 VIEW_TIMEOUT_S = 5.0
 SUMMARY_TIMEOUT_S = 2.0
@@ -75,7 +79,7 @@ class Control:
         self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
-        self._metrics = Metrics(self.status, self.emit)
+        self._metrics = Metrics(self.status, self.emit, self._observe)
         options = LifecycleOptions(
             order=(CLIENTS, *self._nodes.relays, *self._modules),
             start_timeout_s=settings["limits"]["start_timeout_s"],
@@ -92,6 +96,9 @@ class Control:
             home, settings, self._checkpoints.store, self._module_handles, self._ledger, self.emit
         )
         self._checkpoints.on_saved = self._note_reached
+        url, keep = settings["checkpoint"]["url"], settings["checkpoint"]["keep"]
+        self._checkpoints.copies = Copies(url, keep, self._checkpoints.store, self.emit)
+        self._checkpoints.folding = Folding(home, settings, self._nodes, self._checkpoints.store)
         self._conductor = Conductor(
             self._lifecycle,
             self._shell_config,
@@ -124,6 +131,8 @@ class Control:
         self._runs.on_failure = self._fail
         self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
         self._pressure.on_failure = self._fail
+        self._alerts = Alerts(settings["alerts"], self._clock, self._ledger, self.record)
+        self._alerts.on_failure = self._fail
         self._count_lock = threading.Lock()
         self._refs_routed = int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0))
         self._started = time.monotonic()
@@ -260,6 +269,7 @@ class Control:
         self._conductor.tell(sig.StartRequested(paused=self._runs.is_paused))
         self._runs.start()
         self._pressure.start()
+        self._alerts.start()
         self._nodes.start()
 
     def wait_failure(self) -> None:
@@ -303,7 +313,10 @@ class Control:
         """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
         self._pressure.stop()
         self._runs.stop()
-        problems = final_checkpoint(self._checkpoints.take, self.emit) if self._module_handles() else []
+        self._alerts.stop()
+        problems = (
+            final_checkpoint(lambda: self._checkpoints.take(is_last=True), self.emit) if self._module_handles() else []
+        )
         self._conductor.ask(sig.StopRequested())
         finished = self._conductor.finished.wait(timeout_s)
         if not finished:
@@ -321,6 +334,15 @@ class Control:
             self._metrics.take(event.payload)
             if not isinstance(event.payload, MetricsCollected):
                 event_logger("orchestrator", event).info("%s", brief(event.payload))
+
+    def _observe(self, samples: dict[str, float]) -> None:
+        """Put the samples of an interval into the book of trends, and tell what left its baseline; also what a crash left untold."""
+        trends = self._settings["trends"]
+        record = TrendsSampled(self._clock.wall_ns() // SECOND_NS, samples, trends["run_length"], trends["least_ratio"])
+        self.record([record], [])
+        pending = self._ledger.call(lambda host: list(host.module.trends.pending))  # type: ignore[attr-defined]  # it is the ledger
+        if pending:
+            self.record([], [(alert, alert.metric) for alert in pending])
 
     # -- routes ------------------------------------------------------------------------------------------------
 
@@ -396,6 +418,7 @@ class Control:
                     "events": 0 if view is None else view.events,
                     "consumed": 0 if view is None else view.consumed,
                     "busy_s": 0.0 if view is None else round(view.busy_s, 3),
+                    "waited_s": 0.0 if view is None else round(view.waited_s, 3),
                     "late_wakes": 0 if view is None else view.late_wakes,
                     "held": 0 if view is None else view.held,
                     "dead_letters": 0 if view is None else view.letters,
@@ -416,6 +439,9 @@ class Control:
             "refs_routed": sum(n["refs_routed"] for n in nodes),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "problems": self.query("orchestrator", "problems", {"limit": 20}),
+            "throttle": str(self._runs.scheduler.throttle[0]),
+            "pressure": self._runs.pressure(),
+            "trends": self.query("orchestrator", "trends", {"limit": 5})["alerts"],
         }
 
     def _gather(self, now: Mapping[str, Any], method: str, *arguments: Any) -> dict[str, Any]:
@@ -463,6 +489,7 @@ class Control:
 
     def _check_unpaused(self) -> None:
         check_unpaused(self._lifecycle.states(), is_scheduler_paused=self._runs.is_paused)
+        self._runs.check_running()
 
     def _wait_healthy(self, timeout_s: float) -> None:
         """Return when every module runs; raises Unavailable when one stays down, IllegalTransition when one is paused."""
@@ -493,8 +520,11 @@ class Control:
         runs = self.query("orchestrator", "runs", {"limit": 50})
         return {"tasks": self._runs.tasks(), "runs": runs, "active": self._runs.active()}
 
-    def run_task(self, task: str, run_id: str) -> dict[str, Any]:
-        return self._runs.request(task, run_id)
+    def run_task(self, task: str, run_id: str, *, force: bool = False) -> dict[str, Any]:
+        return self._runs.request(task, run_id, force=force)
+
+    def throttle(self, level: str, reason: str) -> dict[str, Any]:
+        return self._runs.throttle(level, reason)
 
     def run_story(self, run_id: str) -> dict[str, Any]:
         return self._runs.story(run_id)
@@ -523,6 +553,8 @@ class Control:
             raise
         if module is None and not paused:
             self._runs.set_paused(paused=False)
+            if self._runs.scheduler.throttle[0] is Throttle.STOPPED:
+                self._runs.throttle(Throttle.OFF, "resumed")
         names = [module] if module else list(self._lifecycle.modules)
         return {"modules": names, "paused": paused, "states": self._lifecycle.states()}
 

@@ -11,11 +11,10 @@ import ray
 
 from actors.cast import CLIENTS
 from actors.options import run_options
-from actors.scan import run_scan
+from actors.scan import ONE_CPU, run_scan
 from tori.modules.fuzzing.target import FuzzTarget
 from tori.modules.host import HostSnapshot
 from tori.modules.registry import FULL_PASS, PATHS
-from tori.scheduler.spec import Resources
 
 SAMPLED_DOCUMENTS = 16
 SAMPLED_EVENTS = 300
@@ -41,5 +40,5 @@ def fuzz(handles: Mapping[str, Any], codes: Mapping[str, str] | None = None) -> 
     ]
     plan = handles["fuzzing"].prepare_targets.remote(targets, seed)
     code = ",".join(f"{name}={one}" for name, one in sorted((codes or {}).items()))
-    remote = ray.remote(**run_options(Resources(), "fuzzing.concept_fuzz_test", code))(run_scan)
+    remote = ray.remote(**run_options(ONE_CPU, "fuzzing.concept_fuzz_test", code))(run_scan)
     return remote.remote("fuzzing", "concept_fuzz_test", plan)

@@ -220,6 +220,15 @@ class ModuleActor(Succeeding):
 
         return msgspec.msgpack.encode(self.loop.call(work))
 
+    def position(self) -> HostSnapshot:
+        """Return where the module stands, durably, without its state: what a fold beside it needs."""
+
+        def work(host: ModuleHost) -> HostSnapshot:
+            host.journal.commit()
+            return host.position()
+
+        return self.loop.call(work)
+
     def need(self) -> Need:
         """Return what this module needs of the journals."""
         return self.loop.call(need_of)

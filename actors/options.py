@@ -12,6 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.names import NAMESPACE, ORCHESTRATOR
+from actors.worker import background_environment, code_environment
 from tori.scheduler.spec import Resources
 
 MODULE_THREADS = 6
@@ -19,14 +20,6 @@ CONTROL = "control"
 """Concurrency group of the calls by which the orchestrator governs a module: questions that wait for a busy one never hold them up."""
 CONTROL_THREADS = 4
 ORCHESTRATOR_THREADS = 24
-
-
-def fresh_code(code: str) -> dict[str, Any]:
-    """Return the option that keeps processes of one code apart from those of another: Ray reuses workers, and what they imported.
-
-    Empty = the code that was there when the cluster started, which every worker has.
-    """
-    return {"runtime_env": {"env_vars": {"TORI_CODE": code}}} if code else {}
 
 
 def module_options(
@@ -43,7 +36,7 @@ def module_options(
         "concurrency_groups": {CONTROL: CONTROL_THREADS},
         "num_cpus": num_cpus,
         "scheduling_strategy": strategy,
-        **fresh_code(code),
+        **({"runtime_env": {"env_vars": code_environment(code)}} if code else {}),
     }
 
 
@@ -63,13 +56,18 @@ def orchestrator_options() -> dict[str, Any]:
 
 
 def run_options(resources: Resources, name: str, code: str = "") -> dict[str, Any]:
-    """Return how Ray runs an attempt: never again by itself, the scheduler decides that."""
-    options: dict[str, Any] = {"num_cpus": resources.num_cpus, "name": name, "max_retries": 0}
+    """Return how Ray runs an attempt: at idle priority, and never again by itself, the scheduler decides that."""
+    options: dict[str, Any] = {
+        "num_cpus": resources.num_cpus,
+        "name": name,
+        "max_retries": 0,
+        "runtime_env": background_environment(code),
+    }
     if resources.memory_bytes:
         options["memory"] = resources.memory_bytes
     if resources.custom:
         options["resources"] = dict(resources.custom)
-    return options | fresh_code(code)
+    return options
 
 
 def on_node(ray_node: str) -> Any:

@@ -84,8 +84,11 @@ class OrchestratorActor:
     def tasks(self) -> dict[str, Any]:
         return self._control.tasks()
 
-    def run_task(self, task: str, run_id: str) -> dict[str, Any]:
-        return self._control.run_task(task, run_id)
+    def run_task(self, task: str, run_id: str, *, force: bool = False) -> dict[str, Any]:
+        return self._control.run_task(task, run_id, force=force)
+
+    def throttle(self, level: str, reason: str) -> dict[str, Any]:
+        return self._control.throttle(level, reason)
 
     def run_story(self, run_id: str) -> dict[str, Any]:
         return self._control.run_story(run_id)

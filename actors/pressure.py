@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from actors.logging import event_logger
 from actors.names import ORCHESTRATOR
 from tori.machine import Emit
@@ -52,7 +54,7 @@ class PressureWatch:
             if isinstance(instruction, Emit):
                 self._emit(instruction.payload)
             else:
-                self._tell(instruction)
+                self._tell(msgspec.structs.replace(instruction, reason=self.machine.reason))
 
     def _run(self) -> None:
         try:

@@ -24,8 +24,8 @@ from actors.module import Conclusion
 from actors.scan import ONE_CPU, start_scan
 from actors.schedule import Plan, start_user
 from tori.clock import Clock
-from tori.errors import BadInput, PermanentError, ToriError, Unavailable
-from tori.events.system import SystemStarted, TaskCancelled, TaskCompleted, TaskFailed, TaskStarted
+from tori.errors import BadInput, IllegalTransition, PermanentError, ToriError, Unavailable
+from tori.events.system import SystemStarted, TaskCancelled, TaskCompleted, TaskFailed, TaskStarted, WorkThrottled
 from tori.journal.reader import JournalReader
 from tori.journal.unit import units
 from tori.machine import Emit, Tick
@@ -37,13 +37,13 @@ from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import Resources, TaskSpec
-from tori.scheduler.view import active_rows, story_row
+from tori.scheduler.view import active_rows, run_row, story_row
 
 LOOK_TIMEOUT_S = 2.0
 HOLD_TIMEOUT_S = 300.0
 LONGEST_WAIT_S = 3600.0
 FUZZ = "concept_fuzz_test"
-_FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled)
+_FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled, WorkThrottled)
 
 
 class Runs:
@@ -88,6 +88,8 @@ class Runs:
         self._hold = threading.Lock()
         self._up: set[str] = set()
         self._is_held = False
+        self._scans: set[Any] = set()
+        """Scans outside the schedule that are under way."""
 
     def take_on(self, works: Mapping[str, Callable[[], Any]]) -> None:
         """Do these works of the orchestrator's own too, by task type; before ``start``."""
@@ -264,9 +266,36 @@ class Runs:
 
     def scan_now(self, module: str, task: str) -> int:
         """Run one scan outside the schedule; return how many events it made."""
+        self.check_running()
         handle = self._handles()[module]
-        concluded: Conclusion = ray.get(handle.conclude.remote(task, self._start_scan(handle, module, task)))
+        ref = self._start_scan(handle, module, task)
+        self._scans.add(ref)
+        try:
+            concluded: Conclusion = ray.get(handle.conclude.remote(task, ref))
+        finally:
+            self._scans.discard(ref)
         return concluded.emitted
+
+    def check_running(self) -> None:
+        """Raise IllegalTransition during an emergency stop: whoever waits for work to be done would wait for ever."""
+        level, reason = self.scheduler.throttle
+        if level is sig.Throttle.STOPPED:
+            raise IllegalTransition(
+                f"an emergency stop is in force ({reason or 'by hand'}).", remedy="tori resume, then again."
+            )
+
+    def throttle(self, level: str, reason: str) -> dict[str, Any]:
+        """Hold background work back, or let it go on; also what is under way outside the schedule."""
+        if level not in [*sig.Throttle]:
+            raise BadInput(f"there is no throttle {level!r}.", remedy=f"Levels: {', '.join(sig.Throttle)}.")
+        old = self.scheduler.throttle[0]
+        active = [run.run_id for run in self.scheduler.runs() if run.is_active]
+        self._ask(sig.ThrottleRequested(sig.Throttle(level), reason))
+        if level == sig.Throttle.STOPPED:
+            for ref in list(self._scans):
+                with contextlib.suppress(RayError, ValueError):
+                    ray.cancel(ref, force=True)
+        return {"level": level, "old": str(old), "runs": active if level == sig.Throttle.STOPPED else []}
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -302,12 +331,16 @@ class Runs:
                 )
             time.sleep(0.05)
 
-    def request(self, task: str, run_id: str) -> dict[str, Any]:
-        """Run a task now; the same ``run_id`` asks once, however often it comes."""
+    def request(self, task: str, run_id: str, *, force: bool = False) -> dict[str, Any]:
+        """Run a task now; the same ``run_id`` asks once, however often it comes. What holds it is said at once.
+
+        ``force``: whatever the pressure. Only slots, the budget and an emergency stop hold it then.
+        """
         if task not in self.scheduler.specs:
             raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(self.scheduler.specs)}.")
-        self._ask(sig.RunRequested(task, run_id))
-        return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
+        self._ask(sig.RunRequested(task, run_id, force))
+        row = run_row(self.scheduler.run(run_id), self._clock.monotonic_ns())
+        return {name: row[name] for name in ("run_id", "state", "held_by", "error")}
 
     def cancel(self, run_id: str) -> dict[str, Any]:
         """Cancel a run."""
@@ -321,6 +354,11 @@ class Runs:
     def set_paused(self, *, paused: bool) -> None:
         """Rest, or go on, as a whole."""
         self._ask(sig.PauseRequested() if paused else sig.ResumeRequested())
+
+    def pressure(self) -> dict[str, str]:
+        """Return what admission goes by: ``level``, and the ``reason``."""
+        level, reason = self.scheduler.pressure
+        return {"level": level.name.lower(), "reason": reason if level else ""}
 
     def progress(self, run_id: str, attempt: int, done: float, total: float) -> None:
         """Take a word of how far an attempt has come."""
@@ -336,6 +374,9 @@ class Runs:
 
     def _held_by(self, spec: TaskSpec, task: Task, holds: Mapping[str, str]) -> str | None:
         """Return what keeps a task from running, with the remedy; None when nothing does."""
+        level, reason = self.scheduler.throttle
+        if level is sig.Throttle.STOPPED:
+            return f"emergency stop ({reason or 'by hand'}): tori resume"
         if self.scheduler.is_paused:
             return "the system is paused: tori resume"
         if task.run_id in holds:

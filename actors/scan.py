@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from actors.options import run_options
+from actors.worker import begin_work
 from tori.modules.registry import module_class
 from tori.modules.user import load_modules
 from tori.scheduler.spec import Resources
@@ -17,6 +18,7 @@ ONE_CPU = Resources()
 
 def run_scan(module: str, task: str, data: bytes, settings: Mapping[str, Any] | None = None) -> bytes:
     """Compute one scan; Ray hands over the value behind the snapshot's ref. ``settings`` name the modules that users brought."""
+    begin_work()
     load_modules(settings)
     return module_class(module).run(task, data)
 

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import run_options
+from actors.worker import begin_work
 from tori.errors import BadSettings
 from tori.events.topic import Matcher
 from tori.modules.registry import START_ORDER
@@ -105,6 +106,7 @@ def start_user(task: UserTask | ShippedTask, order: sig.StartRun) -> Any:
 
 def run_user(module: str, name: str, run: TaskRun) -> str:
     """Run a user's function on some node; what it reports goes to the orchestrator, if that is there."""
+    begin_work()
     return call(module, name, replace(run, report=_reporter(run)))
 
 
@@ -112,6 +114,7 @@ def run_shipped(function: bytes, run: TaskRun) -> str:
     """Run a function that came pickled by value."""
     import cloudpickle
 
+    begin_work()
     return call_function(cloudpickle.loads(function), replace(run, report=_reporter(run)))
 
 

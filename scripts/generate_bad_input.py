@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "bad-input.md"
 _INTRODUCTION = """# Bad input
 
 Generated from `tests/bad_input/doors` by `scripts/generate_bad_input.py`; change it there. {count} cases at {doors} doors; each row is
-a test that uses the door: `tests/bad_input/test_cases.py` holds TORI to the words, the exit code and the digest.
+a test that uses the door: `tests/bad_input` holds TORI to the words, the exit code and the digest.
 
 - **says**: parts of the one message, the cause first, then the remedy. *(taken)*: nothing is wrong enough to refuse it.
 - **exit**: what the command line ends with ([exit-codes.md](exit-codes.md)); where the door is a Python call, what the error would end

@@ -4,6 +4,7 @@
     scripts/simulate.py --steps 1000000 --seed 1                  a campaign of 1,000 worlds
     scripts/simulate.py --steps 1000 --seed 42 --seeds 1          one world, with its story
     scripts/simulate.py --steps 100000 --seed 1 --jobs 2 --json   steps, violations, digest, story
+    scripts/simulate.py --steps 1000000 --world nodes             two nodes and what is between them (a fifth of the usual worlds)
     scripts/simulate.py --steps 1000000 --world scheduler         the scheduler alone, with its executor and its shell
 
 The same arguments give the same output, byte for byte. Exit code 1: a promise was broken; the report says how to see it again.

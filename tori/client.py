@@ -90,8 +90,14 @@ class SystemClient(Protocol):
     def tasks(self) -> dict[str, Any]:
         """Return ``tasks`` (the specs and when they are due), ``runs`` (the latest) and ``active`` (those that have not ended)."""
 
-    def run_task(self, task: str) -> dict[str, Any]:
-        """Run a task now; return ``run_id``."""
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
+        """Run a task now, with ``force`` whatever the pressure; return ``run_id`` and what holds it (``held_by``)."""
+
+    def throttle(self, level: str, reason: str = "") -> dict[str, Any]:
+        """Hold background work back: ``off``, ``high``, ``severe``, or ``stopped``: at once.
+
+        Returns ``level``, ``old`` and the ``runs`` that were stopped.
+        """
 
     def run_story(self, run_id: str) -> dict[str, Any]:
         """Return what is known of a run, its steps and its result; raises BadInput for an unknown one."""

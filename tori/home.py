@@ -13,6 +13,8 @@ from tori.errors import BadInput, PermanentError
 FORMAT = 1
 """Rises when the layout of a home changes so that an older version would misread it."""
 MARK = "home.json"
+REWIND_INTENT = "rewind-intent.json"
+"""A rewind in place is under way: whoever opens the home finishes it before anything reads a journal."""
 _ELSEWHERE = "Choose another with --home or TORI_HOME."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -26,7 +28,8 @@ class HomeUnusable(PermanentError):
 def open_home(home: Path) -> Path:
     """Make the home if it is new, check that it can be written and that this version can read it; return it.
 
-    Raises HomeUnusable naming the cause. What lies in it already is left as it is.
+    Raises HomeUnusable naming the cause. What lies in it already is left as it is, but for a rewind that was interrupted: that is
+    brought to its end.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -42,6 +45,10 @@ def open_home(home: Path) -> Path:
     except OSError as error:
         remedy = "Free disk space." if error.errno in _FULL else _ELSEWHERE
         raise HomeUnusable(f"the home {home} cannot be written: {error.strerror}.", remedy=remedy) from error
+    if (home / REWIND_INTENT).exists():
+        from tori.checkpoint.swap import finish_rewind
+
+        finish_rewind(home)
     return home
 
 

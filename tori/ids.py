@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import time
 from collections.abc import Callable
 
 ID_BYTES = 16
+_pack = struct.Struct(">Q8s").pack
 
 
 def source_suffix(source: str, incarnation: bytes | None = None) -> bytes:
@@ -44,7 +46,7 @@ class IdSource:
         if now <= self._last:
             now = self._last + 1
         self._last = now
-        return now.to_bytes(8, "big") + self._suffix
+        return _pack(now, self._suffix)
 
 
 def id_time_ns(event_id: bytes) -> int:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.rule import Rule
 
 from tori.client import SystemClient
+from tori.trends.book import sentence
 
 FINDINGS = {"bridges": ("wormhole", "wormhole_id"), "aliens": ("alien", "alien_id"), "gaps": ("scars", "scar_id")}
 SHOWN = 5
@@ -26,6 +27,7 @@ def compose(client: SystemClient, questions: list[str] | None = None, limit: int
     ]
     found["runs"] = client.tasks()["runs"]
     found["recovery"] = _recovery(client, found["runs"])
+    found["trends"] = client.query("orchestrator", "trends", {"limit": limit})
     return found
 
 
@@ -70,6 +72,8 @@ def render(found: dict[str, Any], out: Console) -> None:
     _section(out, found["aliens"], print_alien)
     _title(out, "Gaps")
     _section(out, found["gaps"], lambda item: out.print(f"{escape(item['details'])}  [dim]p {item['p_value']:.3f}[/]"))
+    _title(out, "Trends")
+    _trends(out, found["trends"])
     _title(out, "What each module did")
     out.print(status_table(status))
     out.print(
@@ -85,6 +89,16 @@ def render(found: dict[str, Any], out: Console) -> None:
         out.print(f"[red]A recovery check failed:[/] {escape(recovery['error'] or '')}")
     for problem in status.get("problems", [])[-SHOWN:]:
         out.print(f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])}")
+
+
+def _trends(out: Console, found: dict[str, Any]) -> None:
+    """Say what left its baseline, and what is watched."""
+    for alert in found["alerts"][:SHOWN]:
+        out.print(f"{escape(sentence(alert))}  [dim]{alert['id']}[/]")
+    watched = [row for row in found["series"] if row["state"] == "watched"]
+    learning = len(found["series"]) - len(watched)
+    if not found["alerts"]:
+        out.print(f"nothing has left its baseline: {len(watched)} series watched, {learning} still learning theirs")
 
 
 def _title(out: Console, text: str) -> None:

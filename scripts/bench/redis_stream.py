@@ -193,10 +193,10 @@ def _follow(port: int, queue: Any, done: Any, is_paced: bool) -> None:
         for entry_id, fields in found[0][1]:
             last = entry_id
             for event in decode_body(fields[1]).events:
-                payload: Any = event.payload
-                checksum.fold(payload)
+                checksum.handle(event)
                 count += 1
                 if is_paced:
+                    payload: Any = event.payload
                     latencies.append(time.monotonic_ns() - payload.attempt)
         last_ns = time.monotonic_ns()
     queue.put({"count": count, "checksum": checksum.value, "last_ns": last_ns, "latencies": latencies})

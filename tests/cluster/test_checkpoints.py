@@ -54,15 +54,15 @@ def test_a_checkpoint_that_failed_counts_as_none(tmp_path: Path, monkeypatch: py
 
     actor = FakeActor(snapshot=lambda: snapshot("reader"), view=View)
     rig = Rig(tmp_path, monkeypatch, reader=actor)
-    save = rig.checkpoints._store.save
+    seal = rig.checkpoints._store.seal
 
     def full(*_: Any) -> Any:
         raise JournalError("no space left on device.")
 
-    monkeypatch.setattr(rig.checkpoints._store, "save", full)
+    monkeypatch.setattr(rig.checkpoints._store, "seal", full)
     with pytest.raises(JournalError):
         rig.checkpoints.take()
-    monkeypatch.setattr(rig.checkpoints._store, "save", save)
+    monkeypatch.setattr(rig.checkpoints._store, "seal", seal)
     rig.checkpoints.save_last("reader")
     assert len(rig.checkpoints.list()) == 1, "the last state was taken for saved"
 

@@ -134,7 +134,7 @@ def test_under_pressure_background_work_waits_and_says_so(rig: Rig, tmp_path: Pa
     assert (told[0].threshold, told[0].level) == (0.8, "warning")
     assert rig.runs.scheduler.run("x").state is RunState.DUE
     held = next(row for row in rig.runs.tasks() if row["task_id"] == "concept_fuzz_test")["held_by"]
-    assert held == "background runs wait: pressure is high"
+    assert held == "background runs wait: pressure is high (memory at 90%)"
     watch.look()
     rig.work()
     assert isinstance(told[1], ResourceRecovered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,13 @@ import ray
 from actors import cluster
 from actors.backend import RayBackend
 from actors.client import RayClient
+from actors.names import NAMESPACE, ORCHESTRATOR
+from actors.pressure import PressureWatch
 from tests.support import user_tasks
-from tests.support.system import batches, small_corpus, system_settings
-from tori.errors import BadSettings
+from tests.support.system import batches, kill, small_corpus, system_settings
+from tori.errors import BadInput, BadSettings, IllegalTransition
+from tori.resources.background import is_background
+from tori.resources.pressure import Sample
 
 WAIT_S = 30.0
 
@@ -95,3 +100,90 @@ def test_its_progress_is_seen_and_cancelling_stops_it(client: RayClient) -> None
     before = client.run_story(run_id)["done"]
     time.sleep(1.0)
     assert client.run_story(run_id)["done"] == before, "it goes on"
+
+
+def test_background_work_has_processes_of_its_own_at_idle_priority(client: RayClient) -> None:
+    run_id = client.run_task("priority")["run_id"]
+    mine = json.loads(story_when(client, run_id, lambda s: s["state"] == "succeeded")["result"])
+    assert mine["is_idle"], "SCHED_IDLE, or nice 19"
+    others = [ray.remote(num_cpus=0.1)(_worker) for _ in range(2)]
+    for pid, is_idle in ray.get([other.remote() for other in others]):
+        assert (pid != mine["pid"], is_idle) == (True, False), "a worker of background work does somebody else's"
+
+
+def _worker() -> tuple[int, bool]:
+    return os.getpid(), is_background()
+
+
+def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: RayClient) -> None:
+    run_id = client.run_task("idler")["run_id"]
+    story_when(client, run_id, lambda s: s["done"] > 0)
+    found = client.throttle("stopped", "smoke")
+    assert (found["old"], run_id in found["runs"]) == ("off", True)
+    story = story_when(client, run_id, lambda s: s["state"] == "retrying")
+    assert story["held_by"] == "emergency stop (smoke): tori resume"
+
+    kill(ray.get(ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE).pid.remote()))
+    before = client.query("clients", "summary", {})["documents"]
+    client.ingest(batches(small_corpus(12), 12)[0])
+    assert client.query("clients", "summary", {})["documents"] == max(12, before), "events flow on"
+    assert client.run_task("plain")["held_by"] == "emergency stop (smoke): tori resume"
+    with pytest.raises(IllegalTransition, match="emergency stop"):
+        client.quiesce()
+    assert client.status()["throttle"] == "stopped"
+
+    client.pause(None, paused=False)
+    story = story_when(client, run_id, lambda s: s["state"] == "running" and s["done"] > 0)
+    assert (story["attempt"], client.status()["throttle"]) == (2, "off")
+    told = client.tail(10, ("WorkThrottled",))
+    assert [(e["data"]["old"], e["data"]["level"]) for e in told][-2:] == [("off", "stopped"), ("stopped", "off")]
+    client.cancel_run(run_id)
+    story_when(client, run_id, lambda s: s["state"] == "cancelled")
+
+
+def test_under_memory_pressure_background_work_stops_and_resumes_by_itself(client: RayClient, tmp_path: Path) -> None:
+    reading = tmp_path / "memory"
+    reading.write_text("0.5")
+    orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
+    ray.get(orchestrator.__ray_call__.remote(_watch, str(reading), CHECK_S))
+    run_id = client.run_task("idler")["run_id"]
+    story_when(client, run_id, lambda s: s["done"] > 0)
+
+    reading.write_text("0.93")
+    begun = time.monotonic()
+    story = story_when(client, run_id, lambda s: s["state"] == "retrying")
+    assert time.monotonic() - begun < CHECK_S + STOP_S
+    assert story["held_by"] == "low runs wait: pressure is high (memory at 93%)"
+    asked = client.run_task("waiting")
+    assert asked["held_by"] == "low runs wait: pressure is high (memory at 93%)", "who asks is told"
+    forced = client.run_task("waiting", force=True)["run_id"]
+    assert forced != asked["run_id"]
+    story_when(client, asked["run_id"], lambda s: s["state"] == "succeeded")
+
+    reading.write_text("0.5")
+    assert story_when(client, run_id, lambda s: s["state"] == "running" and s["done"] > 0)["attempt"] == 2
+    client.cancel_run(run_id)
+    story_when(client, run_id, lambda s: s["state"] == "cancelled")
+    with pytest.raises(BadInput, match="there is no throttle 'slow'"):
+        client.throttle("slow")
+
+
+CHECK_S = 0.5
+STOP_S = 2.0
+"""What killing a process and saying so may take on a busy machine."""
+
+
+def _watch(actor: Any, reading: str, interval_s: float) -> None:
+    """Have the orchestrator look at a file instead of at the machine."""
+    control = actor._control
+    limits = dict(control._settings["limits"]) | {"resource_check_s": interval_s, "memory_share": 0.9}
+    watch = PressureWatch(
+        control.home,
+        limits,
+        control.emit,
+        control._runs.tell,
+        lambda: Sample({"memory": float(Path(reading).read_text() or 0.5)}),
+    )
+    control._pressure.stop()
+    control._pressure = watch
+    watch.start()

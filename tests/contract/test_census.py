@@ -28,6 +28,7 @@ from tori.local.system import DEFAULT_MODULES
 from tori.modules.registry import FOLLOWS
 
 NOT_YET = {
+    "AlertUndelivered": "no webhook is set",
     "BenchmarkCompleted": "benchmarks run beside the system, not in it",
     "ChaosInjected": "faults are injected by tests from outside; the system has no command that injects one",
     "ClientConnected": "a door with sessions opens one; the command line connects anew for every command",
@@ -38,7 +39,7 @@ NOT_YET = {
     "HotReloadFailed": "as HotReloadCompleted",
     "HotReloadTriggered": "as HotReloadCompleted",
     "MemoryPressure": "as CPUPressure",
-    "PerformanceAlert": "no metric has a threshold",
+    "PerformanceAlert": "a first baseline takes 20 minutes of work",
     "ResourceRecovered": "as CPUPressure",
     "ResourceThresholdExceeded": "as CPUPressure",
     "SubscriptionLagged": "no follower has a limit for its lag; the lag itself is in status and metrics",
@@ -68,9 +69,11 @@ class Life:
         self.client.command("clients", "say", {"payload": CustomEvent("noted", {"by": "test"})})
 
     def work(self) -> None:
-        """Run tasks; one is cancelled, one loses its module on the way and is done by the next attempt."""
+        """Run tasks, throttled and not; one is cancelled, one loses its module on the way and is done by the next attempt."""
         for task in ("performance_metrics", "state_persistence"):
             self._await(self.client.run_task(task)["run_id"], "succeeded")
+        for level in ("high", "off"):
+            self.client.throttle(level, "census")
         run = self.client.run_task("concept_fuzz_test")["run_id"]
         self._await(run, "running")
         kill(self._pid("fuzzing"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.crash.model import SECTOR, File, Folder, Model, Tree
-from tori.journal.files import Processes, SystemProcesses
+from tori.journal.files import Processes
 
 Parts = tuple[str, ...]
 SYNCS = ("fdatasync", "fsync", "sync_directory")
@@ -56,6 +56,7 @@ class Recorder:
         self.sabotage: frozenset[str] = frozenset()
         self.model = Model(self.tree)
         self.files = _numbered(self.model)
+        self.processes = MemoryProcesses()
         self._mapped: list[tuple[int, bytes]] = []
         self._process = 0
 
@@ -232,12 +233,33 @@ class MemoryMapping:
         """The memory goes with the last view of it."""
 
 
+class MemoryProcesses:
+    """Whoever uses these files is the only process of its machine, and the same trace has the same ids every time."""
+
+    pid = 1
+    boot = 1
+
+    def __init__(self) -> None:
+        self._rng = random.Random("ids")
+
+    def started(self, pid: int) -> int:
+        return int(pid == self.pid)
+
+    def kill(self, pid: int) -> None:
+        raise AssertionError(f"process {pid} is to be killed, and there is none")
+
+    def wait(self, seconds: float) -> None:
+        """Nobody else runs while one waits here."""
+
+    def random(self, count: int) -> bytes:
+        return self._rng.randbytes(count)
+
+
 class MemoryFiles:
     """What one process can do."""
 
-    processes: Processes = SystemProcesses()
-
     def __init__(self, recorder: Recorder, process: int) -> None:
+        self.processes: Processes = recorder.processes
         self.recorder = recorder
         self.locks: set[Parts] = set()
         self._process = process

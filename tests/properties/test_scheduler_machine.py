@@ -92,9 +92,14 @@ class World(RuleBasedStateMachine):
     def module_comes_or_goes(self, available: bool) -> None:
         self.world.give(sig.ModuleAvailable("m", available))
 
-    @rule(pressure=st.sampled_from(Pressure))
-    def pressure_changes(self, pressure: Pressure) -> None:
-        self.world.give(PressureChanged(pressure))
+    @rule(pressure=st.sampled_from(Pressure), sheds=st.booleans())
+    def pressure_changes(self, pressure: Pressure, sheds: bool) -> None:
+        self.world.give(PressureChanged(pressure, sheds))
+
+    @rule(level=st.sampled_from(sig.Throttle), reason=st.sampled_from(["", "fan noise"]))
+    def a_person_throttles(self, level: sig.Throttle, reason: str) -> None:
+        self.world.give(sig.ThrottleRequested(level, reason))
+        assert self.world.machine.throttle == (level, reason) or self.world.crash_in is None
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 10.0, 60.0]))
     def time_passes(self, seconds: float) -> None:

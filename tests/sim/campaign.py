@@ -10,12 +10,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from tests.sim.nodes import NodesWorld
 from tests.sim.schedule import Schedule
 from tests.sim.world import Outcome, World
 
 STEPS_A_WORLD = 1000
 FEWEST_WORLDS = 200
-KINDS: dict[str, Callable[[int], World | Schedule]] = {"system": World, "scheduler": Schedule}
+NODES_SHARE = 0.2
+"""Of the worlds of a system: how many have two nodes."""
+
+
+def system(seed: int) -> World:
+    """Return the world of a seed: some have two nodes."""
+    return NodesWorld(seed) if random.Random(f"nodes {seed}").random() < NODES_SHARE else World(seed)
+
+
+KINDS: dict[str, Callable[[int], World | Schedule]] = {"nodes": NodesWorld, "scheduler": Schedule, "system": system}
 TOLD_LINES = 60
 """Lines of a story that are shown when nothing went wrong."""
 

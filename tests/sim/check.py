@@ -19,12 +19,13 @@ import msgspec
 from tests.sim.modules import SMALL, SmallModule, answer_of
 from tests.sim.node import HOME, Node
 from tests.sim.story import Violation
+from tests.sim.system import System
 from tori.errors import JournalDamaged, JournalError
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
 from tori.events.system import ClientMessage, DeliveryDeadLettered, ErrorOccurred
 from tori.journal.follower import Run
-from tori.journal.frame import CURSOR, EVENTS
+from tori.journal.frame import CURSOR, EVENTS, Header
 from tori.journal.reader import FrameView, JournalReader
 from tori.journal.recovery import Tail
 from tori.modules.host import HostSnapshot, ModuleHost
@@ -53,6 +54,7 @@ class Mark(NamedTuple):
     durable_sequence: int
     body_bytes: int
     crc: int
+    header: Header
 
 
 class Watch:
@@ -79,11 +81,11 @@ class Watch:
 class Checker:
     """The oracle of one world."""
 
-    def __init__(self, node: Node, sent: set[tuple[str, str]]) -> None:
-        self.node = node
+    def __init__(self, system: System, sent: set[tuple[str, str]]) -> None:
+        self.system = system
         self.sent = sent
         """(document id, content hash) or (note, "") of everything a client ever sent."""
-        self.watches = {name: Watch(name) for name in node.names}
+        self.watches = {name: Watch(name) for name in system.names}
         self.seen: dict[bytes, Seen] = {}
         self.documents: dict[str, str] = {}
         """Durable: document id to its present content hash, and every note."""
@@ -114,11 +116,11 @@ class Checker:
     def _reader(self, watch: Watch) -> JournalReader | None:
         if watch.reader is None:
             directory = journal_directory(HOME, watch.name)
-            files = self.node.watcher.files
+            files = self.system.watching(watch.name)
             if not (files.exists(directory / "journal.json") and files.exists(directory / "epoch")):
                 return None
             try:
-                watch.reader = self.node.reader(watch.name)
+                watch.reader = self.system.reader(watch.name)
             except JournalError:  # its maker is at it, or died there
                 return None
         return watch.reader
@@ -143,7 +145,7 @@ class Checker:
             raise Violation(f"{watch.name} jumps from sequence {watch.sequence} to {header.first_sequence}")
         watch.sequence += header.count
         watch.offset = frame.end
-        watch.marks.append(_mark(frame))
+        watch.marks.append(mark_of(frame))
         if header.kind == EVENTS:
             for event in frame.events:
                 if event.id in self.seen:
@@ -168,7 +170,7 @@ class Checker:
         for cause in event.causes:
             if cause not in self.seen:
                 raise Violation(f"{one.journal} holds an effect of event {cause.hex()}, which no journal holds durably")
-        module = SMALL[one.journal] if one.journal in SMALL and not self.node.plan.is_real else None
+        module = SMALL[one.journal] if one.journal in SMALL and not self.system.plan.is_real else None
         if module is not None and issubclass(module, SmallModule):
             self._judge_answer(one, module)
 
@@ -212,7 +214,7 @@ class Checker:
         self._last[place] = cause.number
 
     def _judge_dead_letter(self, module: str, cause: Seen, payload: DeliveryDeadLettered) -> None:
-        if not self.node.trouble.is_fatal(module, cause.event):
+        if not self.system.trouble.is_fatal(module, cause.event):
             raise Violation(f"{module} set a good event of {cause.journal} aside: {payload.error}")
         if cause.event.id in self._buried[module]:
             raise Violation(f"{module} set event {cause.event.id.hex()} of {cause.journal} aside twice")
@@ -229,7 +231,7 @@ class Checker:
 
     def validate(self) -> None:
         """Check every module that lives, and where its followers stand."""
-        for name, one in self.node.running.items():
+        for name, one in self.system.running.items():
             try:
                 one.host.module.validate()
             except AssertionError as error:
@@ -242,10 +244,11 @@ class Checker:
                 if follower.cursor.offset > watch.offset and not watch.is_blind:
                     raise Violation(f"{name} is at {follower.cursor.offset} of {journal}, durable up to {watch.offset}")
 
-    def power_was_cut(self) -> None:
-        """Every reader is gone with its memory."""
-        for watch in self.watches.values():
-            watch.reader = None
+    def power_was_cut(self, node: Node) -> None:
+        """Every reader on a node is gone with its memory."""
+        for name, watch in self.watches.items():
+            if self.system.of(name) is node:
+                watch.reader = None
 
     def reread(self, name: str) -> bool:
         """Read a whole journal again: what was durable is there, byte for byte. Returns False while nobody can read it.
@@ -263,7 +266,7 @@ class Checker:
             if watch.is_blind:
                 return False
             raise Violation(f"{name} ends at {reader.limit('durable')}, it was durable up to {watch.offset}")
-        found = [_mark(frame) for frame in reader.frames(reader.first_offset(), watch.offset)]
+        found = [mark_of(frame) for frame in reader.frames(reader.first_offset(), watch.offset)]
         for was, now in zip(watch.marks, found, strict=False):
             if was != now:
                 raise Violation(f"{name} had {was}, has {now}")
@@ -273,7 +276,7 @@ class Checker:
 
     def audit(self, name: str, snapshot: HostSnapshot | None) -> None:
         """Recover a second host from the journal and compare it with the one that lives."""
-        live = self.node.running[name].host
+        live = self.system.running[name].host
         again = self._recovered(name, live, snapshot)
         if again.module.snapshot() != live.module.snapshot():
             how = "its journal" if snapshot is None else f"a snapshot at offset {snapshot.offset} and its journal"
@@ -283,13 +286,13 @@ class Checker:
 
     def _recovered(self, name: str, live: ModuleHost, snapshot: HostSnapshot | None) -> ModuleHost:
         still = Still(name, live)
-        inputs = [self.node.reader(journal) for journal in FOLLOWS[name] if journal in self.watches]
+        inputs = [self.system.reader(journal) for journal in FOLLOWS[name] if journal in self.watches]
         host = ModuleHost(
-            self.node.create(name),
+            self.system.create(name),
             still,
-            self.node.reader(name),
+            self.system.reader(name),
             inputs,
-            self.node.clock,
+            self.system.of(name).clock,
             lambda event_id: self.seen[event_id].event,
             incarnation=b"look",
         )
@@ -303,7 +306,7 @@ class Checker:
     def complete(self) -> None:
         """Nothing is left to do: every input that calls for an answer has it."""
         for name, module in SMALL.items():
-            if self.node.plan.is_real or not issubclass(module, SmallModule):
+            if self.system.plan.is_real or not issubclass(module, SmallModule):
                 continue
             inputs = [
                 event
@@ -312,7 +315,7 @@ class Checker:
                 for event in self.watches[journal].events
                 if isinstance(event.payload, module.inputs)
             ]
-            fatal = {event.id for event in inputs if self.node.trouble.is_fatal(name, event)}
+            fatal = {event.id for event in inputs if self.system.trouble.is_fatal(name, event)}
             wanted = {event.id for event in inputs if module.wanted(event) is not None} - fatal
             for what, missing in (
                 ("answered", wanted - self._answered[name]),
@@ -341,7 +344,7 @@ class Still:
     commit = close = append
 
 
-def _mark(frame: FrameView) -> Mark:
+def mark_of(frame: FrameView) -> Mark:
     header = frame.header
     return Mark(
         frame.offset,
@@ -351,6 +354,7 @@ def _mark(frame: FrameView) -> Mark:
         header.durable_sequence,
         header.body_bytes,
         zlib.crc32(frame.body),
+        header,
     )
 
 

@@ -277,6 +277,14 @@ class Disk:
         for _, file in self.files():
             file.write_back(self.rng)
 
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        for change in self._pending:
+            change.apply()
+        self._pending = []
+        for _, file in self.files():
+            file.sync()
+
     def cut_power(self) -> None:
         """Lose the page cache: from now on programs see what the disk has."""
         way = self.rng.randrange(3)

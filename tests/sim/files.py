@@ -72,7 +72,7 @@ class Process:
         self.death: Gone | None = None
         self.has_suffered = False
         """An operation of it was made to fail: errors of this process have a cause."""
-        self._cpu = cpu
+        self.cpu = cpu
         self.files = SimFiles(cpu.disk, self)
 
     @property
@@ -83,7 +83,7 @@ class Process:
         """End at once, locks and all."""
         if self.death is None:
             self.death = death or Gone(f"{self.name} was killed")
-            self._cpu.living.pop(self.pid, None)
+            self.cpu.living.pop(self.pid, None)
             self.files.give_up_locks()
 
     def light(self, fault: Fault, operations: int, action: Callable[[], None] = lambda: None) -> None:
@@ -121,7 +121,7 @@ class Process:
             number = errno.ENOSPC if fault == "refuse" else errno.EIO
             raise OSError(number, os.strerror(number))
         self._burnt = fuse
-        return self._cpu.rng.random()
+        return self.cpu.rng.random()
 
     def finish(self) -> None:
         """After the share that ``begin`` named was done: the end of the process, or nothing when only the write was short."""
@@ -140,21 +140,21 @@ class Process:
 
     @property
     def boot(self) -> int:
-        return self._cpu.boot
+        return self.cpu.boot
 
     def started(self, pid: int) -> int:
         """Return when a process started: here its number says it; 0 when there is none."""
-        return pid if pid in self._cpu.living else 0
+        return pid if pid in self.cpu.living else 0
 
     def kill(self, pid: int) -> None:
-        if pid in self._cpu.living:
-            self._cpu.living[pid].die()
+        if pid in self.cpu.living:
+            self.cpu.living[pid].die()
 
     def wait(self, seconds: float) -> None:
         """Nobody else runs while one waits here: waiting longer would not help."""
 
     def random(self, count: int) -> bytes:
-        return self._cpu.rng.randbytes(count)
+        return self.cpu.rng.randbytes(count)
 
 
 class SimOpenFile:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.sim.disk import File
 from tests.sim.files import Fault, Process
-from tests.sim.node import HOME, Running
+from tests.sim.node import HOME, Node, Running
 from tests.sim.story import Violation
 from tests.sim.upkeep import Upkeep
 from tori.journal.control import open_epoch
@@ -52,8 +52,9 @@ class Incidents:
         self.is_over = True
         for end in ("full_disk", "partition", "rot"):
             getattr(self, f"_end_{end}")()
-        for process in list(self.world.node.cpu.living.values()):
-            process.fuse = None
+        for node in self.world.system.nodes:
+            for process in node.cpu.living.values():
+                process.fuse = None
         for zombie in self.world.zombies:
             zombie.process.die()
         self.world.zombies.clear()
@@ -62,18 +63,23 @@ class Incidents:
     # -- fuses -----------------------------------------------------------------------------------------------------
 
     def _light(self, process: Process, fault: Fault, operations: int) -> None:
-        actions: dict[str, Callable[[], None]] = {"cut": self._power_cut_at_once, "pause": self._meanwhile(process)}
+        actions: dict[str, Callable[[], None]] = {"cut": lambda: self._cut(process), "pause": self._meanwhile(process)}
         process.light(fault, operations, actions.get(fault, lambda: None))
         self.world.story.tell("fuse", f"{process.name} {process.pid}: {fault} in {operations}")
 
     def _fuse(self, fault: Fault) -> None:
-        one = self._anybody()
-        if one is not None:
-            self._light(one.process, fault, self.world.rng.randint(1, LONGEST_FUSE))
+        process = self._process()
+        if process is not None:
+            self._light(process, fault, self.world.rng.randint(1, LONGEST_FUSE))
 
     def _anybody(self) -> Running | None:
-        running = self.world.node.running
+        running = self.world.system.running
         return self.world.rng.choice(list(running.values())) if running else None
+
+    def _process(self) -> Process | None:
+        """Return a process that faults may befall."""
+        living = self.world.processes()
+        return self.world.rng.choice(living) if living else None
 
     def _crash(self) -> None:
         self._fuse("crash")
@@ -114,47 +120,53 @@ class Incidents:
     # -- at once ---------------------------------------------------------------------------------------------------
 
     def _crash_at_once(self) -> None:
-        one = self._anybody()
-        if one is not None:
-            self.world.story.tell("kill", f"{one.process.name} {one.process.pid}")
-            self.world.node.bury(one.process)
+        process = self._process()
+        if process is not None:
+            self.world.story.tell("kill", f"{process.name} {process.pid}")
+            self.world.system.bury(process)
 
     def _power_cut_at_once(self) -> None:
+        self.cut_power(self.world.system.any())
+
+    def _cut(self, process: Process) -> None:
+        self.cut_power(self.world.system.home_of(process))
+
+    def cut_power(self, node: Node) -> None:
+        """Let a machine lose its power."""
         world = self.world
-        world.story.tell("power cut")
-        world.node.cut_power()
-        world.zombies.clear()
-        world.checker.power_was_cut()
-        self._ends.pop("full_disk", None)
+        world.story.tell("power cut", node.name)
+        node.cut_power()
+        world.zombies = [zombie for zombie in world.zombies if zombie.process.is_alive]
+        world.checker.power_was_cut(node)
 
     def _eviction(self) -> None:
         """The kernel drops clean pages: what a failed sync lost is gone from sight."""
-        changed = [str(path) for path, file in self.world.node.disk.files() if file.evict()]
+        changed = [str(path) for path, file in self.world.system.any().disk.files() if file.evict()]
         self.world.story.tell("eviction", " ".join(changed))
 
     def _write_back(self) -> None:
-        self.world.node.disk.write_back()
+        self.world.system.any().disk.write_back()
         self.world.story.tell("write back")
 
     def _clock_jump(self) -> None:
         seconds = self.world.rng.choice((-86_400.0, -1.0, 1.0, 3_600.0, 86_400.0))
-        self.world.clock.jump_wall(seconds)
+        self.world.system.any().clock.jump_wall(seconds)
         self.world.story.tell("clock jump", f"{seconds:+.0f} s")
 
     def _restart(self) -> None:
         """Close a module in good order; somebody will start it again."""
         world = self.world
-        name = world.rng.choice(world.node.names)
-        one = world.node.running.get(name)
+        name = world.rng.choice(world.system.names)
+        one = world.system.get(name)
         if one is None or one.process in world.busy:
             return
-        together = [n for n, other in world.node.running.items() if other.process is one.process]
+        together = [n for n, other in world.system.running.items() if other.process is one.process]
         for other in together:
-            host = world.node.running[other].host
-            done, _ = world.ask(Running(host, one.process), f"close of {other}", host.close, dies_of_errors=True)
+            host = world.system.running[other].host
+            done, _ = world.ask(one.process, f"close of {other}", host.close, dies_of_errors=True)
             if not done:
                 break
-        world.node.bury(one.process)
+        world.system.bury(one.process)
         world.story.tell("stop", ", ".join(together))
 
     # -- lasting ---------------------------------------------------------------------------------------------------
@@ -168,13 +180,14 @@ class Incidents:
                 getattr(self, f"_end_{kind}")()
 
     def _full_disk(self) -> None:
-        self.world.node.disk.is_full = True
+        self.world.system.any().disk.is_full = True
         self.world.story.tell("disk full")
         self._last("full_disk")
 
     def _end_full_disk(self) -> None:
         self._ends.pop("full_disk", None)
-        self.world.node.disk.is_full = False
+        for node in self.world.system.nodes:
+            node.disk.is_full = False
 
     def _partition(self) -> None:
         clients = list(self.world.clients)
@@ -203,11 +216,11 @@ class Incidents:
         if self._rotten is not None or not found:
             return
         name, start, end = world.rng.choice(found)
-        files = world.node.watcher.files
+        files = world.system.watching(name)
         directory = journal_directory(HOME, name)
         segment = [s for s in list_segments(directory, files) if s.base <= start][-1]
         path = segment.file(directory)
-        file, at, mask = world.node.disk.file(path), start - segment.base, 1 << world.rng.randrange(8)
+        file, at, mask = world.system.of(name).disk.file(path), start - segment.base, 1 << world.rng.randrange(8)
         at += world.rng.randrange(end - start)
         file.flip(at, mask)
         self._rotten = (path, file, at, mask)
@@ -254,19 +267,19 @@ class Incidents:
                 world.sent.update(client.sent)
                 world.serve(zombie, client.name, request)
         else:
-            world.ask(zombie, f"step of the zombie of {name}", zombie.host.step, dies_of_errors=True)
+            world.ask(zombie.process, f"step of the zombie of {name}", zombie.host.step, dies_of_errors=True)
         if is_fenced and zombie.host.counters.units != before:
             raise Violation(f"a fenced writer of {name} went on as if nothing had happened")
 
     def _is_fenced(self, zombie: Running) -> bool:
         directory = journal_directory(HOME, zombie.host.module.name)
-        epoch = open_epoch(directory, files=self.world.node.watcher.files)
+        epoch = open_epoch(directory, files=self.world.system.watching(zombie.host.module.name))
         return int(epoch.words[0]) != zombie.host.journal.epoch
 
     def _usurp(self, old: Process) -> None:
         """The kernel gives the locks of a living process away, and its modules are started anew."""
         world = self.world
-        names = [name for name, one in world.node.running.items() if one.process is old]
+        names = [name for name, one in world.system.running.items() if one.process is old]
         if not names:
             return
         world.story.tell("taken for dead", f"{old.name} {old.pid}")
@@ -278,13 +291,13 @@ class Incidents:
         one = self._anybody()
         if one is None or one.process in self.world.busy:
             return
-        names = [name for name, other in self.world.node.running.items() if other.process is one.process]
+        names = [name for name, other in self.world.system.running.items() if other.process is one.process]
         self.world.story.tell("take-over", f"{one.process.name} {one.process.pid}")
         self._replace(one.process, names)
 
     def _replace(self, old: Process, names: list[str]) -> None:
         world = self.world
         self.replaced.add(old)
-        world.zombies += [world.node.running.pop(name) for name in names]
+        world.zombies += [world.system.pop(name) for name in names]
         world.zombies = world.zombies[-8:]
         world.start(names[0])

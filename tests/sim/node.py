@@ -42,7 +42,10 @@ class Running(NamedTuple):
 class Node:
     """A machine with a home. Processes die by exceptions that come out of what one asks of them; the caller names the dead."""
 
-    def __init__(self, plan: Plan, rng: random.Random, clock: VirtualClock) -> None:
+    def __init__(
+        self, plan: Plan, rng: random.Random, clock: VirtualClock, name: str = "node", trouble: Trouble | None = None
+    ) -> None:
+        self.name = name
         self.plan = plan
         self.rng = rng
         self.clock = clock
@@ -50,7 +53,11 @@ class Node:
         self.disk.make_directory(HOME)
         self.disk.sync_directory(Path("/"))
         self.cpu = Cpu(self.disk, rng)
-        self.trouble = Trouble(is_on=plan.is_hard)
+        self.trouble = trouble or Trouble(is_on=plan.is_hard)
+        self.mirrored: dict[str, bytes] | None = None
+        """The journals of other nodes that modules follow here, with their ids; None in a world of one node."""
+        self.wait: Callable[[float], None] | None = None
+        """What a module does that waits for an event of another node."""
         self.names: tuple[str, ...] = DEFAULT_MODULES if plan.is_real else tuple(SMALL)
         self.running: dict[str, Running] = {}
         self.watcher = self.cpu.spawn("watcher")
@@ -79,11 +86,13 @@ class Node:
                 name,
                 segment_bytes=self.plan.segment_bytes,
                 load_snapshot=lambda module: self.load(process, module) if use_snapshot else None,
+                mirrored=self.mirrored,
                 create=lambda module, settings: self.create(module, process),
                 clock=self.clock,
                 files=process.files,
                 incarnation=self.rng.randbytes(4),
                 rng=random.Random(self.rng.getrandbits(64)),
+                wait=self.wait,
             )
         except BaseException:
             process.die()
@@ -136,7 +145,7 @@ class Node:
     def cut_power(self) -> None:
         """Lose every process and what the disk had not got."""
         self.cpu.cut_power()
-        self.running.clear()
+        self.bury_dead()
         self.watcher = self.cpu.spawn("watcher")
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
@@ -155,6 +164,10 @@ class Node:
         """Return the newest good snapshot of a module."""
         stored, _ = self.store(process).newest(name)
         return None if stored is None else msgspec.msgpack.decode(stored.data, type=HostSnapshot)
+
+    def newest(self, name: str) -> HostSnapshot | None:
+        """Return what ``load`` would, in a process that meets no faults."""
+        return self.load(self.watcher, name)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

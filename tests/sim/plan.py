@@ -7,6 +7,7 @@ nothing else happens, and the other way round.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 FAULTS = (
@@ -57,12 +58,12 @@ class Plan(NamedTuple):
     """By fault: how often it strikes, as a share of all actions."""
 
 
-def draw_plan(rng: random.Random, *, real_share: float = 0.06) -> Plan:
-    """Return the plan of the world whose seed made ``rng``."""
+def draw_plan(rng: random.Random, faults: Sequence[str] = FAULTS, *, real_share: float = 0.06) -> Plan:
+    """Return the plan of the world whose seed made ``rng``, and which these faults befall."""
     is_real = rng.random() < real_share
     calm = rng.choice((0.3, 1.0, 1.0, 2.5))
     rates = []
-    for fault in FAULTS:
+    for fault in faults:
         weight = rng.choice((0.0, 0.5, 1.0, 1.0, 3.0))
         rates.append((fault, weight * calm * 0.004))
     return Plan(

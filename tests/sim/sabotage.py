@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from tori.bus import stream
 from tori.bus.producer import ProducerBook
-from tori.journal import reader, recovery
+from tori.journal import mirror, reader, recovery
 from tori.journal.follower import Cursor, Follower, Readable
 from tori.journal.frame import CURSOR, Frame
+from tori.journal.mirror import Mark, Mirror
+from tori.journal.reader import JournalReader, Visibility
 from tori.journal.writer import JournalWriter
 from tori.modules.clients import Clients
 from tori.modules.host import ModuleHost
@@ -111,6 +114,46 @@ def believe_old_words(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reader.JournalReader, "_is_past", lambda self, table: False)
 
 
+def announce_before_sync(patch: pytest.MonkeyPatch) -> None:
+    """A mirror says that it holds what it has only written."""
+    patch.setattr(Mirror, "_sync", lambda self: self._close_unsynced())
+
+
+def resume_from_written(patch: pytest.MonkeyPatch) -> None:
+    """A mirror whose sync failed asks for what follows what it had written."""
+
+    def resume(self: Mirror) -> Mark:
+        return self._written
+
+    patch.setattr(Mirror, "resume", resume)
+
+
+def believe_the_cache(patch: pytest.MonkeyPatch) -> None:
+    """A mirror that is opened again takes for synced whatever it can read."""
+    patch.setattr(Mirror, "_told_offset", lambda self: None)
+
+
+def begin_anywhere(patch: pytest.MonkeyPatch) -> None:
+    """A mirror that holds nothing yet begins with what comes first."""
+    checked = Mirror._checked
+    patch.setattr(Mirror, "_checked", lambda self, chunk, offset, begin: checked(self, chunk, offset, None))
+
+
+def believe_the_wire(patch: pytest.MonkeyPatch) -> None:
+    """Bodies of frames are written into a mirror as they come."""
+    patch.setattr(mirror, "zlib", SimpleNamespace(crc32=lambda data: _Equal()))
+
+
+def ship_undurable(patch: pytest.MonkeyPatch) -> None:
+    """A source sends what is written and not yet on its disk."""
+
+    class Hasty(JournalReader):
+        def limit(self, visibility: Visibility = "written") -> int:
+            return super().limit("written")
+
+    patch.setattr(stream, "JournalReader", Hasty)
+
+
 SABOTAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     sabotage.__name__: sabotage
     for sabotage in (
@@ -124,5 +167,17 @@ SABOTAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         read_undurable,
         sync_again,
         believe_old_words,
+    )
+}
+
+SABOTAGES_OF_MIRRORS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    sabotage.__name__: sabotage
+    for sabotage in (
+        announce_before_sync,
+        resume_from_written,
+        believe_the_cache,
+        begin_anywhere,
+        believe_the_wire,
+        ship_undurable,
     )
 }

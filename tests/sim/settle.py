@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tests.sim.node import Node
 from tests.sim.story import Violation
+from tests.sim.system import System
 from tori.clock import VirtualClock
 from tori.events.document import Document
 from tori.events.mind import DocumentIngested
@@ -22,29 +22,28 @@ if TYPE_CHECKING:
 def full_pass(world: World) -> None:
     """Run one pass of every scan the modules know, as a quiesce does."""
     for name, task in FULL_PASS:
-        one = world.node.running.get(name)
+        one = world.system.get(name)
         if one is None or task not in one.host.module.tasks:
             continue
         module = one.host.module
         one.host.conclude(task, type(module).run(task, module.prepare(task)))
         for _ in range(10_000):
             world.clock.advance(0.5)
-            if not sum(world.step(other) for other in world.node.names) and not any(
-                one.host.lag for one in world.node.running.values()
-            ):
+            is_carried = world.carry()
+            if not sum(world.step(other) for other in world.system.names) and not is_carried and world.is_quiet:
                 break
         else:
             raise Violation(f"the system did not settle after {task}")
         world.look()
 
 
-def undisturbed(node: Node, accepted: Sequence[DocumentIngested]) -> dict[str, Any]:
+def undisturbed(made: System, accepted: Sequence[DocumentIngested]) -> dict[str, Any]:
     """Return the section of every module after the same documents, in the same order, in peace."""
     clock = VirtualClock()
-    with LocalSystem(modules=node.names, clock=clock, create=node.create, wait=clock.advance) as system:
+    with LocalSystem(modules=made.names, clock=clock, create=made.create, wait=clock.advance) as system:
         for payload in accepted:
             system.submit(msgspec.msgpack.encode([_document(payload)]))
-            if not node.plan.is_real:
+            if not made.plan.is_real:
                 system.pump()
         system.quiesce()
         sections = {name: host.module.section() for name, host in system.hosts.items()}

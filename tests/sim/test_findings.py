@@ -13,10 +13,13 @@ from tests.sim.files import Cpu, Gone, Process, SimFiles
 from tests.support.journals import Numbers
 from tori.bus.mark import MappedMark
 from tori.bus.pending import Entry
+from tori.bus.stream import Parcel, Receiver, Sender
+from tori.bus.transport import chunks
 from tori.clock import VirtualClock
-from tori.errors import JournalFenced, JournalRefused
+from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalRefused
 from tori.journal.archive import Archive
 from tori.journal.follower import Cursor, Follower, Run
+from tori.journal.mirror import Mirror, start_of
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.writer import JournalWriter
@@ -121,6 +124,29 @@ def test_what_a_take_over_left_half_done_since_the_power_cut_does_not_count(oper
         assert seen.limit() == before
 
 
+@pytest.mark.parametrize("operation", range(8, 30))
+def test_what_a_zombie_wrote_behind_a_take_over_that_failed_is_not_left(operation: int) -> None:
+    cpu = machine()
+    numbers = Numbers()
+    zombie, second = cpu.spawn("zombie"), cpu.spawn("second")
+    old = open_writer(zombie)
+    committed(old, numbers, 2)
+    zombie.files.give_up_locks()
+    second.light("crash", operation)
+    with contextlib.suppress(Gone):
+        open_writer(second)
+    with contextlib.suppress(JournalFenced):
+        old.append(numbers.frames(3))
+    cpu.disk.sync()
+    cpu.cut_power()
+    reader = JournalReader(DIRECTORY, files=cpu.spawn("follower").files)
+    limit, sequence = reader.limit(), reader.sequence()
+    seen = [frame.end for frame in reader.frames(0, limit)]
+    assert seen[-1] == limit
+    recovered = open_writer(cpu.spawn("writer")).recovered
+    assert (limit, sequence) <= (recovered.offset, recovered.sequence)
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("operation", range(14, 26))
 def test_what_readers_were_told_is_found_after_a_power_cut(operation: int, seed: int) -> None:
@@ -209,3 +235,115 @@ def open_clients(process: Process) -> ModuleHost:
         files=process.files,
         incarnation=b"test",
     )
+
+
+# -- mirrors between two nodes ---------------------------------------------------------------------------------------
+
+MIRRORS = HOME / "mirrors"
+
+
+class Pair:
+    """A journal on one machine, and another machine to mirror it."""
+
+    def __init__(self) -> None:
+        self.here, self.there = machine(1), machine(2)
+        self.writer = open_writer(self.here.spawn("writer"))
+        self.numbers = Numbers()
+        self.reader = JournalReader(DIRECTORY, files=self.here.spawn("relay").files)
+
+    def write(self, count: int) -> None:
+        committed(self.writer, self.numbers, count)
+
+    def open(self, process: Process) -> Mirror:
+        return Mirror(MIRRORS / "clients", self.writer.journal_id, segment_bytes=4096, files=process.files)
+
+    def ship(self, mirror: Mirror) -> None:
+        at = start_of(self.reader, mirror.resume())
+        for chunk in chunks(self.reader, at):
+            mirror.take(chunk, at)
+            at += len(chunk)
+
+    def receiver(self, process: Process) -> Receiver:
+        receiver = Receiver(MIRRORS, 4096, files=process.files)
+        receiver.want({"clients": self.writer.journal_id})
+        return receiver
+
+    def parcels(self, receiver: Receiver) -> list[Parcel]:
+        """Return what a stream brings until it is silent."""
+        files = self.here.spawn("relay").files
+        sender = iter(Sender(lambda name: HOME / "journals" / name, receiver.marks(), VirtualClock(), files=files))
+        return list(iter(lambda: next(sender), Parcel()))
+
+
+def test_a_mirror_opened_after_a_failed_sync_announces_nothing_that_the_disk_has_not() -> None:
+    pair = Pair()
+    pair.write(3)
+    relay = pair.there.spawn("relay")
+    mirror = pair.open(relay)
+    pair.ship(mirror)
+    synced = mirror.mark.offset
+    for operation in (2, 5):  # the second relay finds what the first one's failed sync left in the cache
+        pair.write(operation)
+        relay.light("fail", operation)
+        with pytest.raises(JournalError, match="cannot be synced"):
+            pair.ship(mirror)
+        relay.die()
+        relay = pair.there.spawn("relay")
+        mirror = pair.open(relay)
+        assert mirror.mark.offset == synced
+        assert JournalReader(mirror.directory, files=relay.files).limit() == synced
+    pair.ship(mirror)
+    reached = mirror.mark.offset
+    pair.there.cut_power()
+    assert pair.open(pair.there.spawn("relay")).mark.offset == reached == pair.writer.durable_offset
+
+
+def test_a_mirror_whose_position_could_not_be_announced_is_asked_for_again() -> None:
+    pair = Pair()
+    relay = pair.there.spawn("relay")
+    mirror = pair.open(relay)
+    pair.write(3)
+    for operation in range(1, 40):
+        relay.light("refuse", operation)
+        with contextlib.suppress(JournalError):
+            pair.ship(mirror)
+        told = JournalReader(mirror.directory, files=relay.files).limit()
+        assert mirror.mark.offset == told, "it is said to be further than anybody can read"
+    relay.fuse = None
+    pair.ship(mirror)
+    assert JournalReader(mirror.directory, files=relay.files).limit() == pair.writer.durable_offset
+
+
+def test_a_mirror_does_not_begin_behind_a_lost_parcel() -> None:
+    pair = Pair()
+    receiver = pair.receiver(pair.there.spawn("relay"))
+    for _ in range(3):
+        pair.write(1500)
+    first, *later = pair.parcels(receiver)
+    assert later, "there is more than one parcel"
+    with pytest.raises(JournalDamaged, match="do not follow"):
+        receiver.take(later[0])
+    assert receiver.positions() == {"clients": (0, 0)}
+    for parcel in (first, *later):
+        receiver.take(parcel)
+    assert receiver.positions()["clients"][0] == pair.writer.durable_offset
+
+
+def test_a_receiver_keeps_its_mirrors_when_the_disk_refuses_and_says_why_it_has_none() -> None:
+    pair = Pair()
+    pair.write(3)
+    pair.there.disk.is_full = True
+    relay = pair.there.spawn("relay")
+    receiver = pair.receiver(relay)
+    assert "No space left" in receiver.problems["clients"]
+    pair.there.disk.is_full = False
+    receiver.want({"clients": pair.writer.journal_id})
+    for operation in range(1, 12):
+        relay.light("refuse", operation)
+        receiver.want({"clients": pair.writer.journal_id})
+        assert set(receiver.marks()) == {"clients"}, "its mirror, and the lock of it, went lost"
+    relay.fuse = None
+    for parcel in pair.parcels(receiver):
+        receiver.take(parcel)
+    assert receiver.positions()["clients"][0] == pair.writer.durable_offset
+    assert receiver.problems == {}

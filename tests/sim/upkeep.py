@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.sim.files import Gone
-from tests.sim.node import HOME
+from tests.sim.node import HOME, Node
 from tests.sim.story import Violation
 from tori.checkpoint.store import QUARANTINE, CheckpointNotWritten
 from tori.errors import JournalDamaged
@@ -24,14 +24,15 @@ class Upkeep:
     def checkpoint(self) -> None:
         """A process of its own saves every module; now and then something befalls it."""
         world = self.world
-        snapshots = self._snapshots()
+        node = world.system.any()
+        snapshots = self._snapshots(node)
         if not snapshots:
             return
-        process = world.node.cpu.spawn("checkpoints")
+        process = node.cpu.spawn("checkpoints")
         world.busy.append(process)
         world.incidents.prime(process)
         try:
-            manifest = world.node.save(process, snapshots)
+            manifest = node.save(process, snapshots)
             world.story.tell("checkpoint", f"{manifest.checkpoint_id}: {', '.join(sorted(manifest.modules))}")
         except CheckpointNotWritten as error:
             world.story.tell("no checkpoint", str(error))
@@ -43,11 +44,11 @@ class Upkeep:
             world.busy.remove(process)
             process.die()
 
-    def _snapshots(self) -> dict[str, HostSnapshot]:
+    def _snapshots(self, node: Node) -> dict[str, HostSnapshot]:
         world, found = self.world, {}
-        for name, one in list(world.node.running.items()):
+        for name, one in list(node.running.items()):
             if one.process.is_alive and one.process not in world.busy:
-                done, snapshot = world.ask(one, f"snapshot of {name}", one.host.snapshot, dies_of_errors=False)
+                done, snapshot = world.ask(one.process, f"snapshot of {name}", one.host.snapshot, dies_of_errors=False)
                 if done:
                     found[name] = snapshot
         return found
@@ -55,10 +56,10 @@ class Upkeep:
     def corrupt_checkpoint(self) -> None:
         """A byte of a checkpoint changes: verification says so, and a start takes another one."""
         world = self.world
-        root = HOME / "checkpoints"
+        node, root = world.system.any(), HOME / "checkpoints"
         found = [
             (path, file)
-            for path, file in world.node.disk.files()
+            for path, file in node.disk.files()
             if root in path.parents and QUARANTINE not in path.parts and path.parts[3].startswith("checkpoint-")
         ]
         if not found:
@@ -69,13 +70,13 @@ class Upkeep:
         at, mask = world.rng.randrange(len(file.live)), 1 << world.rng.randrange(8)
         file.flip(at, mask)
         world.story.tell("corrupted", f"{path} byte {at} ^ {mask}")
-        if not world.node.store(world.node.watcher).verify(path.parts[3]):
+        if not node.store(node.watcher).verify(path.parts[3]):
             raise Violation(f"byte {at} of {path} changed, and nobody can tell")
 
     def scrub(self) -> None:
         """Read a whole journal: it is sound, unless it was made to rot."""
         world = self.world
-        name = world.rng.choice(world.node.names)
+        name = world.rng.choice(world.system.names)
         world.story.tell("scrub", name)
         if self.is_sound(name) is False and not world.checker.is_rotten:
             raise Violation(f"{name} is damaged, and nobody did it")
@@ -90,10 +91,10 @@ class Upkeep:
     def audit(self) -> None:
         """A second host recovers from the journal, with or without a snapshot, and is compared with the one that lives."""
         world = self.world
-        name = world.rng.choice(world.node.names)
-        one = world.node.running.get(name)
+        name = world.rng.choice(world.system.names)
+        one = world.system.get(name)
         if one is None or one.process in world.busy or world.checker.is_rotten:
             return
-        snapshot = world.node.load(world.node.watcher, name) if world.rng.random() < 0.5 else None
+        snapshot = world.system.of(name).newest(name) if world.rng.random() < 0.5 else None
         world.story.tell("audit", f"{name}{'' if snapshot is None else f' from offset {snapshot.offset}'}")
         world.checker.audit(name, snapshot)

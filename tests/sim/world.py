@@ -13,7 +13,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tests.sim.check import Checker
 from tests.sim.client import Answer, Client, Request, claims_of
@@ -21,9 +21,10 @@ from tests.sim.files import Gone, Process
 from tests.sim.incident import Incidents
 from tests.sim.network import Network
 from tests.sim.node import Node, Running
-from tests.sim.plan import draw_plan
+from tests.sim.plan import FAULTS, Plan, draw_plan
 from tests.sim.settle import full_pass, undisturbed
 from tests.sim.story import Story, Violation
+from tests.sim.system import System
 from tori.bus.producer import ProducerFenced, PublishReceipt, SequenceReused
 from tori.clock import VirtualClock
 from tori.errors import BadInput, JournalDamaged, JournalRefused, JournalTruncated, ToriError
@@ -48,13 +49,17 @@ class Outcome(NamedTuple):
 class World:
     """Everything one seed makes."""
 
+    faults: ClassVar[tuple[str, ...]] = FAULTS
+    work_shares: ClassVar[dict[str, float]] = {"ask_client": 0.2, "deliver": 0.3, "work": 0.5}
+    """What happens when no fault does, by the method that does it."""
+
     def __init__(self, seed: int, *, real_share: float = 0.06) -> None:
         self.seed = seed
         self.rng = random.Random(f"tori {seed}")
         self.clock = VirtualClock()
-        self.plan = draw_plan(self.rng, real_share=real_share)
+        self.plan = self.draw(real_share)
         self.story = Story(self.clock.monotonic_ns)
-        self.node = Node(self.plan, self.rng, self.clock)
+        self.system = self.build()
         self.network = Network(self.rng, self.clock.monotonic_ns)
         self.network.loss, self.network.doubling = self.plan.loss, self.plan.doubling
         self.network.max_delay_ms = self.plan.max_delay_ms
@@ -63,12 +68,35 @@ class World:
             for name in (f"client-{i}" for i in range(self.plan.clients))
         }
         self.sent: set[tuple[str, str]] = set()
-        self.checker = Checker(self.node, self.sent)
-        self.incidents = Incidents(self)
+        self.checker = Checker(self.system, self.sent)
+        self.incidents = self.befall()
         self.zombies: list[Running] = []
         self.busy: list[Process] = []
         """Processes in the middle of an operation: they stand still while others act."""
-        self._weights = list(accumulate((*(rate for _, rate in self.plan.rates), 0.2, 0.3, 0.5)))
+        self._weights = list(accumulate((*(rate for _, rate in self.plan.rates), *self.work_shares.values())))
+
+    # -- what a world is made of -----------------------------------------------------------------------------------
+
+    def draw(self, real_share: float) -> Plan:
+        """Return the plan that the seed makes."""
+        return draw_plan(self.rng, self.faults, real_share=real_share)
+
+    def build(self) -> System:
+        """Return the machines."""
+        node = Node(self.plan, self.rng, self.clock)
+        return System([node], dict.fromkeys(node.names, node), self.rng)
+
+    def befall(self) -> Incidents:
+        """Return what may happen to it."""
+        return Incidents(self)
+
+    def may_start(self, name: str) -> bool:
+        """Say whether all is there that a module needs to be started."""
+        return True
+
+    def processes(self) -> list[Process]:
+        """Return whom a fault may befall."""
+        return [one.process for one in self.system.running.values()]
 
     # -- the walk --------------------------------------------------------------------------------------------------
 
@@ -88,7 +116,7 @@ class World:
         except Exception as error:
             error.add_note(f"in the world of seed {self.seed}, step {self.story.step}")
             raise
-        total = hashlib.sha256(f"{self.story.digest()} {self.node.disk.digest()} {digest}".encode()).hexdigest()
+        total = hashlib.sha256(f"{self.story.digest()} {self.system.digest()} {digest}".encode()).hexdigest()
         lines = self.story.lines()
         return Outcome(self.seed, self.story.step, total, violation, lines, dict(self.story.counts))
 
@@ -100,49 +128,54 @@ class World:
         index = next(i for i, bound in enumerate(self._weights) if at <= bound)
         if index < kinds:
             self.incidents.strike(self.plan.rates[index][0])
-        elif index == kinds:
-            self.ask_client()
-        elif index == kinds + 1:
-            self.deliver()
         else:
-            self.work()
+            getattr(self, list(self.work_shares)[index - kinds])()
 
     def look(self) -> None:
         """Bury the dead, then judge what the living and the journals show."""
-        for name in self.node.bury_dead():
+        for name in self.system.bury_dead():
             self.story.tell("dead", name)
         self.checker.observe()
         self.checker.validate()
 
+    def carry(self) -> bool:
+        """Bring everything under way between nodes on its way; return whether something moved."""
+        return False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everybody has handled everything there is."""
+        return not any(one.host.has_work or one.host.lag for one in self.system.running.values())
+
     def work(self) -> None:
         """Let one module take a batch; one that is down is started."""
-        name = self.rng.choice(self.node.names)
-        if name in self.node.running:
+        name = self.rng.choice(self.system.names)
+        if name in self.system.running:
             self.step(name)
         elif self.rng.random() < 0.5:
             self.start(name)
 
     # -- asking processes ------------------------------------------------------------------------------------------
 
-    def ask(self, one: Running, what: str, work: Callable[[], Any], *, dies_of_errors: bool) -> tuple[bool, Any]:
+    def ask(self, process: Process, what: str, work: Callable[[], Any], *, dies_of_errors: bool) -> tuple[bool, Any]:
         """Have a process do something; return (done, result). Its death and its errors are told, and must have a cause."""
-        self.busy.append(one.process)
+        self.busy.append(process)
         try:
             return True, work()
         except Gone as death:
             self.story.tell("gone", f"{what}: {death}")
-            self.node.bury(one.process)
+            self.system.bury(process)
         except Violation:
             raise
         except (ToriError, OSError) as error:
             self.story.tell("error", f"{what}: {type(error).__name__}: {error}")
-            self.explain(one.process, error)
+            self.explain(process, error)
             if dies_of_errors or not isinstance(error, JournalRefused):
-                self.node.bury(one.process)  # a state that may be behind its own journal must not go on
+                self.system.bury(process)  # a state that may be behind its own journal must not go on
         except Exception as error:
             raise Violation(f"{what}: {type(error).__name__}: {error}") from error
         finally:
-            self.busy.remove(one.process)
+            self.busy.remove(process)
         return False, None
 
     def explain(self, process: Process, error: Exception) -> None:
@@ -159,6 +192,8 @@ class World:
 
     def start(self, name: str) -> bool:
         """Start a module; return whether it lives."""
+        if not self.may_start(name):
+            return False
         use_snapshot = self.rng.random() < 0.7
         begun: list[Process] = []
 
@@ -171,7 +206,7 @@ class World:
             self.incidents.prime(process)
 
         try:
-            names = self.node.start(name, prime, use_snapshot=use_snapshot)
+            names = self.system.start(name, prime, use_snapshot=use_snapshot)
         except Violation:
             raise
         except Gone as death:
@@ -192,11 +227,11 @@ class World:
 
     def step(self, name: str) -> int:
         """Let a running module take one batch."""
-        one = self.node.running[name]
+        one = self.system.running[name]
         if one.process in self.busy:
             return 0
         limit = self.rng.randint(1, self.plan.events)
-        done, handled = self.ask(one, f"step of {name}", lambda: one.host.step(limit), dies_of_errors=True)
+        done, handled = self.ask(one.process, f"step of {name}", lambda: one.host.step(limit), dies_of_errors=True)
         if handled:
             self.story.tell("step", f"{name} {handled}")
         return handled if done else 1
@@ -218,7 +253,7 @@ class World:
         if message is None:
             return False
         if isinstance(message.body, Request):
-            one = self.node.running.get("clients")
+            one = self.system.get("clients")
             answer = self.serve(one, message.sender, message.body) if one is not None else None
             self.network.send(NODE, message.sender, answer or Answer(message.body.number, None))
         else:
@@ -238,7 +273,7 @@ class World:
             except (ProducerFenced, SequenceReused):  # a copy that comes too late
                 return Answer(request.number, is_refused=True)
 
-        done, answer = self.ask(one, what, command, dies_of_errors=False)
+        done, answer = self.ask(one.process, what, command, dies_of_errors=False)
         if not done:
             return None
         self.story.tell("late copy" if answer.is_refused else "ack", f"{what}: {_brief(answer)}")
@@ -256,15 +291,16 @@ class World:
         for _ in range(MAX_SETTLING):
             self.clock.advance(0.05 if busy else 1.0)  # what is held after deaths waits for minutes
             self.ask_client(may_begin=False)
-            busy = self.deliver() or any(c.is_waiting for c in self.clients.values()) or len(self.network) > 0
-            for name in self.node.names:
-                if name not in self.node.running:
+            busy = self.carry()
+            busy = self.deliver() or busy or any(c.is_waiting for c in self.clients.values()) or len(self.network) > 0
+            for name in self.system.names:
+                if name not in self.system.running:
                     self.start(name)
-            for name in self.node.names:
-                if name in self.node.running:
+            for name in self.system.names:
+                if name in self.system.running:
                     busy = self.step(name) > 0 or busy
             self.look()
-            if not busy and not any(one.host.has_work or one.host.lag for one in self.node.running.values()):
+            if not busy and self.is_quiet:
                 break
         else:
             raise Violation(f"the system did not settle in {MAX_SETTLING} rounds")
@@ -275,12 +311,12 @@ class World:
         return self._compare()
 
     def _compare(self) -> str:
-        for name in self.node.names:
+        for name in self.system.names:
             self.checker.reread(name)
             self.checker.audit(name, None)
-            self.checker.audit(name, self.node.load(self.node.watcher, name))
-        lived = {n: s for n in self.node.names if (s := self.node.running[n].host.module.section()) is not None}
-        wanted = undisturbed(self.node, self.checker.accepted)
+            self.checker.audit(name, self.system.of(name).newest(name))
+        lived = {n: s for n in self.system.names if (s := self.system.running[n].host.module.section()) is not None}
+        wanted = undisturbed(self.system, self.checker.accepted)
         for name, section in lived.items():
             if section != wanted[name]:
                 raise Violation(f"the section of {name} is not that of an undisturbed run")

@@ -21,6 +21,7 @@ class LocalClient:
     def __init__(self, mind: LocalSystem) -> None:
         self.mind = mind
         self.paused: set[str] = set()
+        self.level = "off"
         self.turn = threading.Lock()
         """A feed keeps several batches in flight; the system under it belongs to one thread at a time."""
 
@@ -108,11 +109,15 @@ class LocalClient:
     def run_story(self, run_id: str) -> dict[str, Any]:
         raise BadInput(f"there is no run {run_id!r}.", remedy="`tori task list` shows the last ones.")
 
-    def run_task(self, task: str) -> dict[str, Any]:
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
         if task != "alien_audit":
             raise BadInput(f"there is no task {task!r}.", remedy="Tasks: alien_audit.")
         self.mind.scan("alien", task)
         return {"run_id": "r-2", "state": "running"}
+
+    def throttle(self, level: str, reason: str = "") -> dict[str, Any]:
+        old, self.level = self.level, level
+        return {"level": level, "old": old, "runs": ["r-1"] if level == "stopped" else []}
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return {"run_id": run_id, "state": "cancelled"}

@@ -52,7 +52,7 @@ class DurableClient(LocalClient):
     def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
         return event_rows(self.mind.archive, offsets, count, types)
 
-    def run_task(self, task: str) -> dict[str, Any]:
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
         tasks = {task: module for module, task in FULL_PASS}
         if task not in tasks:
             raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(tasks)}.")

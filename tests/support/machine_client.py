@@ -144,7 +144,10 @@ class MachineClient(DurableClient):
         for row in rows:
             row |= {"state": states[row["name"]], "restarts": self.lifecycle.modules[row["name"]].incarnation - 1}
         problems = self._ledger.module.query("problems", {"limit": 20})
-        return found | {"state": states["system"], "modules": rows, "problems": problems}
+        level, reason = self.scheduler.pressure
+        pressure = {"level": level.name.lower(), "reason": reason if level else ""}
+        held = {"throttle": str(self.scheduler.throttle[0]), "pressure": pressure}
+        return found | {"state": states["system"], "modules": rows, "problems": problems} | held
 
     def tasks(self) -> dict[str, Any]:
         self._schedule(Tick())
@@ -167,11 +170,17 @@ class MachineClient(DurableClient):
     def run_story(self, run_id: str) -> dict[str, Any]:
         return story_row(self.scheduler, run_id, self.clock.monotonic_ns())
 
-    def run_task(self, task: str) -> dict[str, Any]:
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
         run_id = f"{task}-{uuid.uuid4().hex[:16]}"
-        self._schedule(sched.RunRequested(task, run_id))
+        self._schedule(sched.RunRequested(task, run_id, force))
         self.pump()
-        return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
+        row = story_row(self.scheduler, run_id, self.clock.monotonic_ns())
+        return {name: row[name] for name in ("run_id", "state", "held_by", "error")}
+
+    def throttle(self, level: str, reason: str = "") -> dict[str, Any]:
+        old = self.scheduler.throttle[0]
+        self._schedule(sched.ThrottleRequested(sched.Throttle(level), reason))
+        return {"level": level, "old": str(old), "runs": []}
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         self._schedule(sched.CancelRequested(run_id))
@@ -180,6 +189,8 @@ class MachineClient(DurableClient):
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         if module is None:
             self._schedule(sched.PauseRequested() if paused else sched.ResumeRequested())
+            if not paused and self.scheduler.throttle[0] is sched.Throttle.STOPPED:
+                self.throttle("off", "resumed")
         self._live(life.PauseRequested(module or "") if paused else life.ResumeRequested(module or ""))
         self.pump()
         names = [module] if module else list(self.lifecycle.modules)

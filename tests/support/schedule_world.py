@@ -112,6 +112,8 @@ class ScheduleWorld:
         kept = [i.record for i in out if isinstance(i, sig.Keep)]
         told = [i.payload for i in out if isinstance(i, Emit)]
         acts = [i for i in out if not isinstance(i, (sig.Keep, Emit))]
+        if self.machine.throttle[0] is sig.Throttle.STOPPED:
+            assert not any(isinstance(act, sig.StartRun) for act in acts), "an emergency stop lets something begin"
         crash_in, self.crash_in = self.crash_in, None
         if crash_in == 0:  # before the commit
             self.restart()
@@ -246,6 +248,7 @@ class ScheduleWorld:
             *(sig.ResumeRequested(task_id) for task_id in BY_ID),
             sig.ModuleAvailable("m", available=True),
             PressureChanged(Pressure.NONE),
+            sig.ThrottleRequested(sig.Throttle.OFF),
         ):
             self.give(stimulus)
         oldest = {run.run_id for run in self.machine.runs() if not run.is_ended}

@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.machine_client import MachineBackend
 from tests.support.system import small_corpus
 from tori.cli import main as entry
 from tori.cli.lifecycle import status_table
+from tori.events.document import Document
+from tori.events.system import CustomEvent
 
 
 class Shell:
@@ -212,6 +215,70 @@ def test_checkpoints(shell: Shell, backend: MachineBackend) -> None:
     assert f"passed over {listed[0]}" in err
 
 
+def test_kept_checkpoints_are_compared_verified_and_rewound_to(
+    shell: Shell, backend: MachineBackend, folder: Path
+) -> None:
+    assert backend.client is not None
+    home = str(backend.client.home)
+    old = shell.json("checkpoint")["checkpoint_id"]
+    before = shell.json("digest")
+    backend.client.command("clients", "say", {"payload": CustomEvent("note", {})})
+    backend.client.ingest(msgspec.msgpack.encode([Document("late-1", "Late", "The oven temperature is late. " * 20)]))
+    new = shell.json("checkpoint")["checkpoint_id"]
+    assert [row["checkpoint_id"] for row in shell.json("checkpoint", "list")["checkpoints"]][:2] == [new, old]
+
+    changes = {row["module"]: row for row in shell.json("checkpoint", "diff", old, new, "--home", home)["modules"]}
+    assert changes["clients"]["counts"]["documents"][1] == changes["clients"]["counts"]["documents"][0] + 1
+    assert changes["clients"]["is_changed"] and changes["clients"]["before"]["digest"] == before["sections"]["clients"]
+    assert not changes["fuzzing"]["is_changed"]
+    assert "documents" in shell("checkpoint", "diff", old, new, "--home", home)[1]
+    assert shell("checkpoint", "diff", old, "checkpoint-0", "--home", home)[0] == 65
+
+    rewound = shell.json("rewind", old, "--home", home)
+    assert (rewound["checkpoint_id"], rewound["sections"]["clients"]) == (old, before["sections"]["clients"])
+    copy = rewound["home"]
+    assert shell.json("digest", "--home", copy)["digest"] == rewound["digest"]
+    assert shell.json("status", "--home", copy)["state"] == "rewound"
+    assert shell("status", "--home", copy)[0] == 0
+    assert shell.json("map", "--home", copy)["nodes"]
+    assert shell.json("ask", "what about the oven?", "--home", copy)["answers"]
+    assert shell("report", "--home", copy)[0] == 0
+    assert shell.json("tail", "--home", copy)["events"]
+    for words in (
+        ("ingest", str(folder)),
+        ("quiesce",),
+        ("pause",),
+        ("checkpoint",),
+        ("restore",),
+        ("task", "run", "x"),
+    ):
+        code, _, err = shell(*words, "--home", copy)
+        assert (code, "read-only copy" in err) == (65, True), err
+    assert shell.json("rewind", "-0s", "--home", home, "--settle")["settled"]
+    for words, sentence in ((("2999-01-01",), "future"), (("1999-01-01",), "nothing is kept"), (("soon",), "no time")):
+        code, _, err = shell("rewind", *words, "--home", home)
+        assert (code, sentence in err) == (65, True), err
+
+    assert shell("rewind", old, "--home", home, "--in-place", "--settle")[0] == 65
+    placed = shell.json("rewind", old, "--home", home, "--in-place")
+    assert placed["restarted"]
+    assert Path(placed["past"], "journals/clients").is_dir()
+    assert shell.json("digest")["sections"]["clients"] == before["sections"]["clients"]
+    assert "stands where it stood" in shell("rewind", "0s", "--home", home, "--in-place")[1]
+    old, new = (shell.json("checkpoint")["checkpoint_id"] for _ in range(2))
+    kept = Path(home) / "checkpoints"
+    assert shell.json("checkpoint", "verify", new, "--home", home)["damaged"] == 0
+    (kept / new / "alien.snapshot").write_bytes(b"nonsense")
+    (kept / old / "manifest.json").write_bytes(b"{}")
+    code, out, _ = shell("checkpoint", "verify", "--home", home, "--json")
+    rows = {row["checkpoint_id"]: row["problems"] for row in json.loads(out)["checkpoints"]}
+    assert (code, [p["module"] for p in rows[new]], [p["module"] for p in rows[old]]) == (74, ["alien"], [""])
+    assert not (kept / new / "alien.snapshot").exists() and not (kept / old).exists()
+    assert {f"{new}.alien.snapshot", old} < {path.name for path in (kept / "quarantine").iterdir()}
+    code, out, _ = shell("checkpoint", "verify", new, "--home", home)
+    assert (code, "alien" in out) == (74, True), "what is gone was forgotten"
+
+
 def test_bad_input_is_named(shell: Shell, tmp_path: Path) -> None:
     for words, sentence in (
         (("ask", " "), "question is empty"),
@@ -228,6 +295,26 @@ def test_bad_input_is_named(shell: Shell, tmp_path: Path) -> None:
     assert shell("frobnicate")[0] == 2
     (tmp_path / "bad.jsonl").write_text("{broken\n")
     assert shell("ingest", str(tmp_path / "bad.jsonl"))[0] == 65
+
+
+def test_throttle_and_emergency_stop(shell: Shell) -> None:
+    assert "Low and background tasks wait" in shell("throttle", "high", "--reason", "a demo")[1]
+    held = shell("task", "run", "memory_cleanup")[1]
+    assert "it waits: background runs wait: pressure is high (throttled by hand, a demo)" in held
+    assert "--force begins it now" in held
+    assert "held back: throttled by hand, a demo" in shell("status")[1]
+    assert shell.json("task", "run", "memory_cleanup", "--force")["run_id"].startswith("memory_cleanup")
+    assert "It was high." in shell("throttle", "off")[1]
+    code, _, err = shell("throttle", "slow")
+    assert code == 65
+    assert "Levels: off, high, severe" in err
+
+    assert "Nothing begins in the background" in shell("emergency-stop", "--reason", "smoke")[1]
+    assert "emergency stop" in shell("status")[1]
+    assert "emergency stop (smoke): tori resume" in shell("task", "run", "alien_audit")[1]
+    assert shell.json("emergency-stop")["old"] == "stopped"
+    shell("resume")
+    assert "emergency stop" not in shell("status")[1]
 
 
 def test_settings_and_doctor(shell: Shell, tmp_path: Path) -> None:

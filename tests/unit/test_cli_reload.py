@@ -149,7 +149,7 @@ def test_the_report_tells_of_the_last_recovery(run: dict[str, Any] | None, says:
             return {"modules": [], "events": 0, "events_per_s": 0.0, "refs_routed": 0}
 
         def query(self, module: str, name: str, arguments: Any) -> dict[str, Any]:
-            return {"nodes": []} if name == "map" else {"items": [], "tested": 0}
+            return {"nodes": [], "alerts": [], "series": [], "items": [], "tested": 0}
 
         def tasks(self) -> dict[str, Any]:
             runs = [] if run is None else [{"task_type": "chaos_recovery", "run_id": "r"} | run]

@@ -18,10 +18,11 @@ from tests.support.delivery import (
     UNKNOWN,
     DeliveryBench,
 )
+from tori.backoff import FinalDecision, RetryDecision
 from tori.bus.dead_letter import DeadLetterBook
 from tori.bus.mark import Coroner, MappedMark, MemoryMark
 from tori.bus.pending import Entry, Pending
-from tori.bus.policy import DeadDecision, DeliveryPolicy, RetryDecision
+from tori.bus.policy import DeliveryPolicy
 from tori.clock import SECOND_NS, VirtualClock
 from tori.errors import BadSettings, JournalDamaged
 from tori.events.envelope import Event
@@ -259,8 +260,8 @@ def test_policy_decides_within_its_bounds() -> None:
     pauses = [policy.decide(n, rng, permanent=False) for n in (1, 2)]
     assert all(isinstance(p, RetryDecision) for p in pauses)
     assert [0.45 <= p.after_s <= 3.0 for p in pauses if isinstance(p, RetryDecision)] == [True, True]
-    assert isinstance(policy.decide(3, rng, permanent=False), DeadDecision)
-    assert isinstance(policy.decide(1, rng, permanent=True), DeadDecision)
+    assert isinstance(policy.decide(3, rng, permanent=False), FinalDecision)
+    assert isinstance(policy.decide(1, rng, permanent=True), FinalDecision)
     for wrong in ({"retries": -1}, {"jitter": 2.0}, {"max_held": 0}, {"first_backoff_s": 9.0, "max_backoff_s": 1.0}):
         with pytest.raises(BadSettings):
             DeliveryPolicy(**wrong)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from tests.support.scheduling import ASKED, METRICS, Rig, begin, names, started
+from tori.backoff import FinalDecision, RetryDecision
 from tori.errors import BadSettings
 from tori.events import system as events
 from tori.machine import Tick
 from tori.scheduler import signal as sig
 from tori.scheduler.book import KEPT_RUNS
-from tori.scheduler.retry import FinalDecision, RetryDecision, RetryPolicy
+from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import default_specs
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import DemandTrigger, IntervalTrigger, Moment

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -34,21 +34,24 @@ LANE = 2
 class Checksum:
     """Folds every field of every payload: strings into a crc32, the whole number and the float (exact: halves) into sums."""
 
-    __slots__ = ("crc", "numbers", "seconds")
+    __slots__ = ("count", "crc", "numbers", "seconds")
 
     def __init__(self) -> None:
+        self.count = 0
         self.crc = 0
         self.numbers = 0
         self.seconds = 0.0
 
-    def fold(self, p: TaskCompleted) -> None:
-        """Take one payload."""
-        self.crc = zlib.crc32((p.task_id + p.run_id + p.task_type).encode(), self.crc)
+    def handle(self, event: Event) -> None:
+        """The handler, one call an event; the producer calls it with every event that it made."""
+        p: Any = event.payload
+        self.count += 1
+        self.crc = crc32((p.task_id + p.run_id + p.task_type).encode(), self.crc)
         self.numbers += p.attempt
         if p.duration_s is not None:
             self.seconds += p.duration_s
         if p.error is not None:
-            self.crc = zlib.crc32(p.error.encode(), self.crc)
+            self.crc = crc32(p.error.encode(), self.crc)
 
     @property
     def value(self) -> tuple[int, int, float]:
@@ -98,15 +101,15 @@ class Producer:
 
     def make(self, count: int, due_ns: Callable[[int], int] | None = None) -> list[Event]:
         """Return ``count`` new events; ``attempt`` carries the event's number, or its due time when events are paced."""
-        new_id, correlation, fold = self._ids.next, self._correlation, self.checksum.fold
+        new_id, correlation, handle = self._ids.next, self._correlation, self.checksum.handle
         events = []
         cause = correlation
         for index in range(self._made, self._made + count):
             attempt = index if due_ns is None else due_ns(index)
             payload = TaskCompleted(f"task-{index & 255}", f"run-{index}", "wormhole_scan", attempt, index * 0.5)
-            fold(payload)
             event = Event(new_id(), payload, payload.task_id, correlation, (cause,))
             cause = event.id
+            handle(event)
             events.append(event)
         self._made += count
         return events
@@ -165,29 +168,20 @@ class Consumer:
         cursor = Cursor(self._reader.limit(visibility), self._reader.sequence(visibility))
         self._follower = Follower(self._reader, cursor, visibility=visibility)
         self._sleeper = Sleeper()
-        self._sleeper.register(directory)
+        self._sleeper.register(directory, visibility)
         self._checksum = Checksum()
-        self._fold = self._checksum.fold
-        self._count = 0
         self._latencies: list[int] = []
-
-    def handle(self, event: Event) -> None:
-        """The handler: one call an event."""
-        payload: Any = event.payload
-        self._fold(payload)
-        self._count += 1
 
     def handle_paced(self, event: Event) -> None:
         """The handler of a paced run: it also notes how late the event is."""
+        self._checksum.handle(event)
         payload: Any = event.payload
-        self._fold(payload)
-        self._count += 1
         self._latencies.append(time.monotonic_ns() - payload.attempt)
 
     def run(self, until: Callable[[], bool], *, is_paced: bool) -> Taken:
         """Handle events until ``until()`` holds and nothing is left; checksums go on from the run before."""
-        follower, handle = self._follower, self.handle_paced if is_paced else self.handle
-        self._count, self._latencies = 0, []
+        follower, handle = self._follower, self.handle_paced if is_paced else self._checksum.handle
+        before, self._latencies = self._checksum.count, []
         taken = Taken()
         while True:
             frames = follower.take([], 10_000, 4 << 20)
@@ -200,7 +194,8 @@ class Consumer:
                 taken.last_ns = time.monotonic_ns()
                 continue
             if until() and not follower.has_work:
-                taken.count, taken.checksum, taken.latencies_ns = self._count, self._checksum.value, self._latencies
+                taken.count, taken.checksum = self._checksum.count - before, self._checksum.value
+                taken.latencies_ns = self._latencies
                 taken.late_wakes = self._sleeper.late_wakes
                 return taken
             self._sleeper.sleep(lambda: follower.has_work, 0.1)

@@ -18,9 +18,10 @@ from typing import NamedTuple
 from tori.bus.transport import CHUNK_BYTES, chunks
 from tori.clock import SECOND_NS, Clock, SystemClock
 from tori.errors import JournalError, JournalMissing, ToriError
-from tori.journal.mirror import Mark, Mirror, create_mirror, start_of
+from tori.journal.files import SYSTEM_FILES, Files
+from tori.journal.mirror import Mark, Mirror, start_of
 from tori.journal.reader import JournalReader
-from tori.journal.wake import Sleeper
+from tori.journal.wake import sleeper_for
 
 CATCH_UP_BYTES = 1_000_000
 """Size of a chunk when a mirror is far behind: fewer, larger objects."""
@@ -38,15 +39,18 @@ class Parcel(NamedTuple):
     offset: int = 0
     frames: bytes = b""
     error: ToriError | None = None
+    begin: int = 0
+    """Where this stream of the journal began: a mirror that holds nothing yet must not begin behind it."""
 
 
 class _Source:
     """One journal on its way to one peer."""
 
-    def __init__(self, directory: Path, mark: Mark) -> None:
-        self.reader = JournalReader(directory)
+    def __init__(self, directory: Path, mark: Mark, files: Files) -> None:
+        self.reader = JournalReader(directory, files=files)
         self._mark = mark
         self._at: int | None = None
+        self._begin = 0
 
     @property
     def has_work(self) -> bool:
@@ -58,10 +62,10 @@ class _Source:
         if not limit:
             return  # nobody has written it yet, or its next writer is just taking it over
         if self._at is None:
-            self._at = start_of(self.reader, self._mark)
+            self._at = self._begin = start_of(self.reader, self._mark)
         size = CATCH_UP_BYTES if limit - self._at > FAR_BEHIND_BYTES else CHUNK_BYTES
         for chunk in chunks(self.reader, self._at, size, limit):
-            yield Parcel(self.reader.name, self._at, chunk)
+            yield Parcel(self.reader.name, self._at, chunk, begin=self._begin)
             self._at += len(chunk)
 
 
@@ -74,17 +78,19 @@ class Sender:
         marks: Mapping[str, Mark],
         clock: Clock | None = None,
         max_stream_s: float = MAX_STREAM_S,
+        *,
+        files: Files = SYSTEM_FILES,
     ) -> None:
         self._clock = clock or SystemClock()
         self._end_ns = self._clock.monotonic_ns() + round(max_stream_s * SECOND_NS)
         self._is_closed = False
         self._sources: dict[str, _Source] = {}
         self._refusals: list[Parcel] = []
-        self._sleeper = Sleeper()
+        self._sleeper = sleeper_for(files)
         for name, mark in marks.items():
             directory = directory_of(name)
             try:
-                self._sources[name] = _Source(directory, mark)
+                self._sources[name] = _Source(directory, mark, files)
                 self._sleeper.register(directory)
             except (JournalError, FileNotFoundError) as error:
                 self._refuse(name, error)
@@ -139,9 +145,10 @@ class Sender:
 class Receiver:
     """The mirrors one node keeps of another's journals. One thread at a time."""
 
-    def __init__(self, root: Path, segment_bytes: int) -> None:
+    def __init__(self, root: Path, segment_bytes: int, *, files: Files = SYSTEM_FILES) -> None:
         self._root = root
         self._segment_bytes = segment_bytes
+        self._files = files
         self._mirrors: dict[str, Mirror] = {}
         self.problems: dict[str, str] = {}
         """By journal: why it gets nothing now."""
@@ -153,14 +160,17 @@ class Receiver:
             self.problems.pop(name, None)
         kept, self._mirrors = self._mirrors, {}
         for name, journal_id in journals.items():
-            directory = self._root / name
+            mirror = kept.get(name)
+            if mirror is not None and mirror.journal_id != journal_id:
+                mirror.close()
+                mirror = None
             try:
-                create_mirror(directory, journal_id)
-                mirror = kept.get(name) or Mirror(directory, journal_id, segment_bytes=self._segment_bytes)
-            except JournalError as error:
+                self._mirrors[name] = mirror or self._open(self._root / name, journal_id)
+            except (JournalError, OSError) as error:
                 self.problems[name] = str(error)
-                continue
-            self._mirrors[name] = mirror
+
+    def _open(self, directory: Path, journal_id: bytes) -> Mirror:
+        return Mirror(directory, journal_id, segment_bytes=self._segment_bytes, files=self._files)
 
     def marks(self) -> dict[str, Mark]:
         """Return from where each journal is wanted."""
@@ -179,7 +189,7 @@ class Receiver:
             return
         mirror = self._mirrors.get(parcel.journal)
         if mirror is not None:
-            mirror.take(parcel.frames, parcel.offset)
+            mirror.take(parcel.frames, parcel.offset, parcel.begin)
             self.problems.pop(parcel.journal, None)
 
     def close(self) -> None:

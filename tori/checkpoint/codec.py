@@ -8,13 +8,16 @@ Decoding believes nothing: lengths must add up to the size of the file, and the 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tori.errors import PermanentError
 
 MAGIC = b"TORISNP1"
+PIECE_BYTES = 8 << 20
+"""Of a large state, what is hashed and written at a time."""
 _LENGTH_BYTES = 4
 _DIGEST_BYTES = 32
 
@@ -57,29 +60,54 @@ class _Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 def encode_snapshot(snapshot: ModuleSnapshot) -> bytes:
     """Return the content of a snapshot's file."""
+    return b"".join(snapshot_file(snapshot, (snapshot.data,)))
+
+
+def snapshot_file(snapshot: ModuleSnapshot, data: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """Yield the content of a snapshot's file in pieces; ``data`` in pieces stands for ``snapshot.data``, so that a large state is
+    neither joined nor copied."""
+    size = sum(len(piece) for piece in data)
     header = msgspec.msgpack.encode(
-        _Header(
-            snapshot.module,
-            snapshot.state_version,
-            snapshot.journal,
-            snapshot.epoch,
-            snapshot.sequence,
-            len(snapshot.data),
-        )
+        _Header(snapshot.module, snapshot.state_version, snapshot.journal, snapshot.epoch, snapshot.sequence, size)
     )
-    body = b"".join((MAGIC, len(header).to_bytes(_LENGTH_BYTES, "big"), header, snapshot.data))
-    return body + hashlib.sha256(body).digest()
+    digest = hashlib.sha256()
+    for piece in (MAGIC + len(header).to_bytes(_LENGTH_BYTES, "big") + header, *data):
+        view = memoryview(piece)
+        for start in range(0, len(view), PIECE_BYTES):
+            digest.update(view[start : start + PIECE_BYTES])
+            yield view[start : start + PIECE_BYTES]
+    yield digest.digest()
 
 
-def decode_snapshot(content: bytes) -> ModuleSnapshot:
-    """Return the snapshot in a file's content; raises SnapshotDamaged that says what is wrong."""
+class Digests(NamedTuple):
+    """The sha256 of a snapshot's file, and that of everything before its last 32 bytes: what those must be."""
+
+    file: str
+    body: bytes
+
+
+def digests_of(content: bytes) -> Digests:
+    """Return both digests of a snapshot's file, read once."""
+    view = memoryview(content)
+    end = max(0, len(content) - _DIGEST_BYTES)
+    running = hashlib.sha256(view[:end])
+    body = running.digest()
+    running.update(view[end:])
+    return Digests(running.hexdigest(), body)
+
+
+def decode_snapshot(content: bytes, digests: Digests | None = None) -> ModuleSnapshot:
+    """Return the snapshot in a file's content; raises SnapshotDamaged that says what is wrong.
+
+    ``digests``: of this content, where the caller has them already.
+    """
     start = len(MAGIC) + _LENGTH_BYTES
     if len(content) < start + _DIGEST_BYTES:
         raise SnapshotDamaged(f"the file ends after {len(content)} bytes.")
     if not content.startswith(MAGIC):
         raise SnapshotDamaged("the file does not begin like a snapshot.")
     view = memoryview(content)
-    if hashlib.sha256(view[:-_DIGEST_BYTES]).digest() != view[-_DIGEST_BYTES:]:
+    if (digests or digests_of(content)).body != view[-_DIGEST_BYTES:]:
         raise SnapshotDamaged("the sha256 at the end of the file does not match its content.")
     end = start + int.from_bytes(view[len(MAGIC) : start], "big")
     try:

@@ -14,13 +14,20 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import ENOENT
 from pathlib import Path
 
 import msgspec
 
-from tori.checkpoint.codec import ModuleSnapshot, SnapshotDamaged, decode_snapshot, encode_snapshot
+from tori.checkpoint.codec import (
+    ModuleSnapshot,
+    SnapshotDamaged,
+    decode_snapshot,
+    digests_of,
+    encode_snapshot,
+    snapshot_file,
+)
 from tori.checkpoint.disk import Disk, LocalDisk
 from tori.checkpoint.manifest import Manifest, Part, check_name, decode_manifest, encode_manifest
 from tori.checkpoint.retention import Holding, KeepNewestPolicy, RetentionPolicy
@@ -73,35 +80,86 @@ class CheckpointStore:
 
         Raises CheckpointNotWritten when the disk refuses (nothing half-written stays), BadInput for no or misnamed modules.
         """
-        contents = {name: _encode(name, snapshot) for name, snapshot in sorted(modules.items())}
-        if not contents:
+        for name, snapshot in modules.items():
+            _check_module(name, snapshot)
+        if not modules:
             raise BadInput("a checkpoint of no module was asked for.", remedy="Name at least one.")
+        checkpoint_id = self.begin()
+        return self.seal(checkpoint_id, {n: self.add(checkpoint_id, s) for n, s in sorted(modules.items())})
+
+    def begin(self) -> str:
+        """Begin a checkpoint that is written piece by piece; return its id. ``seal`` or ``abandon`` ends it."""
         checkpoint_id = self._next_id()
-        manifest = Manifest(
-            checkpoint_id,
-            self._clock.wall_ns(),
-            {name: _part(modules[name], content) for name, content in contents.items()},
-        )
-        staging = self.root / f".new-{checkpoint_id}"
         try:
             self._open_root()
-            self._disk.make_directory(staging)
-            for name, content in contents.items():
-                self._disk.write(staging / manifest.modules[name].file, content)
+            self._disk.make_directory(self.staging(checkpoint_id))
+        except OSError as error:
+            raise self._not_written(checkpoint_id, error) from error
+        return checkpoint_id
+
+    def staging(self, checkpoint_id: str) -> Path:
+        """Return the folder in which the files of a checkpoint are written until it is sealed."""
+        return self.root / f".new-{checkpoint_id}"
+
+    def add(self, checkpoint_id: str, snapshot: ModuleSnapshot) -> Part:
+        """Write one snapshot of a checkpoint that was begun."""
+        content = encode_snapshot(snapshot)
+        part = part_of(snapshot, len(content), hashlib.sha256(content).hexdigest())
+        try:
+            self._disk.write(self.staging(checkpoint_id) / part.file, content)
+        except OSError as error:
+            raise self._not_written(checkpoint_id, error) from error
+        return part
+
+    def seal(self, checkpoint_id: str, parts: Mapping[str, Part]) -> Manifest:
+        """Make a checkpoint visible whose files are written and synced; when it returns, it is on disk for good.
+
+        Raises CheckpointNotWritten when the disk refuses, BadInput when it holds no module; nothing half-written stays.
+        """
+        if not parts:
+            self.abandon(checkpoint_id)
+            raise BadInput("a checkpoint of no module was asked for.", remedy="Name at least one.")
+        manifest = Manifest(checkpoint_id, self._clock.wall_ns(), dict(sorted(parts.items())))
+        self._publish(manifest)
+        return manifest
+
+    def _publish(self, manifest: Manifest) -> None:
+        checkpoint_id, staging = manifest.checkpoint_id, self.staging(manifest.checkpoint_id)
+        try:
             self._disk.write(staging / MANIFEST, encode_manifest(manifest))
             self._disk.sync_directory(staging)
             self._disk.rename(staging, self.root / checkpoint_id)
             self._disk.sync_directory(self.root)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._disk.remove(staging)
-            raise CheckpointNotWritten(
-                f"checkpoint {checkpoint_id} was not written: {error.strerror or error}.",
-                remedy="The ones before it are untouched; make room on the disk and try again.",
-                checkpoint_id=checkpoint_id,
-                errno=error.errno,
-            ) from error
-        return manifest
+            raise self._not_written(checkpoint_id, error) from error
+
+    def adopt(self, manifest: Manifest, modules: Mapping[str, ModuleSnapshot]) -> None:
+        """Write a checkpoint that was made elsewhere, under its own name; one that is here already stays."""
+        checkpoint_id = manifest.checkpoint_id
+        if self._disk.exists(self.root / checkpoint_id):
+            return
+        try:
+            self._open_root()
+            self._disk.make_directory(self.staging(checkpoint_id))
+        except OSError as error:
+            raise self._not_written(checkpoint_id, error) from error
+        for name in manifest.modules:
+            self.add(checkpoint_id, modules[name])
+        self._publish(manifest)
+
+    def abandon(self, checkpoint_id: str) -> None:
+        """Remove what was written of a checkpoint that is not to be."""
+        with contextlib.suppress(OSError):
+            self._disk.remove(self.staging(checkpoint_id))
+
+    def _not_written(self, checkpoint_id: str, error: OSError) -> CheckpointNotWritten:
+        self.abandon(checkpoint_id)
+        return CheckpointNotWritten(
+            f"checkpoint {checkpoint_id} was not written: {error.strerror or error}.",
+            remedy="The ones before it are untouched; make room on the disk and try again.",
+            checkpoint_id=checkpoint_id,
+            errno=error.errno,
+        )
 
     def _open_root(self) -> None:
         if not self._disk.exists(self.root):
@@ -145,26 +203,35 @@ class CheckpointStore:
             raise _unreadable("file", error) from error
         if len(content) != part.size_bytes:
             raise SnapshotDamaged(f"the file has {len(content)} bytes, the manifest says {part.size_bytes}.")
-        if hashlib.sha256(content).hexdigest() != part.sha256:
+        digests = digests_of(content)
+        if digests.file != part.sha256:
             raise SnapshotDamaged("the sha256 of the file is not that of the manifest.")
-        snapshot = decode_snapshot(content)
-        if snapshot.module != module or _part(snapshot, content) != part:
+        snapshot = decode_snapshot(content, digests)
+        if snapshot.module != module or part_of(snapshot, len(content), digests.file) != part:
             raise SnapshotDamaged("the file is not the one that the manifest describes.")
         return snapshot
 
-    def verify(self, checkpoint_id: str) -> tuple[Problem, ...]:
-        """Return what is wrong with a checkpoint; moves nothing. Raises BadInput when there is no such checkpoint."""
+    def verify(self, checkpoint_id: str, *, is_quarantining: bool = False) -> tuple[Problem, ...]:
+        """Return what is wrong with a checkpoint, every byte of it read. Raises BadInput when there is no such checkpoint.
+
+        ``is_quarantining``: what is damaged is moved; what was moved before is reported again, as gone.
+        """
         folder = self.root / checkpoint_id
         try:
             manifest = self.manifest(checkpoint_id)
         except SnapshotDamaged as error:
+            if is_quarantining:
+                return (self._set_aside(checkpoint_id, "", "", error),)
             return (Problem(checkpoint_id, "", error.message, str(folder)),)
         problems = []
         for module, part in sorted(manifest.modules.items()):
             try:
                 self.load(manifest, module)
             except SnapshotDamaged as error:
-                problems.append(Problem(checkpoint_id, module, error.message, str(folder / part.file)))
+                if is_quarantining and not self._is_gone(checkpoint_id, part):
+                    problems.append(self._set_aside(checkpoint_id, module, part.file, error))
+                else:
+                    problems.append(Problem(checkpoint_id, module, error.message, str(folder / part.file)))
         return tuple(problems)
 
     def newest(self, module: str) -> tuple[ModuleSnapshot | None, tuple[Problem, ...]]:
@@ -233,15 +300,7 @@ class CheckpointStore:
 
     def prune(self) -> tuple[str, ...]:
         """Delete what the retention policy does not keep; return the ids, oldest first."""
-        holdings = []
-        for checkpoint_id in self.list():
-            with contextlib.suppress(SnapshotDamaged, BadInput):
-                manifest = self.manifest(checkpoint_id)
-                there = [
-                    n for n, p in manifest.modules.items() if self._disk.exists(self.root / checkpoint_id / p.file)
-                ]
-                holdings.append(Holding(checkpoint_id, tuple(sorted(there))))
-        removable = self._retention.decide(holdings)
+        removable = self._removable()
         try:
             for checkpoint_id in removable:
                 self._disk.rename(self.root / checkpoint_id, self.root / f".old-{checkpoint_id}")
@@ -250,6 +309,17 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointNotWritten(f"old checkpoints were not deleted: {error.strerror or error}.") from error
         return removable
+
+    def _removable(self) -> tuple[str, ...]:
+        holdings = []
+        for checkpoint_id in self.list():
+            with contextlib.suppress(SnapshotDamaged, BadInput):
+                manifest = self.manifest(checkpoint_id)
+                there = [
+                    n for n, p in manifest.modules.items() if self._disk.exists(self.root / checkpoint_id / p.file)
+                ]
+                holdings.append(Holding(checkpoint_id, tuple(sorted(there))))
+        return self._retention.decide(holdings)
 
     def sweep(self) -> tuple[str, ...]:
         """Remove what crashes left half-written or half-deleted, and the oldest of a long quarantine; return the names.
@@ -269,23 +339,38 @@ def _unreadable(what: str, error: OSError) -> SnapshotDamaged:
     return SnapshotDamaged(f"the {what} cannot be read: {error.strerror or error}.", errno=error.errno)
 
 
-def _encode(name: str, snapshot: ModuleSnapshot) -> bytes:
+def _check_module(name: str, snapshot: ModuleSnapshot) -> None:
     if snapshot.module != name:
         raise BadInput(f"the snapshot given for {name!r} is one of {snapshot.module!r}.")
     try:
         check_name(f"{name}.snapshot")
     except SnapshotDamaged as error:
         raise BadInput(f"module {name!r} cannot name a file.", remedy="Use small letters, digits, - _ and .") from error
-    return encode_snapshot(snapshot)
 
 
-def _part(snapshot: ModuleSnapshot, content: bytes) -> Part:
+def part_of(snapshot: ModuleSnapshot, size_bytes: int, sha256: str) -> Part:
+    """Return what a manifest says of a snapshot whose file has this size and sha256."""
     return Part(
         f"{snapshot.module}.snapshot",
-        hashlib.sha256(content).hexdigest(),
-        len(content),
+        sha256,
+        size_bytes,
         snapshot.state_version,
         snapshot.journal,
         snapshot.epoch,
         snapshot.sequence,
     )
+
+
+def write_snapshot(folder: Path, snapshot: ModuleSnapshot, data: Sequence[bytes]) -> Part:
+    """Write one snapshot into the folder of a checkpoint that another process has begun, its data in pieces; raises OSError."""
+    digest, size = hashlib.sha256(), 0
+
+    def counted() -> Iterator[bytes | memoryview]:
+        nonlocal size
+        for piece in snapshot_file(snapshot, data):
+            digest.update(piece)
+            size += len(piece)
+            yield piece
+
+    LocalDisk().write_pieces(folder / f"{snapshot.module}.snapshot", counted())
+    return part_of(snapshot, size, digest.hexdigest())

@@ -22,6 +22,7 @@ from tori.cli.session import (
     settings_of,
 )
 from tori.errors import NotRunning, Unavailable
+from tori.trends.book import sentence
 
 SHOWN_COUNTS = 4
 HELD = {
@@ -87,6 +88,12 @@ def print_status(found: dict[str, Any]) -> None:
         )
         for journal, reason in node["problems"].items():
             out.print(f"  [yellow]{journal}[/]: {reason}")
+    if found.get("throttle", "off") == "stopped":
+        out.print("[red]emergency stop[/]: nothing runs in the background. tori resume")
+    elif found.get("pressure", {}).get("reason"):
+        out.print(f"[yellow]background work is held back[/]: {escape(found['pressure']['reason'])}")
+    for alert in found.get("trends", [])[:3]:
+        out.print(f"[yellow]trend[/] {escape(sentence(alert))} [dim]{alert['id']}[/]")
     for problem in found.get("problems", [])[-3:]:
         out.print(
             f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])} "

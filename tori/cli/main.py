@@ -13,7 +13,20 @@ import typer
 from rich.markup import escape
 
 from tori import __version__
-from tori.cli import ask, browse, config, demo, findings, journal, lifecycle, reload, ship, submit, work
+from tori.cli import (
+    ask,
+    browse,
+    checkpoint,
+    config,
+    demo,
+    findings,
+    journal,
+    lifecycle,
+    reload,
+    ship,
+    submit,
+    work,
+)
 from tori.cli.session import err, print_json, report_error
 from tori.errors import JournalError, PermanentError, ToriError
 
@@ -36,6 +49,7 @@ ask.register(app)
 findings.register(app)
 browse.register(app)
 work.register(app)
+checkpoint.register(app)
 reload.register(app)
 submit.register(app)
 ship.register(work.task_app)

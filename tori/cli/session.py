@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tori.client import Backend, SystemClient, load_backend
+from tori.client import Backend, SystemClient, home_of, load_backend
 from tori.errors import BadInput, ToriError
 from tori.home import expanded
 from tori.settings import Settings, load_settings
@@ -51,13 +51,23 @@ def settings_of(home: Path | None) -> Settings:
 
 @contextmanager
 def connected(home: Path | None, address: str | None) -> Iterator[SystemClient]:
-    """Yield a client of the running system."""
+    """Yield a client of the running system, or of the rewound copy that lies in the home."""
     settings = settings_of(home)
-    client = backend().connect(settings, address)
+    client = _copy_in(settings) or backend().connect(settings, address)
     try:
         yield client
     finally:
         client.close()
+
+
+def _copy_in(settings: Settings) -> SystemClient | None:
+    """Return a client of the rewound copy in a home, open in this process; None: it is no copy."""
+    home = home_of(settings)
+    if not (home / "rewound.json").exists():
+        return None
+    from tori.local.rewound import RewoundClient
+
+    return RewoundClient(home, settings.plain())
 
 
 def backend() -> Backend:

@@ -1,4 +1,4 @@
-"""``tori ingest | quiesce | task | pause | resume | checkpoint | restore | digest``."""
+"""``tori ingest | quiesce | task | pause | resume | digest``."""
 
 from __future__ import annotations
 
@@ -182,17 +182,24 @@ def task_story(
 @task_app.command("run")
 def task_run(
     task: Annotated[str, typer.Argument(help="Task id, as `tori task list` prints it.")],
+    force: Annotated[bool, typer.Option("--force", help="Begin it whatever the pressure, or a throttle.")] = False,
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a task now."""
+    """Run a task now. What holds it is said; nothing that is held is forgotten."""
     with connected(home, address) as client:
-        found = client.run_task(task)
+        found = client.run_task(task, force=force)
     if as_json:
         print_json(found)
-    else:
-        out.print(f"{escape(task)}: run {found['run_id']}")
+        return
+    out.print(f"{escape(task)}: run {found['run_id']}")
+    if found.get("held_by"):
+        out.print(f"[yellow]it waits:[/] {escape(found['held_by'])}")
+        if "pressure" in found["held_by"]:
+            out.print("It begins by itself when that is over; tori task run --force begins it now.")
+    elif found.get("error"):
+        out.print(f"[yellow]{found['state']}:[/] {escape(found['error'])}")
 
 
 @task_app.command("cancel")
@@ -211,6 +218,7 @@ def task_cancel(
         out.print(f"{escape(run_id)}: {found['state']}")
 
 
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the event.")]
 ModuleArgument = Annotated[str | None, typer.Argument(help="A module; all of them when left out.", show_default=False)]
 
 
@@ -224,7 +232,7 @@ def pause(
 def resume(
     module: ModuleArgument = None, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
 ) -> None:
-    """Go on after a pause."""
+    """Go on after a pause, or after an emergency stop."""
     _set_paused(module, False, home, address, as_json)
 
 
@@ -237,47 +245,52 @@ def _set_paused(module: str | None, paused: bool, home: Any, address: Any, as_js
         out.print(f"{'Paused' if paused else 'Running'}: {escape(', '.join(found['modules']))}")
 
 
-def checkpoint(
-    show: Annotated[bool, typer.Option("--list", help="List the kept checkpoints instead of taking one.")] = False,
+SLOWS = {
+    "off": "Background work runs as it may.",
+    "high": "Low and background tasks wait, the others have half of the slots. What runs goes on.",
+    "severe": "Only critical tasks (checkpoints) begin. What runs goes on.",
+    "stopped": "Nothing begins in the background; events and questions go on. tori resume ends it.",
+}
+"""What a person gets, by level."""
+
+
+def throttle(
+    level: Annotated[str, typer.Argument(help="off, high or severe.")],
+    reason: ReasonOption = "",
     home: HomeOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a checkpoint of every module now."""
-    with connected(home, address) as client:
-        found: dict[str, Any] = {"checkpoints": client.checkpoints()} if show else client.checkpoint()
-    if as_json:
-        print_json(found)
-    elif show:
-        for one in found["checkpoints"]:
-            out.print(f"{one['checkpoint_id']}  {one['size_bytes']:>12,} bytes  {', '.join(one['modules'])}")
-    else:
-        out.print(f"Checkpoint {found['checkpoint_id']}, {found['size_bytes']:,} bytes.")
-        for name, why in found.get("missing", {}).items():
-            err.print(f"[yellow]without {escape(name)}[/]: {escape(why)}")
+    """Hold background work back by hand, until `tori throttle off`. Events and questions are never slowed."""
+    if level not in ("off", "high", "severe"):
+        raise BadInput(f"there is no throttle {level!r}.", remedy="Levels: off, high, severe; or tori emergency-stop.")
+    _throttle(level, reason, home, address, as_json)
 
 
-def restore(
-    checkpoint_id: Annotated[
-        str | None, typer.Argument(help="A checkpoint; the newest good one when left out.")
-    ] = None,
-    home: HomeOption = None,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
+def emergency_stop(
+    reason: ReasonOption = "", home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
 ) -> None:
-    """Restart every module from a checkpoint and the journal that follows it."""
+    """Kill everything that runs in the background and begin nothing more, until `tori resume`. Events and questions go on.
+
+    No run is lost: what was stopped begins again after it, what was due meanwhile runs once.
+    """
+    _throttle("stopped", reason, home, address, as_json)
+
+
+def _throttle(level: str, reason: str, home: Any, address: Any, as_json: bool) -> None:
     with connected(home, address) as client:
-        found = client.restore(checkpoint_id)
+        found = client.throttle(level, reason)
     if as_json:
         print_json(found)
-    else:
-        for one, why in found.get("passed_over", {}).items():
-            err.print(f"[yellow]passed over[/] {escape(one)}: {escape(why)}")
-        out.print(f"Restored {escape(found['checkpoint_id'])}: {', '.join(found['modules'])}. Digest {found['digest']}")
+        return
+    out.print(f"{SLOWS[level]} (It was {found['old']}.)")
+    if found["runs"]:
+        out.print(f"Stopped: {escape(', '.join(found['runs']))}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (ingest, quiesce, digest, pause, resume, checkpoint, restore):
+    for command in (ingest, quiesce, digest, pause, resume, throttle):
         app.command()(command)
+    app.command("emergency-stop")(emergency_stop)
     app.add_typer(task_app, name="task")

@@ -109,6 +109,7 @@ _FAMILIES = (
         _SHOWN,
         (s.ResourceThresholdExceeded, s.ResourceRecovered, s.MemoryPressure, s.CPUPressure),
     ),
+    _Family("task", Lane.HIGH, "orchestrator", _SHOWN, (s.WorkThrottled,)),
     _Family(
         "task",
         Lane.HIGH,
@@ -143,10 +144,11 @@ _FAMILIES = (
         Lane.HIGH,
         "orchestrator",
         _SHOWN,
-        (s.CheckpointCreated, s.CheckpointLoaded, s.StateRecovered),
+        (s.CheckpointCreated, s.CheckpointLoaded, s.StateRecovered, s.MindRewound),
     ),
     _Family("bus", Lane.HIGH, "clients", _SHOWN, (s.SubscriptionLagged,)),
     _Family("bus", Lane.HIGH, _FOLLOWERS, _SHOWN, (s.DeliveryDeadLettered,)),
+    _Family("error", Lane.HIGH, "orchestrator", _SHOWN, (s.AlertUndelivered,)),
     _Family("custom", Lane.NORMAL, "clients", _SHOWN, (s.CustomEvent,)),
 )
 
@@ -159,9 +161,12 @@ _OURS = frozenset(
         m.SuggestionAccepted,
         m.SuggestionRejected,
         s.ModuleStateChanged,
+        s.MindRewound,
         s.SubscriptionLagged,
         s.DeliveryDeadLettered,
         s.CustomEvent,
+        s.WorkThrottled,
+        s.AlertUndelivered,
     }
 )
 """What the original system did not have."""

@@ -60,9 +60,12 @@ Payload = (
     | system.CheckpointLoaded
     | system.StateCorrupted
     | system.StateRecovered
+    | system.MindRewound
     | system.SubscriptionLagged
     | system.DeliveryDeadLettered
     | system.CustomEvent
+    | system.WorkThrottled
+    | system.AlertUndelivered
 )
 """Any payload. msgspec tells them apart by the integer tag."""
 

@@ -121,7 +121,20 @@ class _Performance(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PerformanceAlert(_Performance, frozen=True, array_like=True, gc=False, tag=81):
-    """A measured value passed its threshold."""
+    """A measured series left its baseline: ``value`` is its median since, ``trend`` says whether it ``rose`` or ``fell``."""
+
+    before: float = 0.0
+    """Median of the baseline."""
+    before_samples: int = 0
+    """Samples that the baseline was taken from."""
+    after_samples: int = 0
+    """Samples since the change, when it was found."""
+    statistic: float = 0.0
+    """Shiryaev-Roberts sum of the bets against "nothing has changed"; the alarm is raised at ``run_length``."""
+    run_length: float = 0.0
+    """So many values (medians of three samples) pass at least, on average, between two false alarms of one series."""
+    since_ns: int = 0
+    """Wall clock: when the change probably began."""
 
 
 class MetricsCollected(_Performance, frozen=True, array_like=True, gc=False, tag=82):
@@ -221,6 +234,21 @@ class StateRecovered(_State, frozen=True, array_like=True, gc=False, tag=97):
     """State was rebuilt from an older checkpoint and the journal."""
 
 
+class MindRewound(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=120):
+    """A past moment was put in the place of the present: what came after it is kept beside the journals, and no part of the state."""
+
+    rewind_id: str
+    moment: str
+    """What was asked for: a time, an age or a checkpoint."""
+    time_ns: int
+    checkpoint_id: str = ""
+    """The checkpoint it was rewound to; empty: to a time."""
+    sequences: dict[str, int] = {}
+    """By journal, the first entry that is no longer part of it."""
+    path: str = ""
+    """Where, under the home, the whole journals of before lie."""
+
+
 class SubscriptionLagged(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=98):
     """A follower is further behind than its limit, or is back after it was."""
 
@@ -253,6 +281,32 @@ class DeliveryDeadLettered(msgspec.Struct, frozen=True, array_like=True, gc=Fals
     key: str = ""
     story: str = ""
     """The attempts, one a line."""
+
+
+class WorkThrottled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=110):
+    """Background work was slowed, stopped or let go on: by a person, or by pressure that stopped what was under way."""
+
+    level: str
+    """What holds from now on: ``off``, ``high``, ``severe`` or ``stopped``."""
+    old: str
+    """What held before."""
+    reason: str = ""
+    by: str = "person"
+    """``person`` or ``pressure``."""
+    runs: tuple[str, ...] = ()
+    """Runs under way that are stopped for it; each begins again when it may."""
+
+
+class AlertUndelivered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=111):
+    """An alert could not be brought to the webhook and was given up."""
+
+    event_id: bytes
+    """The event that was to be told of; it stays where it is."""
+    event_type: str
+    url: str
+    """Scheme, host and port only: a path may be a secret."""
+    attempts: int
+    error: str
 
 
 class CustomEvent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=100):

@@ -11,7 +11,6 @@ Resuming is asking again from the mirror's own durable end. A mirror is a copy: 
 from __future__ import annotations
 
 import contextlib
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +31,9 @@ from tori.journal.wake import bell_for
 from tori.journal.writer import SEGMENT_BYTES, URGENT_LANES
 
 LOCK_S = 5.0
+_ATTEMPT_S = 0.01
+_RUN, _TOLD_OFFSET = 0, 1
+"""Words of the file ``told``: up to where a mirror was announced, and in which run of the machine that was said."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -141,7 +143,11 @@ class Mirror:
         self._last_kind = OPEN
         self._lock = _hold(directory, files)
         try:
-            self._mark = self._written = self._complete = intact_end(directory, journal_id, files)
+            self._told = words.Words(directory / "told", 2, create=True, files=files)
+            intact, told = intact_end(directory, journal_id, files), self._told_offset()
+            self._is_told, self._is_cut = told is not None, told is not None and told < intact.offset
+            end = intact_end(directory, journal_id, files, told) if self._is_cut else intact
+            self._mark = self._written = self._complete = end
             self._epoch_words = words.open_epoch(directory, writable=True, files=files)
             self._bell = bell_for(directory, files)
             self._reopen()
@@ -154,19 +160,36 @@ class Mirror:
         """Return what is on disk."""
         return self._mark
 
+    def _told_offset(self) -> int | None:
+        """Return up to where the last process of this run of the machine announced the mirror, None when there was none.
+
+        What it wrote beyond may look whole and yet not be on the disk, if its sync failed: the cache does not say so. After a loss
+        of power everything that can be read is on the disk.
+        """
+        table = self._told.words
+        return int(table[_TOLD_OFFSET]) if table[_RUN] == self._files.processes.boot else None
+
+    def _tell(self) -> None:
+        """Note for the next process what is synced."""
+        table = self._told.words
+        table[_TOLD_OFFSET] = self._mark.offset
+        table[_RUN] = self._files.processes.boot
+
     def _reopen(self) -> None:
         """Make what the last process wrote durable, then announce it and go on behind it."""
         self._count_generations()
         self._drop_beyond()
         if not self._mark.offset:
+            self._tell()
             self._unpublish()
             return
         names = list_segments(self.directory, self._files)
-        self._unsynced = [self._files.open(name.file(self.directory)) for name in names]
-        self._sync()
+        if not self._is_told:
+            self._unsynced = [self._files.open(name.file(self.directory)) for name in names]
+            self._sync()
         last = names[-1]
         size = self._files.size(last.file(self.directory))
-        if self._mark.offset < last.base + size:
+        if self._mark.offset < last.base + size and not self._is_cut:
             self._segment, self._size = last, size
             self._file = self._files.open(last.file(self.directory))
         self._publish(())
@@ -208,13 +231,14 @@ class Mirror:
 
     # -- taking ------------------------------------------------------------------------------------------------
 
-    def take(self, chunk: bytes, offset: int) -> Mark:
+    def take(self, chunk: bytes, offset: int, begin: int | None = None) -> Mark:
         """Check, write and sync whole frames that stand at ``offset`` in their source; return the mark reached.
 
+        ``begin``: where an empty mirror has to begin, None = anywhere.
         Raises JournalDamaged (torn or out of place), JournalFenced (of an older epoch), JournalMissing (of another journal) with
         nothing of the chunk written; JournalError when the disk refuses, with nothing of it published.
         """
-        pieces = self._checked(chunk, offset)
+        pieces = self._checked(chunk, offset, begin)
         if not self._written.offset:
             self._written = self._complete = msgspec.structs.replace(self._written, offset=offset)
         view = memoryview(chunk)
@@ -223,8 +247,8 @@ class Mirror:
             self._commit(group)
         return self._mark
 
-    def _checked(self, chunk: bytes, offset: int) -> list[_Piece]:
-        if self._written.offset not in (0, offset):
+    def _checked(self, chunk: bytes, offset: int, begin: int | None) -> list[_Piece]:
+        if offset != (self._written.offset or (offset if begin is None else begin)):
             raise self._damaged(f"frames from offset {offset} do not follow")
         pieces: list[_Piece] = []
         at, epoch = 0, self._written.epoch
@@ -331,8 +355,12 @@ class Mirror:
             if piece.header.lane in URGENT_LANES and piece.header.count
         ]
         if self._complete != self._mark:
-            self._mark = self._complete
-            self._publish(urgent)
+            before, self._mark = self._mark, self._complete
+            try:
+                self._publish(urgent)
+            except OSError as error:
+                self._mark = before  # what nobody was told of comes again
+                raise self._refused("announced", error) from error
         else:
             self._announce(urgent)
 
@@ -360,6 +388,7 @@ class Mirror:
     def _publish(self, urgent: Sequence[int]) -> None:
         """Store the position words, the fencing word after them, and ring the followers."""
         mark = self._mark
+        self._tell()
         is_new = self._control is None or self._epoch_words.words[0] != mark.epoch
         if is_new:
             if self._control is not None:
@@ -405,6 +434,7 @@ class Mirror:
         if self._control is not None:
             self._control.close()
         self._epoch_words.close()
+        self._told.close()
         self._lock.close()
 
     def _close_files(self) -> None:
@@ -417,20 +447,22 @@ class Mirror:
         self._unsynced = []
 
 
-def intact_end(directory: Path, journal_id: bytes, files: Files = SYSTEM_FILES) -> Mark:
-    """Return the end of the last whole unit that stands in a mirror without a hole before it.
+def intact_end(directory: Path, journal_id: bytes, files: Files = SYSTEM_FILES, limit: int | None = None) -> Mark:
+    """Return the end of the last whole unit that stands in a mirror, below ``limit``, without a hole before it.
 
     Looks at the last two segments, further back when nothing in them is whole. Whoever reads a body checks it anyway.
     """
     names = list_segments(directory, files)
     for first in range(max(0, len(names) - 2), -1, -1):
-        end = _walk(directory, names[first:], journal_id, files)
+        end = _walk(directory, names[first:], journal_id, files, limit)
         if end.offset:
             return end
     return Mark(journal_id)
 
 
-def _walk(directory: Path, names: Sequence[SegmentName], journal_id: bytes, files: Files) -> Mark:
+def _walk(
+    directory: Path, names: Sequence[SegmentName], journal_id: bytes, files: Files, stop: int | None = None
+) -> Mark:
     end = Mark(journal_id)
     sequence: int | None = None
     for index, name in enumerate(names):
@@ -440,6 +472,8 @@ def _walk(directory: Path, names: Sequence[SegmentName], journal_id: bytes, file
         try:
             while at < limit:
                 header = valid_frame(segment.view, at, journal_id)
+                if stop is not None and header is not None and name.base + at + header.size > stop:
+                    return end
                 if header is None or header.epoch != name.epoch or sequence not in (None, header.first_sequence):
                     return end
                 at, sequence = at + header.size, header.first_sequence + header.count
@@ -466,14 +500,12 @@ def _by_epoch(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
 
 def _hold(directory: Path, files: Files) -> OpenFile:
     """Return the locked lock file; raises JournalFenced when another process keeps it."""
-    deadline = time.monotonic() + LOCK_S
-    while True:
-        try:
+    for attempt in range(max(1, round(LOCK_S / _ATTEMPT_S))):
+        if attempt:
+            files.processes.wait(_ATTEMPT_S)
+        with contextlib.suppress(BlockingIOError):
             return files.lock(directory / "lock")
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise JournalFenced(
-                    f"the mirror of journal {directory.name} is held by another process.",
-                    remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
-                ) from None
-        time.sleep(0.01)
+    raise JournalFenced(
+        f"the mirror of journal {directory.name} is held by another process.",
+        remedy=f"Find it with `fuser {directory / 'lock'}` and stop it.",
+    )

@@ -22,7 +22,7 @@ from tori.journal import control as words
 from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import read_identity
-from tori.journal.recovery import Tail, recover
+from tori.journal.recovery import Tail, recover, valid_frame
 from tori.journal.segment import MappedSegment, SegmentName, list_segments
 
 Visibility = Literal["durable", "written"]
@@ -108,8 +108,30 @@ class JournalReader:
         Of this run may be what a take-over wrote that did not come to its end: that is not looked at.
         """
         if self._left is None:
-            self._left = recover(self.directory, self.journal_id, newest_epoch=self._epoch, files=self._files)
+            left = recover(self.directory, self.journal_id, newest_epoch=self._epoch, files=self._files)
+            self._left = self._sealed(left)
         return self._left
+
+    def _sealed(self, left: Tail) -> Tail:
+        """Return what is left before the place where a later take-over went on, though it came to nothing.
+
+        A fenced writer may have written on behind that place; the next one will not look there.
+        """
+        for name in list_segments(self.directory, self._files):
+            if name.epoch <= self._epoch:
+                continue
+            segment, at = MappedSegment(self.directory, name, self._files), 0
+            try:
+                while name.base + at < left.offset:
+                    header = valid_frame(segment.view, at, self.journal_id)
+                    if header is None:
+                        break
+                    if header.epoch > self._epoch:
+                        return left._replace(offset=name.base + at, sequence=header.first_sequence)
+                    at += header.size
+            finally:
+                segment.close()
+        return left
 
     def _open_control(self, epoch: int) -> words.Words | None:
         try:

@@ -4,6 +4,9 @@ A follower about to sleep stores its flag, passes a lock (a full memory barrier)
 the writer stores the position, passes a lock and looks at the flags. One of the two sees the other, so no wake-up is
 lost. The safety poll counts the times it was needed after all, which must stay 0.
 
+The flag says what its follower waits for: whoever reads durable frames only is not woken by a write that is still on its way to
+the disk, which would cost both sides a wake-up for nothing.
+
 Sockets live in Linux's abstract namespace: no files, no path limit, gone with the process.
 """
 
@@ -20,8 +23,11 @@ from typing import Protocol
 
 from tori.journal.control import FIRST_WAITER, MAX_WAITERS, WAITER_COUNT, Words, open_waiters
 from tori.journal.files import Files, SystemFiles
+from tori.journal.reader import Visibility
 
 SAFETY_POLL_S = 1.0
+WANTS_WRITTEN, WANTS_DURABLE = 1, 2
+"""Values of a raised flag."""
 GRACE_S = 0.25
 """How long a bell may take after the position it announces was stored: a writer can lose its processor between the two."""
 
@@ -33,14 +39,14 @@ def _address(token: int) -> bytes:
 class Ringing(Protocol):
     """What a writer needs to wake its followers."""
 
-    def ring(self) -> None: ...
+    def ring(self, *, is_durable: bool = True) -> None: ...
     def close(self) -> None: ...
 
 
 class NoBell:
     """For files that no other process can see: nobody sleeps on them."""
 
-    def ring(self) -> None:
+    def ring(self, *, is_durable: bool = True) -> None:
         """Wake nobody."""
 
     def close(self) -> None:
@@ -61,13 +67,17 @@ class Bell:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
-    def ring(self) -> None:
-        """Wake every follower whose flag is up; call it after the position words are stored."""
+    def ring(self, *, is_durable: bool = True) -> None:
+        """Wake every follower whose flag is up; call it after the position words are stored.
+
+        ``is_durable``: the durable position moved. When only the written one did, those who read durable frames sleep on.
+        """
         with self._barrier:
             words = self._table.words
             for slot in range(min(words[WAITER_COUNT], MAX_WAITERS)):
                 at = FIRST_WAITER + 2 * slot
-                if words[at]:
+                wanted = words[at]
+                if wanted == WANTS_WRITTEN or (wanted and is_durable):
                     words[at] = 0
                     self._send(words, at + 1)
 
@@ -84,6 +94,36 @@ class Bell:
         self._table.close()
 
 
+class Sleeping(Protocol):
+    """What a follower needs to sleep until there is work."""
+
+    def register(self, directory: Path) -> None: ...
+    def sleep(self, has_work: Callable[[], bool], timeout_s: float = SAFETY_POLL_S) -> None: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class NoSleeper:
+    """For files that no other process can see: nobody would wake who sleeps on them."""
+
+    def register(self, directory: Path) -> None:
+        """Wait for nobody."""
+
+    def sleep(self, has_work: Callable[[], bool], timeout_s: float = SAFETY_POLL_S) -> None:
+        """Return at once."""
+
+    def interrupt(self) -> None:
+        """Wake nobody."""
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
+def sleeper_for(files: Files) -> Sleeping:
+    """Return what sleeps on journals in these files; what does not sleep, when they are not the system's."""
+    return Sleeper() if isinstance(files, SystemFiles) else NoSleeper()
+
+
 class Sleeper:
     """The follower's side: one socket for all the journals it follows, also the way to stop or interrupt its loop."""
 
@@ -95,12 +135,13 @@ class Sleeper:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._barrier = threading.Lock()
-        self._tables: list[tuple[Words, int]] = []
+        self._tables: list[tuple[Words, int, int]] = []
+        """The waiter tables, with the slot's place and the value of the flag."""
         self.late_wakes = 0
         """Times the safety poll found work that no bell had announced; must stay 0."""
 
-    def register(self, directory: Path) -> None:
-        """Take a slot in a journal's table; the writer will ring this sleeper from now on."""
+    def register(self, directory: Path, visibility: Visibility = "durable") -> None:
+        """Take a slot in a journal's table; the writer will ring this sleeper when there is more to read."""
         table = open_waiters(directory)
         fd = os.open(directory / "waiters", os.O_RDWR)
         try:
@@ -110,7 +151,7 @@ class Sleeper:
             table.words[at + 1] = self.token
         finally:
             os.close(fd)
-        self._tables.append((table, at))
+        self._tables.append((table, at, WANTS_DURABLE if visibility == "durable" else WANTS_WRITTEN))
 
     def _free_slot(self, words: memoryview) -> int:
         used = min(words[WAITER_COUNT], MAX_WAITERS)
@@ -134,24 +175,20 @@ class Sleeper:
 
     def sleep(self, has_work: Callable[[], bool], timeout_s: float = SAFETY_POLL_S) -> None:
         """Sleep until rung, interrupted or ``timeout_s`` has passed; return at once when there is work."""
-        for table, at in self._tables:
-            table.words[at] = 1
+        for table, at, wanted in self._tables:
+            table.words[at] = wanted
         with self._barrier:
             pass
+        rung = None
         if not has_work():
             rung = self._poll.poll(timeout_s * 1000)
-            if not rung and has_work() and not self._poll.poll(GRACE_S * 1000):
-                self.late_wakes += 1
-        for table, at in self._tables:
+            if not rung and has_work():
+                rung = self._poll.poll(GRACE_S * 1000)
+                self.late_wakes += not rung
+        for table, at, _ in self._tables:
             table.words[at] = 0
-        self._drain()
-
-    def _drain(self) -> None:
-        try:
-            while True:
-                self._socket.recv(16)
-        except BlockingIOError:
-            return
+        if rung:
+            self._socket.recv(16)  # one: what else rings makes the next sleep short, and whoever wakes looks for work
 
     def interrupt(self) -> None:
         """Wake this sleeper from any thread."""
@@ -163,7 +200,7 @@ class Sleeper:
                 return
 
     def close(self) -> None:
-        for table, at in self._tables:
+        for table, at, _ in self._tables:
             table.words[at] = 0
             table.words[at + 1] = 0
             table.close()

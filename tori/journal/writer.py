@@ -323,7 +323,7 @@ class JournalWriter:
         table = self._control.words
         table[words.WRITTEN_SEQUENCE] = self.next_sequence
         table[words.WRITTEN_OFFSET] = self._written
-        self._bell.ring()
+        self._bell.ring(is_durable=False)
 
     def _publish_durable(self, offset: int, sequence: int) -> None:
         self._check_epoch()
@@ -380,10 +380,9 @@ class JournalWriter:
         else:
             for one in older:
                 one.close()
-        self._check_epoch()
+        self._publish_durable(target, sequence)
         while self._pending and self._pending[0][0] <= target:
             self._pending.popleft()
-        self._publish_durable(target, sequence)
 
     def _rewrite(self, error: OSError) -> None:
         """Write everything that is not durable into a new segment, synced; the old files are never looked at again."""

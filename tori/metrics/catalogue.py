@@ -134,6 +134,15 @@ CATALOGUE: tuple[Metric, ...] = (
         reason="Its rate is the load of the loop: near 1 the module is the bottleneck.",
     ),
     Metric(
+        name="tori_module_waited_seconds",
+        kind=Kind.COUNTER,
+        unit="s",
+        labels=("module",),
+        group="Bus",
+        help="seconds from the birth of an event until a module had handled it, summed over its events",
+        reason="Its rate over that of tori_module_consumed is the mean latency of an event.",
+    ),
+    Metric(
         name="tori_module_late_wakes",
         kind=Kind.COUNTER,
         unit="short",

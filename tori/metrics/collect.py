@@ -50,6 +50,8 @@ def module_samples(module: Mapping[str, Any]) -> list[Sample]:
         "tori_module_late_wakes": module["late_wakes"],
     }
     samples = [Sample(metric, float(value), (name,)) for metric, value in values.items()]
+    if "waited_s" in module:
+        samples.append(Sample("tori_module_waited_seconds", float(module["waited_s"]), (name,)))
     if module.get("dead_letters_ever"):
         samples.append(Sample("tori_dead_letters", float(module["dead_letters_ever"]), (name,)))
     sizes = {item: count for item, count in module["summary"].items() if type(count) is int}

@@ -18,10 +18,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from tori.backoff import FinalDecision
 from tori.bus.dead_letter import DeadLetterBook
 from tori.bus.mark import Coroner, Mark
 from tori.bus.pending import Entry, Group, Held, Pending
-from tori.bus.policy import DeadDecision, DeliveryPolicy
+from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import Watchdog
 from tori.clock import SECOND_NS, Clock
 from tori.errors import JournalError, JournalRefused, PermanentError
@@ -278,7 +279,7 @@ class Courier:
         held.attempts += 1
         held.story = [*held.story, _line(held.attempts, error)][-MAX_STORY_LINES:]
         decision = self.policy.decide(held.attempts, self._rng, permanent=isinstance(error, PermanentError))
-        if isinstance(decision, DeadDecision):
+        if isinstance(decision, FinalDecision):
             self._bury(taken, held.attempts, error)
             return
         self.retries += 1

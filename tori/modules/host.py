@@ -320,6 +320,8 @@ class ModuleHost:
         self._apply_facts(draft.facts)
         self.is_torn = False
         self.counters.consumed += len(batch)
+        if batch:
+            self.counters.waited_ns += len(batch) * max(0, self._clock.wall_ns() - batch[0].event.time_ns)
 
     def bury(self, taken: Taken, payload: DeliveryDeadLettered) -> None:
         """Commit a dead letter with the cursor that passes its event."""
@@ -426,23 +428,36 @@ class ModuleHost:
         self.commit(self.module.conclude(task, result, self._context()))
         return self.counters.emitted - before
 
-    def snapshot(self) -> HostSnapshot:
-        """Return state and cursors as of now; what is held since the last unit is written first, so that both agree for good."""
-        return msgspec.structs.replace(self.place(), state=self.module.snapshot())
+    def position(self) -> HostSnapshot:
+        """Return where the module stands: a snapshot without state, held deliveries and dead letters, which cost what they hold."""
+        self._settle()
+        return self._position(self.journal.written_offset)
 
     def place(self) -> HostSnapshot:
         """Return a snapshot without the state, for who holds the module itself."""
-        if self._passed and len(self.courier.pending):
-            self._commit(Draft([], []), self._runs_passed())
-            self._passed = []
-            self.is_torn = False
+        self._settle()
         return self._place(self.journal.written_offset)
 
     def replayed_place(self) -> HostSnapshot:
         """Return the same for a host that only replays: at the last unit it has taken."""
         return self._place(self._reached)
 
+    def snapshot(self) -> HostSnapshot:
+        """Return state and cursors as of now."""
+        return msgspec.structs.replace(self.place(), state=self.module.snapshot())
+
+    def _settle(self) -> None:
+        """Write what is held since the last unit, so that the journal and the cursors agree for good."""
+        if self._passed and len(self.courier.pending):
+            self._commit(Draft([], []), self._runs_passed())
+            self._passed = []
+            self.is_torn = False
+
     def _place(self, offset: int) -> HostSnapshot:
+        held, letters = self.courier.pending.entries(), self.courier.book.snapshot()
+        return msgspec.structs.replace(self._position(offset), held=held, letters=letters)
+
+    def _position(self, offset: int) -> HostSnapshot:
         return HostSnapshot(
             self.module.name,
             self.module.state_version,
@@ -455,8 +470,6 @@ class ModuleHost:
             self.journal.epoch,
             self.journal.next_sequence,
             self.counters.consumed,
-            self.courier.pending.entries(),
-            self.courier.book.snapshot(),
         )
 
     def lags(self) -> dict[str, int]:

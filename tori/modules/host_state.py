@@ -14,6 +14,9 @@ from tori.journal.recovery import Tail
 from tori.journal.warning import Warnings
 from tori.journal.writer import Ticket
 
+_FIXARRAY = 0x90
+"""msgpack's mark of an array of at most 15 items."""
+
 
 class Writable(Protocol):
     """What a host needs of its own journal's writer, on disk or in memory."""
@@ -58,6 +61,22 @@ class HostSnapshot(msgspec.Struct, array_like=True):
     """The dead-letter book."""
 
 
+def snapshot_pieces(snapshot: HostSnapshot) -> list[bytes]:
+    """Return the msgpack of a snapshot in pieces, the state being one of them as it is: a large one is never copied."""
+    encode = msgspec.msgpack.encode
+    names = snapshot.__struct_fields__
+    at = names.index("state")
+    before, after = ([encode(getattr(snapshot, name)) for name in part] for part in (names[:at], names[at + 1 :]))
+    opening = bytes([_FIXARRAY | len(names)])
+    return [opening + b"".join(before) + _binary_header(len(snapshot.state)), snapshot.state, b"".join(after)]
+
+
+def _binary_header(size: int) -> bytes:
+    """Return what msgpack puts before so many bytes."""
+    width, mark = (1, 0xC4) if size < 1 << 8 else (2, 0xC5) if size < 1 << 16 else (4, 0xC6)
+    return bytes([mark]) + size.to_bytes(width, "big")
+
+
 class Counters(msgspec.Struct):
     """What a host did since it started."""
 
@@ -71,3 +90,5 @@ class Counters(msgspec.Struct):
     """Rises whenever state changed; a scan is due only when it did."""
     dead: int = 0
     """Deliveries set aside as dead letters."""
+    waited_ns: int = 0
+    """From birth until handled, summed over its inputs; each batch counts as long as its oldest waited."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import threading
 import time
 from collections import deque
@@ -20,12 +19,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from tori.errors import JournalRefused, ToriError, Unavailable
+from tori.interpreter import tune
 from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
 
 T = TypeVar("T")
 _log = logging.getLogger("tori.loop")
-SWITCH_INTERVAL_S = 0.0005
 MAX_INBOX = 10_000
 DISK_RETRY_S = 1.0
 """A full disk is asked again this often: space comes back in seconds if at all, and each try decides the batch anew."""
@@ -54,6 +53,8 @@ class LoopView(msgspec.Struct, frozen=True):
     letters: int = 0
     """Dead letters in the book."""
     letters_ever: int = 0
+    waited_s: float = 0.0
+    """From birth until handled, summed over the events of other journals it took; for a batch as long as its oldest waited."""
 
 
 class ModuleLoop:
@@ -78,7 +79,7 @@ class ModuleLoop:
 
     def start(self) -> None:
         """Start the thread; ``wait_ready`` says when the module has recovered."""
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        tune()
         self._thread.start()
 
     def wait_ready(self, timeout_s: float) -> LoopView:
@@ -196,6 +197,7 @@ class ModuleLoop:
             len(host.courier.pending),
             len(host.courier.book),
             host.courier.book.total,
+            counters.waited_ns / 1e9,
         )
 
     def _fail_waiters(self) -> None:

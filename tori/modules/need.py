@@ -79,7 +79,7 @@ def module_snapshot(snapshot: HostSnapshot, data: bytes | None = None) -> Module
         snapshot.journal_id.hex(),
         snapshot.epoch,
         snapshot.sequence,
-        data or msgspec.msgpack.encode(snapshot),
+        msgspec.msgpack.encode(snapshot) if data is None else data,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from tori.bus.credit import CreditPolicy, CursorBoard, CursorView, Gate
 from tori.bus.mark import MappedMark
 from tori.bus.policy import DeliveryPolicy
 from tori.bus.watchdog import ProcessWatchdog
-from tori.clock import Clock, SystemClock
+from tori.clock import SECOND_NS, Clock, SystemClock
 from tori.errors import BadInput, JournalMissing, Unavailable
 from tori.events.envelope import Event
 from tori.journal.ack import open_writer
@@ -77,22 +76,31 @@ class LateReader:
     Raises Unavailable when it has not come in ``patience_s``: its node is gone; the module tries again then.
     """
 
-    def __init__(self, read: Callable[[bytes], Event], patience_s: float = LATE_S) -> None:
+    def __init__(
+        self,
+        read: Callable[[bytes], Event],
+        patience_s: float = LATE_S,
+        *,
+        clock: Clock | None = None,
+        wait: Callable[[float], None] = SYSTEM_FILES.processes.wait,
+    ) -> None:
         self._read = read
         self._patience_s = patience_s
+        self._clock = clock or SystemClock()
+        self._wait = wait
 
     def __call__(self, event_id: bytes) -> Event:
-        deadline = time.monotonic() + self._patience_s
+        deadline_ns = self._clock.monotonic_ns() + round(self._patience_s * SECOND_NS)
         while True:
             try:
                 return self._read(event_id)
             except (BadInput, JournalMissing) as error:
-                if time.monotonic() >= deadline:
+                if self._clock.monotonic_ns() >= deadline_ns:
                     raise Unavailable(
                         f"event {event_id.hex()} has not arrived on this node in {self._patience_s:g} s.",
                         remedy="Its node is away, or the stream from it: see tori status.",
                     ) from error
-            time.sleep(LATE_POLL_S)
+            self._wait(LATE_POLL_S)
 
 
 def projection_path(home: Path) -> Path:
@@ -164,6 +172,7 @@ def open_host(
     files: Files = SYSTEM_FILES,
     incarnation: bytes | None = None,
     rng: random.Random | None = None,
+    wait: Callable[[float], None] | None = None,
     progress: Callable[[int], None] = lambda _: None,
     is_loaded: bool = False,
 ) -> ModuleHost:
@@ -190,7 +199,7 @@ def open_host(
         JournalReader(journal.directory, files=files),
         inputs,
         clock or SystemClock(),
-        LateReader(archive.read) if mirrored else archive.read,
+        LateReader(archive.read, clock=clock, wait=wait or files.processes.wait) if mirrored else archive.read,
         incarnation=incarnation,
         policy=delivery_policy(limits),
         mark=MappedMark(journal.directory, files=files),

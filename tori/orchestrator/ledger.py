@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from tori.alerts.outbox import AlertRecord, Outbox, OutboxState
 from tori.events import mind, system
 from tori.events.catalogue import ENTRIES
 from tori.events.envelope import Event
@@ -22,6 +23,7 @@ from tori.modules.registry import START_ORDER
 from tori.orchestrator.placement import LedgerRecord
 from tori.orchestrator.state import State
 from tori.scheduler.signal import TaskTriggered
+from tori.trends.book import TrendBook, TrendsSampled, TrendState, alert_row, sentence
 
 KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
@@ -82,11 +84,18 @@ _OWN = (
     system.HotReloadTriggered,
     system.HotReloadCompleted,
     system.HotReloadFailed,
+    system.WorkThrottled,
+    system.AlertUndelivered,
 )
 
 
-_SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER)}
+SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER, "orchestrator")}
 """Who an event's id names."""
+
+
+def source_of(event: Event) -> str:
+    """Return the journal that an event's id names; empty when it is none that the ledger follows."""
+    return SOURCES.get(event.id[8:12], "")
 
 
 class RunLine(msgspec.Struct, array_like=True):
@@ -123,6 +132,8 @@ class _State(msgspec.Struct, array_like=True):
     checkpoint_id: str
     starts: list[tuple[str, int]] = []
     checkpoints: list[tuple[str, bytes]] = []
+    trends: TrendState | None = None
+    outbox: OutboxState | None = None
     codes: list[tuple[str, str]] = []
 
 
@@ -150,6 +161,10 @@ class Ledger(Module):
         self.checkpoint_id = ""
         self.checkpoints: dict[str, bytes] = {}
         """By id, the event that tells of it."""
+        self.trends = TrendBook()
+        self.outbox = Outbox()
+        self.on_alert: Callable[[], None] = lambda: None
+        """Called when an alert waits."""
         self.codes: dict[str, str] = {}
         """By module that was reloaded since the cluster was started, what tells its code from that of the processes before."""
 
@@ -165,36 +180,53 @@ class Ledger(Module):
             TaskTriggered(task_id, event.id.hex())
             for event in batch
             for task_id, matcher in self._triggers.items()
-            if matcher.accepts(event, _SOURCES.get(event.id[8:12], ""))
+            if matcher.accepts(event, source_of(event))
         ]
 
     def apply(self, fact: Fact) -> None:
         if not isinstance(fact, Event):
-            if isinstance(fact, TaskTriggered):
-                self.on_trigger(fact.task_id, fact.cause)
+            self._apply_record(fact)
             return
+        if self.outbox.take(fact):
+            self.on_alert()
         payload = fact.payload
         self.counts[fact.type] += 1
         if isinstance(payload, _TASKS):
             self._apply_task(fact, payload)
         elif isinstance(payload, _PROBLEMS):
             self.problems.append(Problem(fact.id, fact.type, *_describe(payload)))
+            if isinstance(payload, system.PerformanceAlert):
+                self.trends.told(fact)
         elif isinstance(payload, system.ModuleStateChanged):
             self._apply_state(payload)
         elif isinstance(payload, system.MetricsCollected):
             self.metrics[payload.metric] = payload.value
         elif isinstance(payload, system.CheckpointCreated):
-            self.checkpoint_id = payload.checkpoint_id
-            self.checkpoints[payload.checkpoint_id] = fact.id
-            while len(self.checkpoints) > KEPT_CHECKPOINTS:
-                del self.checkpoints[next(iter(self.checkpoints))]
-        elif isinstance(payload, system.SystemStarted):
-            if payload.status == "cold":  # with a new cluster, whose processes all have the code that is installed
-                self.codes = {}
-        elif isinstance(payload, system.HotReloadCompleted):
-            self.codes[payload.module] = f"{payload.to_version}.{payload.incarnation}"
+            self._apply_checkpoint(fact.id, payload)
+        elif isinstance(payload, (system.SystemStarted, system.HotReloadCompleted)):
+            self._apply_code(payload)
         elif isinstance(payload, (mind.WormholeCreated, mind.AlienDetected, mind.ScarDetected)):
             self.findings.append((fact.id, fact.type))
+
+    def _apply_record(self, fact: Fact) -> None:
+        if isinstance(fact, TaskTriggered):
+            self.on_trigger(fact.task_id, fact.cause)
+        elif isinstance(fact, TrendsSampled):
+            self.trends.apply(fact)
+        elif isinstance(fact, AlertRecord):
+            self.outbox.apply(fact)
+
+    def _apply_checkpoint(self, event_id: bytes, payload: system.CheckpointCreated) -> None:
+        self.checkpoint_id = payload.checkpoint_id
+        self.checkpoints[payload.checkpoint_id] = event_id
+        while len(self.checkpoints) > KEPT_CHECKPOINTS:
+            del self.checkpoints[next(iter(self.checkpoints))]
+
+    def _apply_code(self, payload: system.SystemStarted | system.HotReloadCompleted) -> None:
+        if isinstance(payload, system.HotReloadCompleted):
+            self.codes[payload.module] = f"{payload.to_version}.{payload.incarnation}"
+        elif payload.status == "cold":  # with a new cluster, whose processes all have the code that is installed
+            self.codes = {}
 
     def _apply_state(self, payload: system.ModuleStateChanged) -> None:
         self.modules[payload.module] = payload.new
@@ -238,6 +270,8 @@ class Ledger(Module):
                 self.checkpoint_id,
                 sorted(self.starts.items()),
                 list(self.checkpoints.items()),
+                self.trends.snapshot(),
+                self.outbox.snapshot(),
                 sorted(self.codes.items()),
             )
         )
@@ -253,6 +287,8 @@ class Ledger(Module):
         self.checkpoint_id = state.checkpoint_id
         self.starts = dict(state.starts)
         self.checkpoints = dict(state.checkpoints)
+        self.trends.restore(state.trends or TrendState())
+        self.outbox.restore(state.outbox or OutboxState())
         self.codes = dict(state.codes)
 
     def _find(self, identifier: str) -> bytes:
@@ -264,7 +300,7 @@ class Ledger(Module):
         return self.checkpoints.get(identifier, b"") or next(problems, b"")
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``codes``.
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``codes``; ``trends`` {limit}.
 
         ``find`` {id}: a run, a problem or a checkpoint.
         """
@@ -279,12 +315,16 @@ class Ledger(Module):
                 {"id": p.event_id.hex(), "type": p.type, "subject": p.subject, "message": p.message}
                 for p in list(self.problems)[-limit:]
             ]
-        if name == "counts":
-            return dict(sorted(self.counts.items()))
-        if name == "metrics":
-            return dict(sorted(self.metrics.items()))
-        if name in ("starts", "codes"):
-            return dict(sorted(getattr(self, name).items()))
+        tables: dict[str, Mapping[str, Any]] = {
+            "counts": self.counts,
+            "metrics": self.metrics,
+            "starts": self.starts,
+            "codes": self.codes,
+        }
+        if name in tables:
+            return dict(sorted(tables[name].items()))
+        if name == "trends":
+            return self.trends.rows(limit)
         if name == "find":
             found = self._find(str(arguments.get("id", "")))
             return {"event_id": found.hex()} if found else {}
@@ -299,7 +339,9 @@ def _describe(payload: Any) -> tuple[str, str]:
         return payload.subscriber, f"{payload.state}, {payload.lag} events behind {payload.journal}"
     if isinstance(payload, system.StateCorrupted):
         return ", ".join(payload.modules), f"{payload.digest or 'damaged'} ({payload.path or payload.checkpoint_id})"
-    subject = getattr(payload, "module", None) or getattr(payload, "resource", None) or getattr(payload, "metric", "")
+    if isinstance(payload, system.PerformanceAlert):
+        return payload.metric, sentence(alert_row(payload, b""))
+    subject = getattr(payload, "module", None) or getattr(payload, "resource", None) or ""
     message = getattr(payload, "message", None)
     if message is None:
         usage, threshold = getattr(payload, "usage", None), getattr(payload, "threshold", None)

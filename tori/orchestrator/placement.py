@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from tori.alerts.outbox import AlertRecord
 from tori.errors import JournalMissing
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
@@ -21,6 +22,7 @@ from tori.journal.recovery import recover
 from tori.journal.unit import units
 from tori.scheduler.shipped import CodeShipped
 from tori.scheduler.signal import SchedulerRecord
+from tori.trends.book import TrendsSampled
 
 CLIENTS = "clients"
 
@@ -40,7 +42,7 @@ class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
 
 
 PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
-LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | CodeShipped
+LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | CodeShipped | TrendsSampled | AlertRecord
 
 
 class Berth(msgspec.Struct, frozen=True):

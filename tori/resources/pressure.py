@@ -34,6 +34,8 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     severe: float
     samples: int = 1
     """Readings in a row that make a change: a spike is no pressure."""
+    sheds: bool = False
+    """Whether work under way is stopped too, because it holds what is scarce; otherwise only nothing new begins."""
 
     def __post_init__(self) -> None:
         if not 0 < self.lower < self.upper <= self.severe or self.samples < 1:
@@ -45,10 +47,13 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
 
 DEFAULT_THRESHOLDS: Mapping[str, Threshold] = {
     "cpu": Threshold(upper=0.80, lower=0.70, severe=0.97, samples=3),
-    "memory": Threshold(upper=0.85, lower=0.80, severe=0.95),
+    "memory": Threshold(upper=0.85, lower=0.80, severe=0.95, sheds=True),
     "disk": Threshold(upper=0.90, lower=0.88, severe=0.97),
 }
-"""CPU swings, so it needs three readings (15 s at the default interval); memory and disk do not come back by themselves."""
+"""CPU swings, so it needs three readings (15 s at the default interval); memory and disk do not come back by themselves.
+
+Only memory sheds: a run that ends gives its memory back at once. One that is stopped for CPU would only have to begin again.
+"""
 
 NEVER = 2.0
 """A severe threshold that no reading reaches."""
@@ -68,6 +73,7 @@ def thresholds_of(limits: Mapping[str, Any]) -> dict[str, Threshold]:
             lower=max(upper / 2, upper - (default.upper - default.lower)),
             severe=NEVER if name == "cpu" else max(upper, default.severe),
             samples=default.samples,
+            sheds=default.sheds,
         )
     return found
 
@@ -86,6 +92,10 @@ class PressureChanged(msgspec.Struct, frozen=True):
     """Instruction, and a stimulus of the scheduler: the pressure of the whole machine."""
 
     pressure: Pressure
+    sheds: bool = False
+    """Stop what is under way and would not be let in now."""
+    reason: str = ""
+    """What is scarce, for people; empty when nothing is."""
 
 
 PressureInstruction: TypeAlias = Emit | PressureChanged
@@ -114,15 +124,26 @@ class PressureMachine:
         """Return the pressure of the scarcest resource."""
         return max((gauge.pressure for gauge in self.gauges.values()), default=Pressure.NONE)
 
+    @property
+    def sheds(self) -> bool:
+        """Return whether work under way has to give back what it holds."""
+        return any(g.pressure > Pressure.NONE and self.thresholds[name].sheds for name, g in self.gauges.items())
+
+    @property
+    def reason(self) -> str:
+        """Return what is scarce, in words; empty when nothing is."""
+        scarce = [(name, gauge.usage) for name, gauge in sorted(self.gauges.items()) if gauge.pressure > Pressure.NONE]
+        return ", ".join(f"{name} at {usage:.0%}" for name, usage in scarce)
+
     def handle(self, sample: Sample) -> list[PressureInstruction]:
         """Return what follows from one sample: an event a resource that changed, and the new level if that changed."""
-        before = self.pressure
+        before = self.pressure, self.sheds
         out: list[PressureInstruction] = []
         for name, usage in sorted(sample.usage.items()):
             if name in self.gauges:
                 out += self._read(name, usage)
-        if self.pressure is not before:
-            out.append(PressureChanged(self.pressure))
+        if (self.pressure, self.sheds) != before:
+            out.append(PressureChanged(self.pressure, self.sheds))
         return out
 
     def _read(self, name: str, usage: float) -> list[PressureInstruction]:

@@ -25,6 +25,8 @@ class Candidate(NamedTuple):
     run_id: str
     group: str = ""
     resources: Resources = _NOTHING
+    is_forced: bool = False
+    """A person wants it now: pressure does not hold it."""
 
 
 class Usage:
@@ -83,15 +85,27 @@ class AdmissionPolicy(ABC):
         pressure: Pressure,
         usage: Usage | None = None,
         now_ns: int = 0,
+        why: str = "",
     ) -> list[AdmitDecision | HoldDecision]:
-        """Return one decision a candidate; ``active`` is how many runs are under way, ``usage`` what they use."""
+        """Return one decision a candidate.
+
+        ``active``: how many runs are under way, ``usage``: what they use; ``why``: where the pressure comes from, for people.
+        """
+
+    def bar(self, pressure: Pressure) -> Priority:
+        """Return the least urgent priority that is let in under a pressure."""
+        return BARS[pressure]
+
+
+BARS = {Pressure.NONE: Priority.BACKGROUND, Pressure.HIGH: Priority.NORMAL, Pressure.SEVERE: Priority.CRITICAL}
 
 
 @dataclass(frozen=True)
 class SlotPolicy(AdmissionPolicy):
     """Slots, slots by group, a budget of resources, pressure; who waits long grows urgent.
 
-    Under pressure what is less urgent by its own priority waits. Critical runs are never held for pressure.
+    Under pressure what is less urgent by its own priority waits, and what is let in has half of the slots: it is slowed. Critical runs are
+    never held for pressure, nor are those a person insists on.
     """
 
     limit: int = 16
@@ -120,19 +134,21 @@ class SlotPolicy(AdmissionPolicy):
         pressure: Pressure,
         usage: Usage | None = None,
         now_ns: int = 0,
+        why: str = "",
     ) -> list[AdmitDecision | HoldDecision]:
-        bar = {Pressure.NONE: Priority.BACKGROUND, Pressure.HIGH: Priority.NORMAL, Pressure.SEVERE: Priority.CRITICAL}[
-            pressure
-        ]
+        bar, reason = self.bar(pressure), f"pressure is {pressure.name.lower()}" + (f" ({why})" if why else "")
         used = Usage() if usage is None else usage.copy()
         used.runs = active
         decisions: list[AdmitDecision | HoldDecision] = []
         for candidate in sorted(candidates, key=lambda c: (self._urgency(c, now_ns), c.due_ns, c.run_id)):
-            if candidate.priority > bar:
-                word = f"{candidate.priority.name.lower()} runs wait: pressure is {pressure.name.lower()}"
+            is_free = candidate.is_forced or candidate.priority is Priority.CRITICAL
+            is_slowed = pressure is not Pressure.NONE and not is_free
+            if candidate.priority > bar and not is_free:
+                word = f"{candidate.priority.name.lower()} runs wait: {reason}"
                 decisions.append(HoldDecision(candidate.run_id, word))
-            elif lack := self._no_slot(candidate, used):
-                decisions.append(HoldDecision(candidate.run_id, lack))
+            elif lack := self._no_slot(candidate, used, is_slowed=is_slowed):
+                word = f"{lack}: {reason}" if is_slowed else lack
+                decisions.append(HoldDecision(candidate.run_id, word, is_for_all=not is_slowed))
             elif lack := self._too_little(candidate, used):
                 decisions.append(HoldDecision(candidate.run_id, lack, is_for_all=False))
             else:
@@ -146,11 +162,13 @@ class SlotPolicy(AdmissionPolicy):
         steps = max(0, now_ns - candidate.due_ns) // round(self.ageing_s * SECOND_NS)
         return max(Priority.HIGH, candidate.priority - steps)
 
-    def _no_slot(self, candidate: Candidate, used: Usage) -> str:
+    def _no_slot(self, candidate: Candidate, used: Usage, *, is_slowed: bool) -> str:
         """Return which slots are taken; empty = there is one."""
-        if used.runs >= self.limit:
-            return f"all {self.limit} slots are taken"
-        most = self.groups.get(candidate.group)
+        limit, most = self.limit, self.groups.get(candidate.group)
+        if is_slowed:
+            limit, most = max(1, limit // 2), None if most is None else max(1, most // 2)
+        if used.runs >= limit:
+            return f"all {limit} slots are taken"
         if most is not None and used.groups[candidate.group] >= most:
             return f"group {candidate.group} has its {most} runs under way"
         return ""

@@ -10,7 +10,17 @@ import msgspec
 
 from tori.clock import SECOND_NS
 from tori.events import system as events
-from tori.scheduler.signal import RunQueued, RunResulted, RunRetrying, RunVaried, TaskPaused, TaskTriggered, Version
+from tori.scheduler.signal import (
+    RunQueued,
+    RunResulted,
+    RunRetrying,
+    RunVaried,
+    SchedulerRecord,
+    TaskPaused,
+    TaskTriggered,
+    Throttle,
+    Version,
+)
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import ACTIVE, ENDED, WAITING, RunState
 from tori.scheduler.trigger import AfterTrigger, Unscheduled, dependents
@@ -61,6 +71,10 @@ class Run(msgspec.Struct):
     """Progress of the present attempt, in whatever it counts; total 0 = unknown."""
     result: str = ""
     """What it reported at its end, JSON."""
+    is_forced: bool = False
+    """A person wants it whatever the pressure."""
+    shed: int = 0
+    """Attempts that were stopped for others' sake; they do not count as tries."""
 
     @property
     def is_active(self) -> bool:
@@ -119,6 +133,8 @@ class BookSnapshot(msgspec.Struct, array_like=True):
     runs: list[Run]
     ended: list[Run]
     is_paused: bool
+    throttle: Throttle = Throttle.OFF
+    throttle_reason: str = ""
 
 
 class Book:
@@ -133,6 +149,8 @@ class Book:
         self.runs: dict[str, Run] = {}
         self.ended: OrderedDict[str, Run] = OrderedDict()
         self.is_paused = False
+        self.throttle = Throttle.OFF
+        self.throttle_reason = ""
         self._retrying: dict[tuple[str, int], RunRetrying] = {}
         """Replayed records whose TaskFailed has not been seen yet."""
         self._results: dict[str, str] = {}
@@ -178,18 +196,11 @@ class Book:
 
     def apply(self, fact: Any, time_ns: int) -> None:
         """Take one fact of an earlier life: a Task* payload, SystemStarted or a private record. Others are ignored. Never fails."""
-        if isinstance(fact, RunQueued):
-            self._apply_queued(fact)
-        elif isinstance(fact, TaskTriggered):
-            self.trigger(fact.task_id, fact.cause)
-        elif isinstance(fact, RunResulted):
-            self._results[fact.run_id] = fact.result
-        elif isinstance(fact, RunVaried):
-            self._variants[fact.run_id] = fact.variant
-        elif isinstance(fact, TaskPaused):
-            self._apply_pause(fact)
-        elif isinstance(fact, RunRetrying):
-            self._apply_retrying(fact)
+        if isinstance(fact, SchedulerRecord):
+            self._apply_record(fact)
+        elif isinstance(fact, events.WorkThrottled):
+            if fact.by == "person":
+                self.throttle, self.throttle_reason = Throttle(fact.level), fact.reason
         elif isinstance(fact, events.TaskStarted):
             self._apply_started(fact, time_ns)
         elif isinstance(fact, events.SystemStarted):
@@ -203,6 +214,20 @@ class Book:
         elif isinstance(fact, events.TaskFailed):
             record = self._retrying.pop((fact.run_id, fact.attempt), None)
             self._apply_end(fact, RunState.FAILED if record is None else RunState.RETRYING, time_ns, record)
+
+    def _apply_record(self, record: SchedulerRecord) -> None:
+        if isinstance(record, RunQueued):
+            self._apply_queued(record)
+        elif isinstance(record, TaskTriggered):
+            self.trigger(record.task_id, record.cause)
+        elif isinstance(record, RunResulted):
+            self._results[record.run_id] = record.result
+        elif isinstance(record, RunVaried):
+            self._variants[record.run_id] = record.variant
+        elif isinstance(record, TaskPaused):
+            self._apply_pause(record)
+        else:
+            self._apply_retrying(record)
 
     def trigger(self, task_id: str, cause: str) -> None:
         """Note what made a task due; an unknown task is none any more."""
@@ -223,7 +248,7 @@ class Book:
     def _apply_queued(self, fact: RunQueued) -> None:
         if self.find(fact.run_id) is not None:
             return
-        self.open(Run(fact.run_id, fact.task_id, is_asked=fact.is_asked, cause=fact.cause))
+        self.open(Run(fact.run_id, fact.task_id, is_asked=fact.is_asked, cause=fact.cause, is_forced=fact.is_forced))
         if not fact.is_asked and fact.task_id in self.tasks:
             self.tasks[fact.task_id].triggers = []
 
@@ -279,6 +304,8 @@ class Book:
             [_shift_run(run, -now_ns) for run in self.runs.values()],
             [_shift_run(run, -now_ns) for run in self.ended.values()],
             self.is_paused,
+            self.throttle,
+            self.throttle_reason,
         )
 
     def restore(self, state: BookSnapshot, now_ns: int) -> None:
@@ -289,6 +316,7 @@ class Book:
         self.runs = {run.run_id: _shift_run(run, now_ns) for run in state.runs}
         self.ended = OrderedDict((run.run_id, _shift_run(run, now_ns)) for run in state.ended)
         self.is_paused = state.is_paused
+        self.throttle, self.throttle_reason = state.throttle, state.throttle_reason
 
     def check(self, is_known: Callable[[str], bool]) -> None:
         """Raise AssertionError with the facts when an invariant does not hold."""

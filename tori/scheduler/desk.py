@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tori.backoff import RetryDecision
 from tori.clock import SECOND_NS, Clock
 from tori.events import system as events
 from tori.machine import Emit, Stories
-from tori.resources.pressure import Pressure
+from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmissionPolicy, AdmitDecision, Candidate, HoldDecision, Usage
 from tori.scheduler.book import Book, Run
 from tori.scheduler.calendar import Calendar
-from tori.scheduler.retry import RetryDecision
-from tori.scheduler.signal import SchedulerInstruction, Version
+from tori.scheduler.signal import SchedulerInstruction, Throttle, Version
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import RUN_TABLE, RunState
 from tori.scheduler.waiting import WaitingLine
@@ -22,6 +22,7 @@ from tori.scheduler.waiting import WaitingLine
 CANCEL_GRACE_S = 10.0
 """How long an attempt that was asked to end may take before its process is killed; then the kill is repeated as often."""
 RESTING = "it waits before its next attempt"
+SHED = "shed"
 IN_LINE = "runs that are more urgent or wait longer go first"
 LOOK_AHEAD = 32
 """Runs of a class that admission is asked about at a time."""
@@ -35,7 +36,7 @@ class Desk:
         self.calendar = Calendar()
         self.stories = Stories()
         self.out: list[SchedulerInstruction] = []
-        self.pressure = Pressure.NONE
+        self.measured = PressureChanged(Pressure.NONE)
         self.is_draining = False
         self.unavailable: set[str] = set()
         self.versions: dict[str, Version] = {}
@@ -49,6 +50,52 @@ class Desk:
 
     def spec(self, run: Run) -> TaskSpec:
         return self.book.specs[run.task_id]
+
+    # -- pressure ------------------------------------------------------------------------------------------------
+
+    @property
+    def pressure(self) -> Pressure:
+        """Return what admission goes by: what was measured, or what a person wants if that is more."""
+        return max(self.measured.pressure, self.book.throttle.pressure)
+
+    @property
+    def pressure_reason(self) -> str:
+        """Return where it comes from, for people."""
+        if self.book.throttle.pressure < self.measured.pressure:
+            return self.measured.reason
+        return ", ".join(filter(None, ("throttled by hand", self.book.throttle_reason)))
+
+    def measure(self, report: PressureChanged) -> None:
+        """Take the pressure of the machine; what holds what is scarce, and would not be let in now, is stopped."""
+        old, self.measured = self.measured, report
+        bar = self._admission.bar(report.pressure)
+        runs = [r for r in self.book.runs.values() if self.spec(r).priority > bar and not r.is_forced]
+        stopped = (
+            self.shed(runs, report.reason or f"pressure is {report.pressure.name.lower()}") if report.sheds else ()
+        )
+        if stopped:
+            level, before = (p.name.lower() for p in (report.pressure, old.pressure))
+            self.out.append(Emit(events.WorkThrottled(level, before, report.reason, "pressure", stopped)))
+        self.reconsider_all()
+
+    def throttle(self, level: Throttle, reason: str) -> None:
+        """Do what a person wants."""
+        old, self.book.throttle, self.book.throttle_reason = self.book.throttle, level, reason
+        stopped: tuple[str, ...] = ()
+        at = len(self.out)
+        if level is Throttle.STOPPED:
+            stopped = self.shed(self.book.runs.values(), f"emergency stop{': ' if reason else ''}{reason}")
+        self.out.insert(at, Emit(events.WorkThrottled(level, old, reason, "person", stopped)))
+        self.reconsider_all()
+
+    def shed(self, runs: Iterable[Run], why: str) -> tuple[str, ...]:
+        """Kill attempts of runs that are under way; each begins again when it may. Return those runs."""
+        found = [run for run in runs if run.is_active and not run.ending]
+        for run in found:
+            run.error = why
+            self.tell(run, f"stopped for now: {why}")
+            self.ask_to_end(run, SHED, force=True)
+        return tuple(run.run_id for run in found)
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -72,7 +119,7 @@ class Desk:
         else:
             run.since_ns = now_ns if run.since_ns is None else run.since_ns
             resources = spec.resources_of(run.variant)
-            self._line.add(Candidate(spec.priority, run.due_ns, run.run_id, spec.group, resources))
+            self._line.add(Candidate(spec.priority, run.due_ns, run.run_id, spec.group, resources, run.is_forced))
             self._may_admit = True
             if fallback is not None and fallback.after_hold_s is not None and not run.variant:
                 variant_ns = run.since_ns + round(fallback.after_hold_s * SECOND_NS)
@@ -97,6 +144,8 @@ class Desk:
         task, spec = self.book.tasks[run.task_id], self.spec(run)
         if self.is_draining:
             return "the system stops"
+        if self.book.throttle is Throttle.STOPPED:
+            return f"emergency stop ({self.book.throttle_reason or 'by hand'}): tori resume"
         if self.book.is_paused:
             return "the scheduler is paused"
         if task.is_paused and not run.is_asked:
@@ -142,7 +191,8 @@ class Desk:
 
     def _decide(self, candidates: Sequence[Candidate]) -> list[AdmitDecision | HoldDecision]:
         now_ns = self._clock.monotonic_ns()
-        decisions = self._admission.decide(candidates, self.usage.runs, self.pressure, self.usage, now_ns)
+        pressure, why = self.pressure, self.pressure_reason
+        decisions = self._admission.decide(candidates, self.usage.runs, pressure, self.usage, now_ns, why)
         for decision in decisions:
             if isinstance(decision, HoldDecision):
                 self.book.runs[decision.run_id].hold = decision.reason
@@ -212,6 +262,10 @@ class Desk:
         if run.ending in ("cancelled", "replaced"):
             self.end(run, RunState.CANCELLED)
             return
+        if run.ending == SHED:
+            run.shed += 1
+            self._retry(run, 0.0, run.variant)
+            return
         if run.ending == "too late":
             self.end(run, RunState.FAILED)
             return
@@ -219,7 +273,9 @@ class Desk:
             error, temporary = (run.error if run.ending == "timed out" else error), True
         run.error = error
         spec = self.spec(run)
-        decision = spec.retry.decide(run.run_id, run.attempt, temporary=temporary and not self._is_fallback(run))
+        decision = spec.retry.decide(
+            run.run_id, run.attempt - run.shed, temporary=temporary and not self._is_fallback(run)
+        )
         if isinstance(decision, RetryDecision):
             self._retry(run, decision.after_s, run.variant)
         elif spec.fallback is not None and not self._is_fallback(run):

@@ -14,6 +14,7 @@ import msgspec
 from tori.clock import SECOND_NS, Clock
 from tori.errors import BadInput, BadSettings
 from tori.events.envelope import Event
+from tori.events.system import WorkThrottled
 from tori.ids import IdSource, source_suffix
 from tori.machine import StoryLine, Tick
 from tori.resources.pressure import Pressure, PressureChanged
@@ -41,6 +42,7 @@ class SchedulerSnapshot(msgspec.Struct, array_like=True):
     is_draining: bool
     stories: list[tuple[str, list[StoryLine]]]
     stale: int = 0
+    measured: PressureChanged | None = None
 
 
 class Scheduler:
@@ -74,6 +76,7 @@ class Scheduler:
             sig.PauseRequested: lambda stimulus: self._set_pause(stimulus.task_id, paused=True),
             sig.ResumeRequested: lambda stimulus: self._set_pause(stimulus.task_id, paused=False),
             sig.DrainRequested: self._on_drain,
+            sig.ThrottleRequested: self._on_throttle,
             sig.Triggered: self._on_triggered,
             sig.RunStarted: self._on_started,
             sig.RunProgressed: self._on_progressed,
@@ -100,7 +103,7 @@ class Scheduler:
         self._handlers[type(stimulus)](stimulus)
         self._desk.admit()
         kept = [
-            sig.Keep(sig.RunQueued(run.task_id, run.run_id, run.is_asked, run.cause))
+            sig.Keep(sig.RunQueued(run.task_id, run.run_id, run.is_asked, run.cause, run.is_forced))
             for run in self._opened
             if run.is_asked or not run.is_active
         ]
@@ -114,7 +117,7 @@ class Scheduler:
         are ignored.
         """
         self._book.apply(fact, time_ns)
-        if isinstance(fact, sig.TaskPaused):
+        if isinstance(fact, (sig.TaskPaused, WorkThrottled)):
             self._replan()
 
     @property
@@ -133,10 +136,11 @@ class Scheduler:
                 self._book.snapshot(self._clock.monotonic_ns()),
                 dict(sorted(desk.versions.items())),
                 sorted(desk.unavailable),
-                desk.pressure,
+                desk.measured.pressure,
                 desk.is_draining,
                 desk.stories.snapshot(),
                 self.stale,
+                desk.measured,
             )
         )
 
@@ -146,7 +150,8 @@ class Scheduler:
         desk = self._desk
         self._book.restore(state.book, self._clock.monotonic_ns())
         desk.versions, desk.unavailable = state.versions, set(state.unavailable)
-        desk.pressure, desk.is_draining, self.stale = state.pressure, state.is_draining, state.stale
+        desk.measured, desk.is_draining = state.measured or PressureChanged(state.pressure), state.is_draining
+        self.stale = state.stale
         desk.stories.restore(state.stories)
         self._rebuild()
 
@@ -169,6 +174,16 @@ class Scheduler:
     def is_paused(self) -> bool:
         """Whether the scheduler as a whole is paused."""
         return self._book.is_paused
+
+    @property
+    def throttle(self) -> tuple[sig.Throttle, str]:
+        """Return how far a person holds background work back, and why."""
+        return self._book.throttle, self._book.throttle_reason
+
+    @property
+    def pressure(self) -> tuple[Pressure, str]:
+        """Return what admission goes by, and where it comes from."""
+        return self._desk.pressure, self._desk.pressure_reason
 
     def run(self, run_id: str) -> Run:
         """Return a run; raises BadInput when there is none, or none any more."""
@@ -256,7 +271,7 @@ class Scheduler:
         self._desk.calendar.set("look", task.task_id, look_ns if is_far else None)
 
     def _may_fire(self, task: Task) -> bool:
-        if self._book.is_paused or self._desk.is_draining:
+        if self._book.is_paused or self._desk.is_draining or self._book.throttle is sig.Throttle.STOPPED:
             return False
         return not task.is_paused and self.specs[task.task_id].module not in self._desk.unavailable
 
@@ -368,7 +383,8 @@ class Scheduler:
         task, now_ns = self.task(request.task_id), self._clock.monotonic_ns()
         if request.run_id and self._book.find(request.run_id) is not None:
             return
-        run = Run(request.run_id or self._new_id(task.task_id), task.task_id, is_asked=True, due_ns=now_ns)
+        run_id = request.run_id or self._new_id(task.task_id)
+        run = Run(run_id, task.task_id, is_asked=True, due_ns=now_ns, is_forced=request.force)
         refusal = self._make_room(task)
         if not refusal:
             self._open(run, "due: asked for")
@@ -377,6 +393,7 @@ class Scheduler:
         present = self._book.runs[task.run_id]
         if present.is_waiting and refusal == "overlap":
             present.is_asked, present.due_ns = True, now_ns
+            present.is_forced = present.is_forced or request.force
             self._desk.tell(present, "asked for: it waits no longer than it must")
             self._desk.await_turn(present)
         run.error = f"run {present.run_id} of this task has not ended"
@@ -406,6 +423,12 @@ class Scheduler:
             if run.is_active and not run.ending:
                 self._desk.tell(run, "the system stops")
                 self._desk.ask_to_end(run, "cancelled")
+
+    def _on_throttle(self, request: sig.ThrottleRequested) -> None:
+        if (request.level, request.reason) != (self._book.throttle, self._book.throttle_reason):
+            self._desk.throttle(request.level, request.reason)
+            self._replan()
+            self._on_tick(Tick())
 
     def _on_triggered(self, stimulus: sig.Triggered) -> None:
         task = self.task(stimulus.task_id)
@@ -478,8 +501,7 @@ class Scheduler:
         self._on_tick(Tick())
 
     def _on_pressure(self, report: PressureChanged) -> None:
-        self._desk.pressure = report.pressure
-        self._desk.reconsider_all()
+        self._desk.measure(report)
 
     def _on_recovered(self, _: sig.Recovered) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -5,13 +5,32 @@ A report names run and attempt, so that a late word about an attempt that is ove
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TypeAlias
 
 import msgspec
 
 from tori.machine import Emit, Tick
-from tori.resources.pressure import PressureChanged
+from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler.spec import TaskSpec
+
+
+class Throttle(StrEnum):
+    """How far a person holds background work back."""
+
+    OFF = "off"
+    HIGH = "high"
+    """As under high pressure: low and background runs wait, the others have half of the slots."""
+    SEVERE = "severe"
+    """As under severe pressure: only critical runs begin."""
+    STOPPED = "stopped"
+    """Emergency stop: what is under way is killed, and nothing at all begins."""
+
+    @property
+    def pressure(self) -> Pressure:
+        """Return the pressure it counts as."""
+        return {Throttle.OFF: Pressure.NONE, Throttle.HIGH: Pressure.HIGH}.get(self, Pressure.SEVERE)
+
 
 Version: TypeAlias = tuple[int, int]
 """(incarnation of a module, version of its state): differs whenever the state may differ."""
@@ -30,6 +49,8 @@ class RunRequested(msgspec.Struct, frozen=True):
 
     task_id: str
     run_id: str = ""
+    force: bool = False
+    """Whatever the pressure, or a throttle by hand; an emergency stop holds it all the same."""
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
@@ -48,6 +69,13 @@ class ResumeRequested(msgspec.Struct, frozen=True):
     """End a pause. A task that was due meanwhile runs once."""
 
     task_id: str = ""
+
+
+class ThrottleRequested(msgspec.Struct, frozen=True):
+    """A person holds background work back, or lets it go on; holds until another one comes, over restarts too."""
+
+    level: Throttle
+    reason: str = ""
 
 
 class DrainRequested(msgspec.Struct, frozen=True):
@@ -146,6 +174,7 @@ SchedulerStimulus: TypeAlias = (
     | PauseRequested
     | ResumeRequested
     | DrainRequested
+    | ThrottleRequested
     | SpecsAdded
     | RunStarted
     | RunProgressed
@@ -170,6 +199,7 @@ class RunQueued(msgspec.Struct, frozen=True, array_like=True, tag=1):
     run_id: str
     is_asked: bool = True
     cause: str = ""
+    is_forced: bool = False
 
 
 class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):

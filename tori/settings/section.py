@@ -63,7 +63,7 @@ class JournalSettings(Section):
     segment_size_bytes: Annotated[Bytes, Field(ge=1 * MIB, le=1024 * MIB)] = 32 * MIB
     """An epoch begins with 64 KiB and doubles up to this; half-way the next one is reserved. Larger ones roll less often."""
     fallback_commit_s: Annotated[Seconds, Field(le=1.0)] = 0.002
-    """Events nobody waits for are synced this much later, ten small fdatasyncs' time: they share one."""
+    """Events nobody waits for are synced this much later and share a sync; where syncs are slow, after ten syncs' time, at most 20 ms."""
     ack: Literal["disk", "os"] = "disk"
     """``disk`` survives power loss and costs an fdatasync (0.2 ms) a batch; ``os`` survives only the death of processes."""
     keep_whole: Annotated[str, unit("names"), Field(pattern=r"^([a-z]+(,[a-z]+)*)?$")] = "clients,reader"
@@ -140,11 +140,39 @@ class LimitSettings(Section):
     """Failures further apart than this have nothing to do with each other."""
 
 
+class TrendSettings(Section):
+    """When a measured series counts as changed (`PerformanceAlert`)."""
+
+    run_length: Annotated[float, unit("values"), Field(ge=100, le=1e12)] = 100_000.0
+    """Values (30 s of work) between two false alarms of one series, on average: a month of work. Less finds changes sooner."""
+    least_ratio: Annotated[float, unit("after / before"), Field(ge=1.0, le=1000.0)] = 1.5
+    """Smaller changes are no alert, however sure: what is half as fast again is felt, a tenth is not."""
+
+
+class AlertSettings(Section):
+    """Who is told when something is wrong: each alert is one POST of a CloudEvent, its `id` the key against doubles."""
+
+    webhook_url: Annotated[str, Field(pattern=r"^$|^https?://[^\s@]+$")] = ""
+    """Empty = nobody. A secret stands in the variable `TORI_WEBHOOK_SECRET` when TORI starts, never here."""
+    secret_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "Authorization"
+    """Header that carries the secret, as it stands in the variable: `Bearer ...` goes into it whole."""
+    timeout_s: Seconds = 10.0
+    """A receiver that takes longer counts as away; alerts wait for it, nothing else does."""
+    retries: Annotated[int, unit("attempts after the first"), Field(ge=0, le=100)] = 8
+    """With pauses that double from 1 s to 60 s: a receiver may be away for three minutes. Then `AlertUndelivered` says so."""
+    least_severity: Literal["info", "warning", "critical"] = "warning"
+    """`info` tells also when something is well again; `critical` only what a person has to do something about."""
+    types: Annotated[str, Field(pattern=r"^$|^[A-Za-z]+(\s*,\s*[A-Za-z]+)*$")] = ""
+    """Types of events, separated by commas; empty = all that can be alerts (docs/trends.md)."""
+
+
 class CheckpointSettings(Section):
     """Snapshots of every module's state; how often: ``tasks.state_persistence_s``."""
 
     keep: Annotated[int, unit("checkpoints"), Field(ge=1, le=1000)] = 5
     """Two would do against one corrupt checkpoint; five reach half an hour back for ``tori restore``."""
+    url: Annotated[str, unit("URL"), Field(pattern=r"^$|^[a-z][a-z0-9+.-]*://\S*$")] = ""
+    """A further copy of each checkpoint: ``file:///mnt/nas/tori``, ``s3://bucket/tori`` where fsspec has the driver. Empty = none."""
 
 
 class UserSettings(Section):
@@ -175,6 +203,8 @@ class Settings(Section):
     modules: ModuleSettings = ModuleSettings()
     tasks: TaskSettings = TaskSettings()
     limits: LimitSettings = LimitSettings()
+    trends: TrendSettings = TrendSettings()
+    alerts: AlertSettings = AlertSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     log: LogSettings = LogSettings()
     user: UserSettings = UserSettings()

@@ -1,0 +1,1 @@
+"""Alerts that leave the system: which events, to whom, until they arrive."""

@@ -1,0 +1,185 @@
+"""A rewound copy behind the port that every door speaks: it answers, and takes nothing in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from tori.bus.producer import PublishReceipt
+from tori.checkpoint.rewind import CHECKPOINTS, JOURNALS, moment_of, note_of, rewind_copy, row_of
+from tori.checkpoint.store import CheckpointStore
+from tori.clock import Clock, SystemClock
+from tori.errors import BadInput
+from tori.events.document import Receipt
+from tori.journal.view import event_rows, newest_rows, story_rows
+from tori.local.system import LocalSystem
+from tori.modules.host import HostSnapshot
+from tori.modules.registry import PATHS, create_module
+
+
+def open_copy(
+    home: Path, settings: Mapping[str, Any] | None = None, snapshots: Mapping[str, HostSnapshot] | None = None
+) -> LocalSystem:
+    """Return the mind in a rewound home; without ``snapshots`` from the newest checkpoints there, or from the journals alone."""
+    names = [name for name in PATHS if (home / JOURNALS / name).is_dir()]
+    if snapshots is None:
+        store = CheckpointStore(home / CHECKPOINTS)
+        stored = {name: store.newest(name)[0] for name in names}
+        snapshots = {n: msgspec.msgpack.decode(s.data, type=HostSnapshot) for n, s in stored.items() if s is not None}
+    return LocalSystem(home, modules=names, create=lambda name: create_module(name, settings), snapshots=snapshots)
+
+
+def rewind(
+    home: Path,
+    text: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    is_settled: bool = False,
+    clock: Clock | None = None,
+) -> dict[str, Any]:
+    """Make a copy of the mind in ``home`` as it was at a moment; return where it lies and its digest.
+
+    ``is_settled``: let it take what it had not taken by then and run one full pass, so that the digest is canonical.
+    """
+    now_ns = (clock or SystemClock()).wall_ns()
+    moment = moment_of(text, CheckpointStore(home / CHECKPOINTS), now_ns)
+    copy, rewound, snapshots = rewind_copy(home, moment, now_ns)
+    with open_copy(copy, settings, snapshots) as mind:
+        if is_settled:
+            mind.quiesce()
+        mind.checkpoint(CheckpointStore(copy / CHECKPOINTS))
+        return row_of(copy, rewound) | {"digest": mind.digest(), "sections": mind.digests(), "settled": is_settled}
+
+
+class RewoundClient:
+    """A ``SystemClient`` over a copy, open in this process: questions are answered, everything else is refused."""
+
+    def __init__(self, home: Path, settings: Mapping[str, Any] | None = None) -> None:
+        rewound = note_of(home)
+        if rewound is None:
+            raise BadInput(f"{home} is no rewound copy.", remedy="Make one: tori rewind TIME.")
+        self.rewound = rewound
+        self.home = home
+        self.mind = open_copy(home, settings)
+
+    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        return self.mind.query(module, name, arguments)
+
+    def status(self) -> dict[str, Any]:
+        modules = [
+            {
+                "name": name,
+                "state": "rewound",
+                "node": "",
+                "restarts": 0,
+                "lag": host.lag,
+                "events": host.counters.events,
+                "consumed": 0,
+                "busy_s": 0.0,
+                "late_wakes": 0,
+                "held": len(host.courier.pending),
+                "dead_letters": len(host.courier.book),
+                "dead_letters_ever": host.courier.book.total,
+                "summary": host.module.query("summary", {}),
+            }
+            for name, host in self.mind.hosts.items()
+            if name != "orchestrator"
+        ]
+        return {
+            "state": "rewound",
+            "doing": f"stands where {self.rewound.source} stood at {self.rewound.moment.text}",
+            "modules": modules,
+            "nodes": [],
+            "events": sum(host.counters.events for host in self.mind.hosts.values()),
+            "events_per_s": 0.0,
+            "refs_routed": 0,
+            "uptime_s": 0.0,
+            "problems": [],
+        }
+
+    def digest(self) -> dict[str, Any]:
+        return {"digest": self.mind.digest(), "sections": self.mind.digests()}
+
+    def why(self, event_id: str) -> list[dict[str, Any]]:
+        return story_rows(self.mind.archive, event_id)
+
+    def find(self, identifier: str) -> str | None:
+        for host in self.mind.hosts.values():
+            found = host.module.query("find", {"id": identifier})
+            if found:
+                return str(found["event_id"])
+        return None
+
+    def tail(self, count: int, types: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        return newest_rows(self.mind.archive, count, types)
+
+    def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
+        return event_rows(self.mind.archive, offsets or dict.fromkeys(self.mind.hosts, 0), count, types)
+
+    def events(self, text: str, limit: int) -> dict[str, Any]:
+        return self.mind.events(text, limit)
+
+    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
+        return self.mind.dead_letters(text, limit)
+
+    def tasks(self) -> dict[str, Any]:
+        return {"tasks": [], "runs": [], "active": []}
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        return []
+
+    # -- what a copy does not do -------------------------------------------------------------------------------
+
+    def ingest(self, documents: bytes) -> Receipt:
+        self._refuse("takes no documents")
+
+    def open_producer(self, origin: str) -> tuple[int, int]:
+        self._refuse("takes no events")
+
+    def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
+        self._refuse("takes no events")
+
+    def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
+        self._refuse("takes no commands")
+
+    def quiesce(self) -> dict[str, Any]:
+        self._refuse("stands still; rewind with --settle for a canonical digest")
+
+    def run_task(self, task: str, *, force: bool = False) -> dict[str, Any]:
+        self._refuse("runs no tasks")
+
+    def throttle(self, level: str, reason: str = "") -> dict[str, Any]:
+        self._refuse("has no work in the background")
+
+    def run_story(self, run_id: str) -> dict[str, Any]:
+        self._refuse("runs no tasks")
+
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        self._refuse("runs no tasks")
+
+    def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
+        self._refuse("stands still")
+
+    def ship(self, data: bytes, name: str) -> dict[str, Any]:
+        self._refuse("runs no tasks")
+
+    def reload(self, module: str) -> dict[str, Any]:
+        self._refuse("stands still")
+
+    def checkpoint(self) -> dict[str, Any]:
+        self._refuse("needs no checkpoints")
+
+    def restore(self, checkpoint_id: str | None) -> dict[str, Any]:
+        self._refuse("is restored by making it again")
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise BadInput(
+            f"{self.home} is a read-only copy of a past moment: it {why}.",
+            remedy=f"Talk to the mind itself: --home {self.rewound.source}.",
+        )
+
+    def close(self) -> None:
+        self.mind.close()

@@ -1,0 +1,1 @@
+"""When a measured series leaves its baseline. Pure: no clock, no threads, no Ray."""
