@@ -91,10 +91,6 @@ class MirrorChecker:
             if copy.node is node:
                 copy.is_stale, copy.reader = True, None
 
-    def is_ready(self, node: Node) -> bool:
-        """Say whether every mirror of a node was opened since its machine came up."""
-        return not any(copy.is_stale for copy in self.copies.values() if copy.node is node)
-
     @property
     def is_complete(self) -> bool:
         """Whether every mirror holds all that is durable at its source."""

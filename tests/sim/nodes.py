@@ -180,10 +180,6 @@ class NodesWorld(World):
     def processes(self) -> list[Process]:
         return super().processes() + [r.process for r in self.relays.values() if r.process.is_alive]
 
-    def may_start(self, name: str) -> bool:
-        """After a loss of power a relay opens the mirrors first: their position words say nothing before."""
-        return self.mirrors.is_ready(self.system.of(name))
-
     def next_stream(self) -> int:
         self._streams += 1
         return self._streams

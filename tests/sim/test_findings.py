@@ -347,3 +347,20 @@ def test_a_receiver_keeps_its_mirrors_when_the_disk_refuses_and_says_why_it_has_
         receiver.take(parcel)
     assert receiver.positions()["clients"][0] == pair.writer.durable_offset
     assert receiver.problems == {}
+
+
+@pytest.mark.parametrize("operation", range(2, 40, 3))
+def test_a_mirror_has_no_hole_after_a_power_cut_in_a_parcel_of_many_files(operation: int) -> None:
+    pair = Pair()
+    for _ in range(30):
+        pair.write(20)
+    relay = pair.there.spawn("relay")
+    mirror = pair.open(relay)
+    relay.light("cut", operation, pair.there.cut_power)
+    with contextlib.suppress(Gone):
+        pair.ship(mirror)
+    relay = pair.there.spawn("relay")
+    again = pair.open(relay)
+    reader = JournalReader(again.directory, files=relay.files)
+    whole = [frame.end for frame in reader.frames(0, again.mark.offset)]
+    assert (whole[-1] if whole else 0) == again.mark.offset == reader.limit()

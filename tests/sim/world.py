@@ -90,10 +90,6 @@ class World:
         """Return what may happen to it."""
         return Incidents(self)
 
-    def may_start(self, name: str) -> bool:
-        """Say whether all is there that a module needs to be started."""
-        return True
-
     def processes(self) -> list[Process]:
         """Return whom a fault may befall."""
         return [one.process for one in self.system.running.values()]
@@ -192,8 +188,6 @@ class World:
 
     def start(self, name: str) -> bool:
         """Start a module; return whether it lives."""
-        if not self.may_start(name):
-            return False
         use_snapshot = self.rng.random() < 0.7
         begun: list[Process] = []
 

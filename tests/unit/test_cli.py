@@ -245,7 +245,7 @@ def test_kept_checkpoints_are_compared_verified_and_rewound_to(
     assert shell("report", "--home", copy)[0] == 0
     assert shell.json("tail", "--home", copy)["events"]
     for words in (
-        ("ingest", str(folder)),
+        ("ingest", str(folder / "notes.jsonl")),
         ("quiesce",),
         ("pause",),
         ("checkpoint",),

@@ -314,6 +314,8 @@ class Mirror:
 
     def _begin_segment(self, piece: _Piece) -> None:
         """Go on in a new file that begins with ``piece``: where the source rolled, or where this file is full."""
+        if self._unsynced:
+            self._sync()  # at most two files may be torn at a time: no more are looked at when it is opened again
         if self._file is not None:
             self._unsynced.append(self._file)
         self._file = self._segment = None

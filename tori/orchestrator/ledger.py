@@ -86,6 +86,7 @@ _OWN = (
     system.HotReloadFailed,
     system.WorkThrottled,
     system.AlertUndelivered,
+    system.MindRewound,
 )
 
 
