@@ -52,7 +52,6 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
 from tori.scheduler.signal import Throttle, Triggered
-from tori.scheduler.spec import TaskSpec
 from tori.trends.book import TrendsSampled
 
 VIEW_TIMEOUT_S = 5.0
@@ -80,15 +79,7 @@ class Control:
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
         self._metrics = Metrics(self.status, self.emit, self._observe)
-        options = LifecycleOptions(
-            order=(CLIENTS, *self._nodes.relays, *self._modules),
-            start_timeout_s=settings["limits"]["start_timeout_s"],
-            starts_at_once=len(self._modules) + 1 + len(self._nodes.relays),
-            restart=RestartPolicy(
-                limit=settings["limits"]["restarts"], window_s=settings["limits"]["restart_window_s"]
-            ),
-        )
-        self._lifecycle = Lifecycle(self._clock, options)
+        self._lifecycle = Lifecycle(self._clock, self._options())
         self._checkpoints = Checkpoints(
             home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot, self._ledger_snapshot
         )
@@ -124,10 +115,7 @@ class Control:
             self._plan,
             ray.cluster_resources,
         )
-        self._shipping = Shipping(home, self._plan, self.record, self._schedule)
-        self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
-        check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
-        self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
+        self._take_on()
         self._runs.on_failure = self._fail
         self._pressure = PressureWatch(home, settings["limits"], self.emit, self._runs.tell)
         self._pressure.on_failure = self._fail
@@ -140,6 +128,23 @@ class Control:
         self._rate: tuple[float, int] = (0.0, 0)
         self._quiesce_lock = threading.Lock()
         self.doing = ""
+
+    def _options(self) -> LifecycleOptions:
+        """Return what this system asks of the lifecycle."""
+        limits = self._settings["limits"]
+        return LifecycleOptions(
+            order=(CLIENTS, *self._nodes.relays, *self._modules),
+            start_timeout_s=limits["start_timeout_s"],
+            starts_at_once=len(self._modules) + 1 + len(self._nodes.relays),
+            restart=RestartPolicy(limit=limits["restarts"], window_s=limits["restart_window_s"]),
+        )
+
+    def _take_on(self) -> None:
+        """Make ready for code that changes while the system runs, and for checks of its recovery."""
+        self._shipping = Shipping(self.home, self._plan, self.record, self._runs.learn)
+        self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
+        check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
+        self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
 
     def _injected(self) -> int:
         """Return how many faults were injected on purpose so far."""
@@ -561,18 +566,6 @@ class Control:
     def ship(self, data: bytes, name: str) -> dict[str, Any]:
         """Take the tasks of a bundle in."""
         return self._shipping.take(data, name)
-
-    def _schedule(self, specs: tuple[TaskSpec, ...]) -> None:
-        """Let tasks be due from now on, those that wait for events too."""
-        triggers = self._plan.triggers
-
-        def listen(host: ModuleHost) -> None:
-            assert isinstance(host.module, Ledger)
-            host.module.listen(triggers)
-            host.take_inputs()
-
-        self._ledger.call(listen)
-        self._runs.learn(specs)
 
     def reload(self, name: str) -> dict[str, Any]:
         """Put the code of a module that is installed now in the place of the code that runs."""

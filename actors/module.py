@@ -225,7 +225,7 @@ class ModuleActor(Succeeding):
 
         def work(host: ModuleHost) -> HostSnapshot:
             host.journal.commit()
-            return host.position()
+            return msgspec.structs.replace(host.position(), code=self.code)
 
         return self.loop.call(work)
 
