@@ -29,7 +29,7 @@ AHEAD = 8
 """Parcels a sender may be ahead of its reader: 0.7 MB live, 8 MB when catching up."""
 SILENCE_S = 3 * HEARTBEAT_S
 """A stream without even a sign of life for this long is given up."""
-FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 2.0
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 1.0
 
 Supplies = dict[str, dict[str, bytes]]
 """By peer (an actor's name): the journals to mirror from it with their ids, in the order of a sweep."""

@@ -21,8 +21,15 @@ _HEALTH = {
 }
 """A raylet that was killed refuses connections and is given up after 5 s; one behind a network that swallows packets is asked
 five times for 10 s, so that a partition of less than that ends no node."""
+_PATIENCE = {"RAY_grpc_keepalive_timeout_ms": "60000"}
+"""Servers of Ray drop a connection that left bytes unacknowledged for this long, after 20 s if left alone. A connection that is kept
+carries at TCP's next try; one that was dropped is noticed only then, opened anew, and calls on it fail. Longer than a node is waited
+for. Clients are left alone: a client that drops its connection (RAY_grpc_client_keepalive_*) makes health checks fail at once, and a
+node behind a partition of 20 s was given up (measured)."""
 # An idle worker goes after a minute instead of a second: a new one for every scan would cost a second of CPU at normal priority.
-_TUNING = _HEALTH | {
+_TUNING = {
+    **_HEALTH,
+    **_PATIENCE,
     "RAY_worker_niceness": "0",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
     "RAY_USAGE_STATS_ENABLED": "0",

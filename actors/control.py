@@ -33,6 +33,7 @@ from actors.schedule import Plan
 from actors.settle import Quiesce, check_unpaused
 from actors.shipped import Shipping, kept_tasks
 from actors.snapshot import Origin, find_snapshot
+from actors.standing import Standing, Traffic
 from tori.checkpoint.codec import ModuleSnapshot
 from tori.clock import SECOND_NS, SystemClock
 from tori.digest import mind_digest
@@ -54,11 +55,8 @@ from tori.orchestrator.supervision import RestartPolicy
 from tori.scheduler.signal import Throttle, Triggered
 from tori.trends.book import TrendsSampled
 
-VIEW_TIMEOUT_S = 5.0
-SUMMARY_TIMEOUT_S = 2.0
 REFS_ROUTED = "tori_refs_routed"
 """The metric that carries the count over a restart: what the journal holds of it is at most one interval old."""
-_UP = (State.RUNNING, State.PAUSED, State.DEGRADED)
 
 
 class Control:
@@ -79,17 +77,18 @@ class Control:
         self._ledger = self._open_ledger()
         self._hot: dict[str, Any] = {}
         self._metrics = Metrics(self.status, self.emit, self._observe)
-        self._lifecycle = Lifecycle(self._clock, self._options())
-        self._checkpoints = Checkpoints(
-            home, settings["checkpoint"]["keep"], self._module_handles, self.emit, self._hot, self._ledger_snapshot
-        )
+        self._lifecycle = Lifecycle(self._clock, self._lifecycle_options(settings["limits"]))
+        self._checkpoints = self._open_checkpoints(settings)
+        self._relays = Relays(self._nodes, lambda: self._conductor.handles)
         self._housekeeping = Housekeeping(
-            home, settings, self._checkpoints.store, self._module_handles, self._ledger, self.emit
+            home,
+            settings,
+            self._checkpoints.store,
+            self._module_handles,
+            self._ledger,
+            self.emit,
+            self._relays.marks,
         )
-        self._checkpoints.on_saved = self._note_reached
-        url, keep = settings["checkpoint"]["url"], settings["checkpoint"]["keep"]
-        self._checkpoints.copies = Copies(url, keep, self._checkpoints.store, self.emit)
-        self._checkpoints.folding = Folding(home, settings, self._nodes, self._checkpoints.store)
         self._conductor = Conductor(
             self._lifecycle,
             self._shell_config,
@@ -100,7 +99,6 @@ class Control:
             self._past(),
             self._nodes,
         )
-        self._relays = Relays(self._nodes, lambda: self._conductor.handles)
         self._nodes.on_lost, self._nodes.on_returned = self._node_lost, self._node_returned
         self._conductor.on_change = lambda name, is_up: self._runs.set_available(name, is_up=is_up)
         self._runs = Runs(
@@ -121,23 +119,29 @@ class Control:
         self._pressure.on_failure = self._fail
         self._alerts = Alerts(settings["alerts"], self._clock, self._ledger, self.record)
         self._alerts.on_failure = self._fail
-        self._count_lock = threading.Lock()
-        self._refs_routed = int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0))
-        self._started = time.monotonic()
-        self._first_ref: float | None = None
-        self._rate: tuple[float, int] = (0.0, 0)
+        self._traffic = Traffic(int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0)))
+        self._standing = Standing(
+            self._lifecycle, self._conductor, self._nodes, self._relays, self._ledger, self._traffic
+        )
         self._quiesce_lock = threading.Lock()
         self.doing = ""
 
-    def _options(self) -> LifecycleOptions:
-        """Return what this system asks of the lifecycle."""
-        limits = self._settings["limits"]
+    def _lifecycle_options(self, limits: Mapping[str, Any]) -> LifecycleOptions:
+        order = (CLIENTS, *self._nodes.relays, *self._modules)
         return LifecycleOptions(
-            order=(CLIENTS, *self._nodes.relays, *self._modules),
+            order=order,
             start_timeout_s=limits["start_timeout_s"],
-            starts_at_once=len(self._modules) + 1 + len(self._nodes.relays),
+            starts_at_once=len(order),
             restart=RestartPolicy(limit=limits["restarts"], window_s=limits["restart_window_s"]),
         )
+
+    def _open_checkpoints(self, settings: Mapping[str, Any]) -> Checkpoints:
+        url, keep = settings["checkpoint"]["url"], settings["checkpoint"]["keep"]
+        found = Checkpoints(self.home, keep, self._module_handles, self.emit, self._hot, self._ledger_snapshot)
+        found.on_saved = self._note_reached
+        found.copies = Copies(url, keep, found.store, self.emit)
+        found.folding = Folding(self.home, settings, self._nodes, found.store)
+        return found
 
     def _take_on(self) -> None:
         """Make ready for code that changes while the system runs, and for checks of its recovery."""
@@ -354,10 +358,7 @@ class Control:
     def publish(self, refs: list[Any]) -> list[Any]:
         """Route refs to the relay of the node whose journal takes documents; the refs returned are the relay's receipts."""
         relay = self._handle(CLIENTS)
-        with self._count_lock:
-            self._refs_routed += len(refs)
-        if self._first_ref is None:
-            self._first_ref = time.monotonic()
+        self._traffic.count(len(refs))
         return [relay.ingest.remote(ref) for ref in refs]
 
     def _handle(self, module: str) -> Any:
@@ -406,68 +407,13 @@ class Control:
 
     def status(self) -> dict[str, Any]:
         """Return state, modules, nodes, rates and what went wrong lately."""
-        states = self._lifecycle.states()
-        views = self._gather(self._conductor.handles, "view")
-        summaries = self._gather(self._conductor.handles, "query", "summary", {}, SUMMARY_TIMEOUT_S)
-        resources = {n["NodeID"]: n.get("Resources", {}) for n in ray.nodes()}
-        modules: list[dict[str, Any]] = []
-        for name in self._lifecycle.modules:
-            view = views.get(name)
-            modules.append(
-                {
-                    "name": name,
-                    "state": states[name],
-                    "node": self._nodes.node_of(name),
-                    "restarts": self._conductor.restarts[name],
-                    "lag": 0 if view is None else view.lag,
-                    "events": 0 if view is None else view.events,
-                    "consumed": 0 if view is None else view.consumed,
-                    "busy_s": 0.0 if view is None else round(view.busy_s, 3),
-                    "waited_s": 0.0 if view is None else round(view.waited_s, 3),
-                    "late_wakes": 0 if view is None else view.late_wakes,
-                    "held": 0 if view is None else view.held,
-                    "dead_letters": 0 if view is None else view.letters,
-                    "dead_letters_ever": 0 if view is None else view.letters_ever,
-                    "summary": summaries.get(name) or {},
-                }
-            )
-        nodes = self._relays.rows(self._refs_routed)
-        events = sum(m["events"] for m in modules) + self._ledger.view.events
-        emitted = sum(view.emitted for view in views.values())
-        return {
-            "state": str(states["system"]),
+        return self._standing.look() | {
             "doing": self.doing,
-            "modules": modules,
-            "nodes": [n | {"resources": resources.get(n["id"], {})} for n in nodes],
-            "events": events,
-            "events_per_s": self._events_per_s(emitted),
-            "refs_routed": sum(n["refs_routed"] for n in nodes),
-            "uptime_s": round(time.monotonic() - self._started, 1),
             "problems": self.query("orchestrator", "problems", {"limit": 20}),
             "throttle": str(self._runs.scheduler.throttle[0]),
             "pressure": self._runs.pressure(),
             "trends": self.query("orchestrator", "trends", {"limit": 5})["alerts"],
         }
-
-    def _gather(self, now: Mapping[str, Any], method: str, *arguments: Any) -> dict[str, Any]:
-        """Return what every module answers in time; a busy or dying one is left out."""
-        refs = {getattr(h, method).remote(*arguments): n for n, h in dict(now).items()}
-        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=VIEW_TIMEOUT_S) if refs else ([], [])
-        found = {}
-        for ref in done:
-            try:
-                found[refs[ref]] = ray.get(ref)
-            except RayError:
-                continue
-        return found
-
-    def _events_per_s(self, emitted: int) -> float:
-        """Return the mean rate of the modules' events from the first ref routed until they last grew."""
-        if emitted != self._rate[1]:
-            self._rate = (time.monotonic(), emitted)
-        if self._first_ref is None:
-            return 0.0
-        return round(emitted / max(0.5, self._rate[0] - self._first_ref), 1)
 
     def digest(self) -> dict[str, Any]:
         """Return the digest of the mind as it is now; canonical after ``quiesce``."""

@@ -18,18 +18,17 @@ from tori.checkpoint import report
 from tori.checkpoint.store import CheckpointStore
 from tori.errors import ToriError
 from tori.events.system import ErrorOccurred
-from tori.journal.archive import Archive
 from tori.journal.retention import Guards, KeepEverythingPolicy, Trimmed
 from tori.journal.scrub import Damage
 from tori.modules.loop import ModuleLoop
 from tori.modules.need import Need, guards_of, kept_needs, need_of
-from tori.modules.open import retention_policy
+from tori.modules.open import archive_of, retention_policy
 
 ANSWER_TIMEOUT_S = 30.0
 
 
 class Housekeeping:
-    """Trims and scrubs the journals of this node. One call at a time."""
+    """Has the journals of all nodes trimmed and scrubbed, each by its module. One call at a time."""
 
     def __init__(
         self,
@@ -39,7 +38,9 @@ class Housekeeping:
         handles: Callable[[], Mapping[str, Any]],
         ledger: ModuleLoop,
         emit: Callable[..., None],
+        marks: Callable[[], Mapping[str, Mapping[str, int | None]]] = dict,
     ) -> None:
+        self._marks = marks
         self._home = home
         self._store = store
         self._handles = handles
@@ -74,10 +75,11 @@ class Housekeeping:
                 )
 
     def _guards(self, needs: list[Need]) -> dict[str, Guards]:
-        archive = Archive(self._home / "journals")
+        marks = self._marks()
+        archive = archive_of(self._home)
         try:
             journals = tuple(archive.readers)
-            return guards_of(journals, needs, kept_needs(self._store, journals, self._known), archive)
+            return guards_of(journals, needs, kept_needs(self._store, journals, self._known), archive, marks)
         finally:
             archive.close()
 

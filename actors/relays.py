@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ray
 from ray.exceptions import RayError
 
+from actors.answers import Answers
 from actors.carrier import CarrierView
 from actors.cast import CLIENTS
 from actors.nodes import Nodes
@@ -39,14 +40,16 @@ class Relays:
 
     def views(self) -> dict[str, CarrierView]:
         """Return what every relay answers in time, by the name of its node."""
+        return self.heard(self.ask(), time.monotonic() + VIEW_TIMEOUT_S)
+
+    def ask(self) -> Answers:
+        """Ask every relay what it carried."""
         handles = self._handles()
-        refs = {handles[name].carried.remote(): name for name in self.names if name in handles}
-        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=VIEW_TIMEOUT_S) if refs else ([], [])
-        found = {}
-        for ref in done:
-            with contextlib.suppress(RayError):
-                found[self._node(refs[ref])] = ray.get(ref)
-        return found
+        return Answers({name: handles[name] for name in self.names if name in handles}, "carried")
+
+    def heard(self, answers: Answers, deadline: float) -> dict[str, CarrierView]:
+        """Return what was answered before ``deadline``, by the name of the relay's node."""
+        return {self._node(name): view for name, view in answers.until(deadline).items()}
 
     def _node(self, name: str) -> str:
         return self._nodes.here if name == CLIENTS else self._nodes.node_of(name)
@@ -66,9 +69,24 @@ class Relays:
                 missing += sum(views[j].offset - positions.get(j, (0, 0))[0] for j in journals)
         return missing
 
-    def rows(self, routed: int) -> list[dict[str, Any]]:
-        """Return a row a node: who it is, who lives there, refs routed to it, what its mirrors hold; ``routed``: documents' refs."""
-        living, carried = self._nodes.look(), self.views()
+    def marks(self) -> dict[str, dict[str, int | None]]:
+        """Return by journal how far the mirrors of it are, by the nodes that keep them; None where the relay does not answer."""
+        carried = self.views()
+        found: dict[str, dict[str, int | None]] = {}
+        for name in self.names:
+            view = carried.get(self._node(name))
+            for journal in (j for journals in self._nodes.supplies(name).values() for j in journals):
+                offset = None if view is None else view.positions.get(journal, (0, 0))[0]
+                found.setdefault(journal, {})[self._node(name)] = offset
+        return found
+
+    def rows(self, routed: int, carried: Mapping[str, CarrierView]) -> list[dict[str, Any]]:
+        """Return a row a node: who it is, who lives there, refs routed to it, what its mirrors hold.
+
+        ``routed``: refs of documents; ``carried``: what the relays answered. A node whose relay did not is unreachable, or very busy.
+        """
+        living = self._nodes.look()
+        mute = {self._node(name) for name in self.names} - set(carried)
         homes: dict[str, list[str]] = {}
         for module, berth in self._nodes.berths.items():
             homes.setdefault(berth.node, []).append(module)
@@ -81,6 +99,7 @@ class Relays:
                     "id": living[node].ray_id if node in living else "",
                     "address": living[node].address if node in living else "",
                     "alive": node in living,
+                    "answers": node in living and node not in mute,
                     "is_head": node == self._nodes.here,
                     "modules": sorted(homes.get(node, ())),
                     "refs_routed": (routed if node == self._nodes.here else 0) + (view.refs if view else 0),

@@ -9,6 +9,7 @@
 set -eu
 : "${TORI_HOME:?set TORI_HOME to the directory where this node keeps its state}"
 : "${1:?give the address of this machine for the others}"
+. "$(dirname "$0")/tcp.sh"
 export TORI_RAY__NODE_IP="$1"
 export TORI_RAY__NODES="${2:-1}"
 export TORI_RAY__PORT="${TORI_RAY__PORT:-6380}"

@@ -9,5 +9,6 @@ set -eu
 : "${TORI_HOME:?set TORI_HOME to the directory where this node keeps its state}"
 : "${1:?give the address of this machine for the others}"
 : "${2:?give the address of the head, as its tori up printed it}"
+. "$(dirname "$0")/tcp.sh"
 export TORI_RAY__NODE_IP="$1"
 exec "${TORI:-tori}" up --home "$TORI_HOME" --address "$2"

@@ -25,6 +25,7 @@ class AwayClient(LocalClient):
             row | {"node": "a" * 32, "alive": True, "modules": ["clients"]},
             row | {"node": "b" * 32, "alive": False, "modules": ["braid"], "problems": {"braid": "nothing came"}},
             row | {"node": "c" * 32, "alive": True, "modules": []},
+            row | {"node": "d" * 32, "alive": True, "answers": False, "modules": ["alien"]},
         ]
         return found | {"modules": modules, "nodes": nodes, "problems": []}
 
@@ -43,10 +44,11 @@ def test_a_module_that_is_offline_is_seen_and_is_an_exit_code(
         assert ended.value.code == 75
         out = capsys.readouterr().out
         if "--json" in words:
-            assert len(json.loads(out)["nodes"]) == 3
+            assert len(json.loads(out)["nodes"]) == 4
             continue
         assert "offline" in out
         assert "node aaaaaaaa 10.0.0.1  ·  1,234 refs routed  ·  clients" in out
         assert "node bbbbbbbb 10.0.0.1  away  ·" in out
         assert "braid: nothing came" in out
         assert "no modules" in out
+        assert "node dddddddd 10.0.0.1  does not answer  ·" in out

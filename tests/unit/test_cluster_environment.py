@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,16 @@ def test_a_place_the_caller_chose_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(cluster_environment, "is_compiled", lambda: False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "mine"))
     assert node_environment(tmp_path, None)["PYTHONPYCACHEPREFIX"] == str(tmp_path / "mine")
+
+
+def test_connections_are_kept_for_longer_than_a_node_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    environment = node_environment(tmp_path, None)
+    period, checks, patience = (
+        int(environment[f"RAY_health_check_{name}"]) for name in ("period_ms", "failure_threshold", "timeout_ms")
+    )
+    assert int(environment["RAY_grpc_keepalive_timeout_ms"]) > checks * (period + patience)
+    assert not [name for name in environment if name.startswith("RAY_grpc_client_keepalive")]

@@ -12,6 +12,8 @@ import pytest
 from tests.support.journals import Numbers, journal_bytes, number_of, numbers_in, open_writer, segment_files
 from tori.bus.transport import chunks
 from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalTruncated
+from tori.journal import control as words
+from tori.journal.files import SYSTEM_FILES
 from tori.journal.follower import Follower, Run
 from tori.journal.mirror import Mirror, create_mirror, start_of
 from tori.journal.reader import JournalReader
@@ -327,3 +329,30 @@ def test_an_empty_mirror_can_be_followed(tmp_path: Path) -> None:
     follower = Follower(JournalReader(tmp_path / "m"))
     assert not follower.has_work
     assert follower.lag == 0
+
+
+def test_after_a_power_cut_nobody_believes_the_positions_of_a_mirror(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.write(9)
+    pair.ship()
+    early = pair.mirror.mark
+    pair.write(30)
+    pair.ship()
+    pair.mirror.close()
+    epoch = pair.mirror.mark.epoch
+    control = words.open_control(pair.copy, epoch, create=True)
+    control.words[words.WRITTEN_OFFSET] = control.words[words.DURABLE_OFFSET] = early.offset
+    control.close()  # what was in memory only came back as it was once
+    boot = SYSTEM_FILES.processes.boot + 1
+    monkeypatch.setitem(SYSTEM_FILES.processes.__dict__, "boot", boot)
+
+    assert numbers_in(pair.copy) == list(range(39)), "what is on the disk counts"
+    pair.mirror = pair.open_mirror()
+    control = words.open_control(pair.copy, epoch)
+    assert control.words[words.BOOT] == boot
+    assert control.words[words.DURABLE_OFFSET] == pair.mirror.mark.offset > early.offset
+    control.close()
+    pair.write(3)
+    pair.ship()
+    assert numbers_in(pair.copy) == list(range(42))

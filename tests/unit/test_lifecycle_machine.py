@@ -468,6 +468,19 @@ def test_state_changes_name_the_start_they_are_about(rig: Rig) -> None:
     assert {p.incarnation for p in payloads(rig.log, events.ModuleStateChanged) if p.module == "system"} == {0}
 
 
+def test_a_stop_while_a_module_before_an_adopted_one_waits_for_its_start(rig: Rig) -> None:
+    rig.give(sig.Adopt("alien", 1))
+    rig.give(sig.StartRequested())
+    rig.give(sig.StopRequested())
+    assert rig.machine.states() == {
+        "system": "draining",
+        "reader": "initializing",
+        "hierarchy": "stopped",
+        "alien": "draining",
+    }
+    rig.machine.validate()
+
+
 def test_adopting_at_the_wrong_time(rig: Rig) -> None:
     with pytest.raises(BadInput, match="count from 1"):
         rig.give(sig.Adopt("reader", 0))

@@ -15,8 +15,10 @@ from tests.support.system import small_corpus
 from tori.errors import BadInput, JournalTruncated
 from tori.journal.ownership import create_journal
 from tori.journal.reader import JournalReader
+from tori.journal.writer import JournalWriter
 from tori.local import LocalSystem
-from tori.modules.need import kept_needs
+from tori.modules.need import Need, guards_of, kept_needs
+from tori.modules.open import archive_of
 
 
 @pytest.fixture
@@ -177,3 +179,20 @@ def test_readers_meet_the_end_of_what_is_kept_loudly(home: Home) -> None:
     assert home.mind.events(limit=10_000)["events"]
     assert list(home.mind.archive.newest("first", 10_000))
     home.mind.dead_letters()
+
+
+def test_a_mirror_on_another_node_holds_what_it_has_not_read(tmp_path: Path) -> None:
+    create_journal(tmp_path / "journals" / "reader")
+    JournalWriter(tmp_path / "journals" / "reader", segment_bytes=4096, fallback_s=None).close()
+    archive = archive_of(tmp_path)
+    needs = [Need("reader", {}, {"reader": 5000}, [])]
+    snapshots = {"reader": [{"reader": 4000}] * 2}
+
+    def lowest(marks: dict[str, dict[str, int | None]]) -> tuple[int | None, str]:
+        return guards_of(("reader",), needs, snapshots, archive, marks)["reader"].lowest()
+
+    assert lowest({}) == (4000, "reader stands at 4000")
+    assert lowest({"reader": {"b": 9000}}) == (4000, "reader stands at 4000")
+    assert lowest({"reader": {"b": 700}}) == (700, "the mirror on b stands at 700")
+    assert lowest({"reader": {"b": 700, "c": None}}) == (0, "the mirror on c has not said how far it is")
+    archive.close()

@@ -81,7 +81,9 @@ def print_status(found: dict[str, Any]) -> None:
         f"{found['refs_routed']:,} refs routed  ·  nodes {len(found['nodes'])}"
     )
     for node in found["nodes"] if len(found["nodes"]) > 1 else ():
-        state = "" if node["alive"] else "  [red]away[/]"
+        state = (
+            "  [red]away[/]" if not node["alive"] else "" if node.get("answers", True) else "  [red]does not answer[/]"
+        )
         out.print(
             f"node {node['node'][:8]} {node['address']}{state}  ·  {node['refs_routed']:,} refs routed  ·  "
             f"{', '.join(node['modules']) or 'no modules'}"

@@ -73,6 +73,22 @@ def open_control(directory: Path, epoch: int, *, create: bool = False, files: Fi
     return Words(control_path(directory, epoch), _CONTROL_WORDS, create=create, writable=create, files=files)
 
 
+def stamp_boot(directory: Path, epoch: int, control: Words, files: Files = SYSTEM_FILES) -> None:
+    """Say durably that the position words of an epoch hold in this run of the machine; its file's name is durable then too."""
+    control.words[BOOT] = files.processes.boot
+    sync_words(control_path(directory, epoch), files)
+    files.sync_directory(directory)
+
+
+def sync_words(path: Path, files: Files = SYSTEM_FILES) -> None:
+    """Bring the words of a file to the disk as they are now."""
+    file = files.open(path)
+    try:
+        file.fsync()
+    finally:
+        file.close()
+
+
 def open_waiters(directory: Path) -> Words:
     """Map the table of sleeping followers; followers and the writer both store into it."""
     return Words(directory / "waiters", _WAITER_WORDS, create=True)

@@ -20,7 +20,7 @@ import msgspec
 
 from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalTruncated
 from tori.journal import control as words
-from tori.journal.control import GENERATION, URGENT_COUNT, URGENT_RING, URGENT_SLOTS
+from tori.journal.control import BOOT, GENERATION, URGENT_COUNT, URGENT_RING, URGENT_SLOTS
 from tori.journal.files import SYSTEM_FILES, Files, OpenFile, write_all
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import create_journal, read_identity
@@ -388,23 +388,37 @@ class Mirror:
     # -- positions ---------------------------------------------------------------------------------------------
 
     def _publish(self, urgent: Sequence[int]) -> None:
-        """Store the position words, the fencing word after them, and ring the followers."""
+        """Store the position words and ring the followers; an epoch is entered first."""
         mark = self._mark
         self._tell()
-        is_new = self._control is None or self._epoch_words.words[0] != mark.epoch
-        if is_new:
-            if self._control is not None:
-                self._control.close()
-            self._control = words.open_control(self.directory, mark.epoch, create=True, files=self._files)
+        if self._control is None or self._epoch_words.words[0] != mark.epoch:
+            self._control = self._entered(mark.epoch)
             self._urgent = int(self._control.words[URGENT_COUNT])
-        assert self._control is not None
         self._announce(urgent)
         table = self._control.words
         table[GENERATION] = self._generations.get(mark.epoch, 0)
         table[words.WRITTEN_SEQUENCE] = table[words.DURABLE_SEQUENCE] = mark.sequence
         table[words.WRITTEN_OFFSET] = table[words.DURABLE_OFFSET] = mark.offset
-        self._epoch_words.words[0] = mark.epoch
+        if (
+            table[BOOT] != self._files.processes.boot
+        ):  # positions of an earlier run are not to be believed, so they go first
+            words.stamp_boot(self.directory, mark.epoch, self._control, self._files)
         self._bell.ring()
+
+    def _entered(self, epoch: int) -> words.Words:
+        """Return the words of an epoch that begins here, or goes on after a restart.
+
+        Before its first position is told the disk has the number of the machine's run, and the epoch's: after a power cut readers
+        know by them that the positions are only what was once in memory, and up to which epoch they have to look for themselves.
+        """
+        if self._control is not None:
+            self._control.close()
+        control = words.open_control(self.directory, epoch, create=True, files=self._files)
+        if not control.words[BOOT]:
+            words.stamp_boot(self.directory, epoch, control, self._files)
+        self._epoch_words.words[0] = epoch
+        words.sync_words(self.directory / "epoch", self._files)
+        return control
 
     def _unpublish(self) -> None:
         """Take back what the last process announced: nothing of it is there any more."""

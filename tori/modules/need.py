@@ -128,10 +128,12 @@ def guards_of(
     needs: Sequence[Need],
     snapshots: Mapping[str, Sequence[dict[str, int]]],
     archive: Archive,
+    marks: Mapping[str, Mapping[str, int | None]] | None = None,
 ) -> dict[str, Guards]:
     """Return the guards by journal. ``snapshots``: by module, what each kept one needs (``snapshot_need``).
 
-    ``journals`` names all modules that have one, alive or not.
+    ``journals`` names all modules that have one, alive or not. ``marks``: by journal, how far the mirrors of it are on other
+    nodes, None for one that does not say.
     """
     alive = {need.module: need for need in needs}
     findings, reason = _chains(needs, archive)
@@ -145,10 +147,12 @@ def guards_of(
             named = [*snapshots.get(name, ()), need.offsets]
             offsets = _lowest([(name, one[journal]) for one in named if journal in one], offsets)
         holders = {n for n in silent if n == journal or n not in alive or journal in alive[n].offsets}
+        mirrors = {f"the mirror on {node}": mark for node, mark in (marks or {}).get(journal, {}).items()}
+        offsets |= {name: mark for name, mark in mirrors.items() if mark is not None}
         guards[journal] = Guards(
             {k: v for k, v in offsets.items() if k not in holders},
             {"the oldest": findings[journal]} if journal in findings else {},
-            frozenset(holders),
+            frozenset(holders | mirrors.keys()),
             reason,
         )
     return guards
