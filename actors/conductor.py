@@ -26,7 +26,7 @@ from actors.module import ShellConfig
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.nodes import Nodes
 from actors.options import control, module_options, remote_class
-from actors.reload import Replaced, Replacement, reload_failure
+from actors.reload import Replaced, Replacement, refusal, reload_failure
 from actors.watch import REPLACED
 from tori.clock import Clock
 from tori.errors import JournalDamaged, JournalMissing, ToriError, Unavailable
@@ -125,16 +125,19 @@ class Conductor:
         self._thread.start()
 
     def _living(self) -> Iterator[tuple[str, Any]]:
-        """Yield the modules whose actors have a name; whether their processes live is for them to say.
-
-        After a reload that was cut short a module may have two: who does not have the module says so.
-        """
-        named = sorted(one["name"] for one in ray.util.list_named_actors(all_namespaces=True))
+        """Yield the modules whose actors have a name; whether their processes live is for them to say."""
         for name in self.lifecycle.modules:
-            plain = actor_name(name)
-            for found in [plain, *(n for n in named if n.startswith(f"{plain}{SUCCESSOR}"))]:
+            for handle in self._actors_of(name):
+                yield name, handle
+
+    def _actors_of(self, name: str) -> Iterator[Any]:
+        """Yield the actors of a module. After a reload that was cut short it has two: who does not have the module says so."""
+        plain = actor_name(name)
+        named = sorted(one["name"] for one in ray.util.list_named_actors(all_namespaces=True))
+        for found in named:
+            if found == plain or found.startswith(f"{plain}{SUCCESSOR}"):
                 with contextlib.suppress(ValueError):
-                    yield name, ray.get_actor(found, namespace=NAMESPACE)
+                    yield ray.get_actor(found, namespace=NAMESPACE)
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -234,7 +237,7 @@ class Conductor:
         self.restarts[name] = incarnation - 1
         try:
             self._clear(name)
-            handle = self._create(name, incarnation)
+            handle = self._create(name, incarnation, is_paused=instruction.paused)
             found = self._await_ready(name, incarnation, handle, control(handle, "ready").remote())
             self.missing.pop(name, None)
             if found["events"]:
@@ -268,9 +271,9 @@ class Conductor:
                 time.sleep(LOST_CALL_S)
                 ready = control(handle, "ready").remote()
 
-    def _create(self, name: str, incarnation: int, code: str = "") -> Any:
+    def _create(self, name: str, incarnation: int, code: str = "", *, is_paused: bool = False) -> Any:
         """Return a new actor of a module; with ``code`` it is a successor, in a process that has imported nothing."""
-        config = self._config_of(name, incarnation)
+        config = msgspec.structs.replace(self._config_of(name, incarnation), is_paused=is_paused)
         if code:
             config = msgspec.structs.replace(config, code=code, succeeds=True)
         called = successor_name(name, incarnation) if code else actor_name(name)
@@ -288,10 +291,9 @@ class Conductor:
                 time.sleep(0.02)
 
     def _clear(self, name: str) -> None:
-        for other, handle in self._living():
-            if other == name:
-                with contextlib.suppress(RayError):
-                    ray.kill(handle, no_restart=True)
+        for handle in self._actors_of(name):
+            with contextlib.suppress(RayError):
+                ray.kill(handle, no_restart=True)
 
     # -- reload ------------------------------------------------------------------------------------------------
 
@@ -313,7 +315,7 @@ class Conductor:
             found = self._exchange(name, incarnation)
         except Exception as error:
             self._log(name).error("reload refused: %s", brief_error(error), exc_info=error)
-            self.ask(sig.ReplaceFailed(name, incarnation, brief_error(error)))
+            self.ask(sig.ReplaceFailed(name, incarnation, refusal(error)))
             raise
         self._successors.pop(name, None)
         return found

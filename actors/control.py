@@ -53,7 +53,6 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
 from tori.scheduler.signal import Throttle, Triggered
-from tori.scheduler.spec import TaskSpec
 from tori.trends.book import TrendsSampled
 
 STORE = "object_store_memory"
@@ -115,10 +114,7 @@ class Control:
             self._plan,
             ray.cluster_resources,
         )
-        self._shipping = Shipping(home, self._plan, self.record, self._schedule)
-        self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
-        check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
-        self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
+        self._take_on()
         self._runs.on_failure = self._fail
         self._pressure = PressureWatch(
             home, settings["limits"], self.emit, self._runs.tell, others=lambda: self._scarce(settings["limits"])
@@ -149,6 +145,13 @@ class Control:
         found.copies = Copies(url, keep, found.store, self.emit)
         found.folding = Folding(self.home, settings, self._nodes, found.store)
         return found
+
+    def _take_on(self) -> None:
+        """Make ready for code that changes while the system runs, and for checks of its recovery."""
+        self._shipping = Shipping(self.home, self._plan, self.record, self._runs.learn)
+        self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
+        check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
+        self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
 
     def _injected(self) -> int:
         """Return how many faults were injected on purpose so far."""
@@ -523,18 +526,6 @@ class Control:
     def ship(self, data: bytes, name: str) -> dict[str, Any]:
         """Take the tasks of a bundle in."""
         return self._shipping.take(data, name)
-
-    def _schedule(self, specs: tuple[TaskSpec, ...]) -> None:
-        """Let tasks be due from now on, those that wait for events too."""
-        triggers = self._plan.triggers
-
-        def listen(host: ModuleHost) -> None:
-            assert isinstance(host.module, Ledger)
-            host.module.listen(triggers)
-            host.take_inputs()
-
-        self._ledger.call(listen)
-        self._runs.learn(specs)
 
     def reload(self, name: str) -> dict[str, Any]:
         """Put the code of a module that is installed now in the place of the code that runs."""

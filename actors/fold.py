@@ -23,11 +23,14 @@ from actors.snapshot import FOLDER, decode_host
 from tori.checkpoint.fold import fold
 from tori.checkpoint.manifest import Part
 from tori.checkpoint.store import CheckpointStore, Problem, write_snapshot
+from tori.errors import Unavailable
 from tori.journal.reader import JournalReader
 from tori.modules.host_state import HostSnapshot, snapshot_pieces
 from tori.modules.need import module_snapshot
 from tori.modules.open import journal_directory, mirrors_of
 from tori.modules.registry import FOLLOWS, create_module
+from tori.modules.source import source_version
+from tori.modules.user import load_modules
 
 NICENESS = 10
 """A tenth of a core beside work that saturates it; at 19 it would be a hundredth, and a large fold would come to no end."""
@@ -62,7 +65,10 @@ def make_way() -> None:
 
 def fold_order(home: Path, order: Order, previous: HostSnapshot | None, settings: Mapping[str, Any]) -> HostSnapshot:
     """Return the snapshot of a module whose journal lies in this home."""
-    name = order.position.module
+    load_modules(settings)
+    name, code = order.position.module, order.position.code
+    if code and code != source_version(name):
+        raise Unavailable(f"{name} runs other code than is installed: it gives its snapshot itself.")
     own = JournalReader(journal_directory(home, name))
     inputs = [
         JournalReader(mirrors_of(home) / j if j in order.mirrored else journal_directory(home, j))

@@ -56,6 +56,8 @@ class ShellConfig(msgspec.Struct, frozen=True):
     """Tells the processes of one code from those of another; empty = the code that was there when the cluster started."""
     succeeds: bool = False
     """Begin as the successor of the actor that has the module."""
+    is_paused: bool = False
+    """Take no input before it is resumed."""
 
 
 class Conclusion(msgspec.Struct, frozen=True):
@@ -87,6 +89,7 @@ class ModuleActor(Succeeding):
         self._told: ModuleLoop | None = None
         self.loop = self._open(snapshot)
         if not config.succeeds:
+            self.loop.pause(paused=config.is_paused)
             self._begin()
             return
         self._successor = Successor(
@@ -222,7 +225,7 @@ class ModuleActor(Succeeding):
 
         def work(host: ModuleHost) -> HostSnapshot:
             host.journal.commit()
-            return host.position()
+            return msgspec.structs.replace(host.position(), code=self.code)
 
         return self.loop.call(work)
 

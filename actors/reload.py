@@ -79,12 +79,16 @@ class Replacement:
         return time.monotonic() - begun
 
 
+def refusal(error: BaseException) -> str:
+    """Return what the new code raised: an error of ours as it is, another with its type."""
+    cause = cause_of(error)
+    return str(cause) if isinstance(cause, ToriError) else f"{type(cause).__name__}: {brief_error(error)}"
+
+
 def reload_failure(name: str, versions: tuple[str, str], error: BaseException) -> ToriError:
     """Return a failed reload as one error: what the new code raised, and that the old goes on."""
-    cause = cause_of(error)
-    said = str(cause) if isinstance(cause, ToriError) else f"{type(cause).__name__}: {brief_error(error)}"
     return ReloadFailed(
-        f"the new code of {name} was refused, the old goes on: {said}",
+        f"the new code of {name} was refused, the old goes on: {refusal(error).rstrip('.')}.",
         remedy="Mend it and reload again; what is installed is also what the next start of the module takes.",
         module=name,
         from_version=versions[0],

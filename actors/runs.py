@@ -29,9 +29,11 @@ from tori.events.system import SystemStarted, TaskCancelled, TaskCompleted, Task
 from tori.journal.reader import JournalReader
 from tori.journal.unit import units
 from tori.machine import Emit, Tick
+from tori.modules.host import ModuleHost
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
+from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
@@ -323,7 +325,15 @@ class Runs:
             self.tell(sig.ModuleAvailable(module, available=is_up))
 
     def learn(self, specs: tuple[TaskSpec, ...]) -> None:
-        """Take tasks in while the schedule runs."""
+        """Take tasks in while the schedule runs; those that wait for events hear of them from now on."""
+        triggers = self._plan.triggers
+
+        def listen(host: ModuleHost) -> None:
+            assert isinstance(host.module, Ledger)
+            host.module.listen(triggers)
+            host.take_inputs()
+
+        self._ledger.call(listen)
         self._ask(sig.SpecsAdded(specs))
 
     def _await_scans(self) -> None:

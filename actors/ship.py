@@ -14,6 +14,7 @@ from ray.exceptions import RayTaskError
 
 from actors.failure import brief_error
 from tori.errors import BadInput, BadSettings
+from tori.modules.registry import forget_modules
 from tori.scheduler.shipped import MAX_BUNDLE_BYTES, ShippedTask, pack, unpack
 from tori.scheduler.user import forget, registered_in
 
@@ -29,7 +30,12 @@ def pack_file(path: Path) -> bytes:
     """
     module = _imported(path)
     try:
-        tasks = registered_in(module.__name__)
+        modules, tasks = forget_modules(module.__name__), registered_in(module.__name__)
+        if modules:
+            raise BadInput(
+                f"{path} has the module {modules[0]}: its processes import it by name, so it cannot travel like a task.",
+                remedy="Install its package on every node and name it in user.modules; ship tasks from a file of their own.",
+            )
         if not tasks:
             raise BadInput(f"there is no task in {path}.", remedy="Decorate a function with @task(...).")
         functions = {one.spec.task_id: _pickled(getattr(module, one.name), one.spec.task_id) for one in tasks}
@@ -55,6 +61,7 @@ def _imported(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         forget(name)
+        forget_modules(name)
         cloudpickle.unregister_pickle_by_value(module)
         del sys.modules[name]
         if isinstance(error, BadSettings) or not isinstance(error, Exception):

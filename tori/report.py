@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rich.console import Console
@@ -25,8 +26,19 @@ def compose(client: SystemClient, questions: list[str] | None = None, limit: int
         for q in questions or []
     ]
     found["runs"] = client.tasks()["runs"]
+    found["recovery"] = _recovery(client, found["runs"])
     found["trends"] = client.query("orchestrator", "trends", {"limit": limit})
     return found
+
+
+def _recovery(client: SystemClient, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how the last check of a recovery ended; empty when there was none."""
+    checks = [run for run in runs if run["task_type"] == "chaos_recovery" and run["state"] in ("succeeded", "failed")]
+    if not checks:
+        return {}
+    last = checks[-1]
+    result = client.run_story(last["run_id"])["result"] if last["state"] == "succeeded" else ""
+    return {"state": last["state"], "error": last["error"], **json.loads(result or "{}")}
 
 
 def questions_for(client: SystemClient, count: int = 5) -> list[str]:
@@ -68,6 +80,13 @@ def render(found: dict[str, Any], out: Console) -> None:
         f"{status['events']:,} events, {status['events_per_s']:,.0f} events/s from the first document to the last event, "
         f"{status['refs_routed']:,} object refs routed, {len(found['runs'])} task runs"
     )
+    recovery = found.get("recovery") or {}
+    if recovery.get("state") == "succeeded":
+        out.print(
+            f"Killed on purpose: {escape(recovery['module'])} came back in {recovery['recovered_s']:.1f} s as it was."
+        )
+    elif recovery:
+        out.print(f"[red]A recovery check failed:[/] {escape(recovery['error'] or '')}")
     for problem in status.get("problems", [])[-SHOWN:]:
         out.print(f"[yellow]{problem['type']}[/] {escape(problem['subject'])}: {escape(problem['message'])}")
 

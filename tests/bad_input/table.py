@@ -16,10 +16,25 @@ from tests.bad_input.doors import (
     jsonl,
     pdf,
     settings,
+    task,
 )
 
 DOORS = tuple(
     module.DOOR
-    for module in (folder, jsonl, pdf, git, batch, cloudevent, command, settings, home, journal, checkpoint, cluster)
+    for module in (
+        folder,
+        jsonl,
+        pdf,
+        git,
+        batch,
+        cloudevent,
+        command,
+        task,
+        settings,
+        home,
+        journal,
+        checkpoint,
+        cluster,
+    )
 )
 CASES: tuple[Case, ...] = tuple(case for door in DOORS for case in door.cases)

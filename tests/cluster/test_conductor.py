@@ -14,6 +14,7 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 
 from actors import conductor as shell
+from actors.cast import successor_name
 from actors.conductor import Conductor, Past
 from actors.module import ShellConfig
 from actors.nodes import Nodes
@@ -71,8 +72,9 @@ class Stage:
 
     def _create(self, config: ShellConfig, snapshot: Any) -> FakeActor:
         self.started.append((config.name, config.incarnation))
-        self.ray.named[config.name] = self.create(config)
-        return self.ray.named[config.name]
+        name = successor_name(config.name, config.incarnation) if config.succeeds else config.name
+        self.ray.named[name] = self.create(config)
+        return self.ray.named[name]
 
     def close(self) -> None:
         """End every thread while the fakes are still in place."""

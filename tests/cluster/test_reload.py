@@ -37,7 +37,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.home, self.file, chosen = bench.prepared(folder)
         os.environ["PYTHONPATH"] = bench.search_path(self.file)
-        self.settings = system_settings(self.home, **chosen, **{"ray.dashboard": True})
+        self.settings = system_settings(self.home, **(chosen | {"ray.dashboard": True}))
         self.backend = RayBackend()
         self.place = self.backend.up(self.settings, None)
         self.client: RayClient = self.backend.connect(self.settings, None)
@@ -83,7 +83,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_new_code_takes_over_under_load_and_bad_code_is_rolled_back(stage: Stage) -> None:
-    load, pauses, refused = bench.reload_under_load(stage.client, stage.file, RATE, seconds=3.0, reloads=1)
+    load, pauses, refused = bench.reload_under_load(stage.client, stage.file, RATE, seconds=2.0, reloads=1)
     assert "ZeroDivisionError" in refused
     assert "the old goes on" in refused
     seen, _, revisions = bench.handled(stage.home)

@@ -12,11 +12,21 @@ from actors.schedule import Plan
 from actors.ship import open_all, pack_file
 from tests.support.system import system_settings
 from tori.errors import BadInput, BadSettings
+from tori.modules.registry import FOLLOWS, user_modules
 from tori.scheduler.shipped import unpack
 from tori.scheduler.user import TaskRun, call_function, registered_in
 
 JOBS = Path(__file__).parents[1] / "support" / "shipped_jobs.py"
 HEAD = "from tori.scheduler.spec import *\nfrom tori.scheduler.trigger import *\nfrom tori.scheduler.user import task\n"
+
+MODULE = """
+from tori.modules.alien import Alien
+from tori.modules.user import module
+
+@module(follows=("clients",))
+class Mine(Alien):
+    name = "mine"
+"""
 
 
 def test_functions_travel_with_what_stands_beside_them() -> None:
@@ -44,6 +54,11 @@ def test_functions_travel_with_what_stands_beside_them() -> None:
         ("1 / 0", BadInput, "ZeroDivisionError"),
         ("def f(:", BadInput, "SyntaxError"),
         ("x = 1", BadInput, "no task in"),
+        (
+            MODULE,
+            BadInput,
+            "has the module mine",
+        ),
     ],
 )
 def test_what_cannot_travel_is_refused_and_leaves_nothing_behind(
@@ -53,6 +68,8 @@ def test_what_cannot_travel_is_refused_and_leaves_nothing_behind(
     with pytest.raises(error, match=says):
         pack_file(tmp_path / "jobs.py")
     assert registered_in("tori_shipped_jobs") == ()
+    assert user_modules() == ()
+    assert "mine" not in FOLLOWS["orchestrator"]
     assert "tori_shipped_jobs" not in sys.modules
 
 

@@ -13,11 +13,13 @@ import msgspec
 import pytest
 import ray
 
+from actors.fold import Order, fold_order
 from actors.module import ModuleActor, ShellConfig
 from actors.watch import ENDED
 from tests.support.system import audit, batches, small_corpus
 from tori.errors import Unavailable
 from tori.modules.base import Module, SelfCheckFailed
+from tori.modules.host_state import HostSnapshot
 
 CORPUS = small_corpus(12)
 
@@ -115,3 +117,14 @@ def test_a_module_that_is_busy_is_not_handed_over_later(
     assert pair.old.ready()["incarnation"] == 1
     pair.old.stop()
     audit(tmp_path, CORPUS)
+
+
+def test_a_fold_beside_a_module_runs_its_code_or_leaves_it_to_the_module(pair: Pair, tmp_path: Path) -> None:
+    pair.feed(pair.old, CORPUS[:4])
+    position = pair.old.position()
+    assert position.code == pair.old.code
+    folded = fold_order(tmp_path, Order(position, {}), None, {})
+    assert folded.state == msgspec.msgpack.decode(pair.old.snapshot(), type=HostSnapshot).state
+    refused = msgspec.structs.replace(position, code="refused")
+    with pytest.raises(Unavailable, match="runs other code than is installed"):
+        fold_order(tmp_path, Order(refused, {}), None, {})

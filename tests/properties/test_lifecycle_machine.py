@@ -32,6 +32,8 @@ class World(RuleBasedStateMachine):
         self.machine = Lifecycle(self.clock, OPTIONS)
         self.alive: dict[str, int] = {}
         """Incarnations that live, as the world knows it."""
+        self.successors: dict[str, int] = {}
+        """New code on its way to take over."""
         self.ready: set[str] = set()
         self.paused: dict[str, bool] = {}
         self.checkpointed: set[tuple[str, int]] = set()
@@ -71,7 +73,15 @@ class World(RuleBasedStateMachine):
             case sig.StopModule(name, incarnation):
                 assert name not in self.ready or (name, incarnation) in self.checkpointed, "no final checkpoint"
                 self.stop_asked.add((name, incarnation))
+            case sig.ReplaceModule(name, incarnation):
+                assert name not in self.successors, "two successors at once"
+                assert incarnation == self.alive[name] + 1
+                self.successors[name] = incarnation
+            case sig.KillSuccessor(name, incarnation):
+                if self.successors.get(name) == incarnation:
+                    del self.successors[name]
             case sig.Finish():
+                assert not self.successors, "finished while new code is on its way"
                 assert not self.alive, "finished while something lives"
                 self.finished += 1
             case Emit(payload):
@@ -112,6 +122,10 @@ class World(RuleBasedStateMachine):
         self.restarts[module].clear()
         self.give(sig.RecoverRequested(module))
 
+    @rule(module=names)
+    def reload(self, module: str) -> None:
+        self.give(sig.ReloadRequested(module, "a", "b"))
+
     # -- modules -------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: set(self.alive) - self.ready)
@@ -135,6 +149,22 @@ class World(RuleBasedStateMachine):
         if self.machine.modules[name].state is State.DRAINING:
             self.checkpointed.add((name, incarnation))
         self.give(sig.CheckpointDone(name, incarnation) if good else sig.CheckpointFailed(name, incarnation, "full"))
+
+    @precondition(lambda self: self.successors)
+    @rule(data=st.data(), good=st.booleans())
+    def new_code_ends_its_rehearsal(self, data: st.DataObject, good: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.successors)))
+        incarnation, old = self.successors[name], self.alive[name]
+        if not good:
+            self.give(sig.ReplaceFailed(name, incarnation, "refused"))
+            assert (self.alive[name], name in self.successors) == (old, False)
+            return
+        self.alive[name] = self.successors.pop(name)
+        self.give(sig.ModuleReplaced(name, incarnation))
+        assert self.machine.modules[name].incarnation == incarnation
+        before = self.machine.states()
+        self.give(sig.ModuleDied(name, old, "its end is meant"))
+        assert self.machine.states() == before
 
     @rule(modules=st.sets(names, min_size=1))
     def node_is_lost(self, modules: set[str]) -> None:
@@ -193,6 +223,7 @@ class World(RuleBasedStateMachine):
         self.machine = Lifecycle(self.clock, OPTIONS)
         self.states.clear()
         self.restarts = {name: [] for name in ORDER}
+        self.successors.clear()  # they do not have the module, and say so
         lost = set(self.alive) - self.ready
         for name in lost:  # a module that was starting was the child of a call that is gone
             self.die(name)

@@ -55,6 +55,21 @@ def test_a_run_a_problem_and_a_checkpoint_are_found_by_their_ids(host: ModuleHos
     assert host.module.query("problems", {})[0]["id"] == problem
 
 
+def test_the_code_of_reloaded_modules_is_known_until_the_next_cold_start(host: ModuleHost) -> None:
+    assert host.query("codes", {}) == {}
+    say(
+        host, system.HotReloadCompleted("alien", "aaa", "bbb", None, 2), system.HotReloadFailed("braid", "a", "b", "no")
+    )
+    assert host.query("codes", {}) == {"alien": "bbb.2"}
+    again = Ledger()
+    again.restore(host.module.snapshot())
+    assert again.query("codes", {}) == {"alien": "bbb.2"}
+    say(host, system.SystemStarted("adopted"))
+    assert host.query("codes", {}) == {"alien": "bbb.2"}, "the processes live on"
+    say(host, system.SystemStarted("cold"))
+    assert host.query("codes", {}) == {}
+
+
 def test_the_memory_of_checkpoints_is_bounded_and_survives_a_snapshot(host: ModuleHost) -> None:
     say(host, *(system.CheckpointCreated(f"c-{n}", (), 1) for n in range(KEPT_CHECKPOINTS + 1)))
     again = Ledger()

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from tori.errors import BadInput, BadSettings
+from tori.events.system import ErrorOccurred
 from tori.modules import registry
 from tori.modules.alien import Alien
+from tori.modules.host import ModuleHost
+from tori.modules.open import open_host
 from tori.modules.source import SourceWatch, source_files, source_version
 from tori.modules.user import load_modules, module
 
@@ -122,3 +125,26 @@ def test_a_package_is_all_of_its_files() -> None:
     names = {file.name for file in source_files("alien")}
     assert {"__init__.py", "module.py", "audit.py"} <= names
     assert len(source_version("alien")) == 12
+
+
+def test_the_record_outlives_a_module_that_is_gone(package: Path, tmp_path: Path) -> None:
+    home, before = tmp_path / "home", dict(registry.FOLLOWS)
+    load_modules(plain(package.stem))
+
+    def opened(name: str) -> ModuleHost:
+        return open_host(home, name, segment_bytes=1 << 20, load_snapshot=lambda _: None)
+
+    users, ledger = opened("counting"), opened("orchestrator")
+    users.emit([], [(ErrorOccurred("Odd", "an odd thing", "counting"), "")])
+    while ledger.step():
+        pass
+    assert ledger.query("counts", {}) == {"ErrorOccurred": 1}
+    users.close()
+    ledger.close()
+    registry.PATHS.pop("counting")
+    registry.FOLLOWS.clear()
+    registry.FOLLOWS.update(before)
+    registry.remember_journal("counting")
+    again = opened("orchestrator")
+    assert again.query("counts", {}) == {"ErrorOccurred": 1}
+    again.close()

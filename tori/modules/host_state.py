@@ -59,6 +59,8 @@ class HostSnapshot(msgspec.Struct, array_like=True):
     """Inputs below the cursors that wait for their delivery."""
     letters: bytes = b""
     """The dead-letter book."""
+    code: str = ""
+    """Which version of the module's code said so (``source_version``), where that matters: a fold beside it must run the same."""
 
 
 def snapshot_pieces(snapshot: HostSnapshot) -> list[bytes]:

@@ -65,6 +65,15 @@ def register_module(name: str, path: str, follows: Sequence[str]) -> None:
     remember_journal(name)
 
 
+def forget_modules(package: str) -> tuple[str, ...]:
+    """Take the modules of a package out again, which was read and is not to run here; return their names."""
+    found = tuple(name for name in user_modules() if PATHS[name].partition(":")[0] == package)
+    for name in found:
+        del PATHS[name], FOLLOWS[name]
+        FOLLOWS["orchestrator"] = tuple(journal for journal in FOLLOWS["orchestrator"] if journal != name)
+    return found
+
+
 def remember_journal(name: str) -> None:
     """Have the orchestrator follow a journal; also that of a module which is gone, for its record speaks of it."""
     FOLLOWS["orchestrator"] = tuple(dict.fromkeys((*FOLLOWS["orchestrator"], name)))

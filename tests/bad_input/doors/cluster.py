@@ -25,6 +25,8 @@ def add(words: str, *says: str, exit_code: int = 65) -> None:
 
 
 add("pause oracle", "there is no module 'oracle'.", "Modules: clients,")
+add("reload oracle", "there is no module 'oracle'.", "Modules: clients,")
+add("reload orchestrator", "orchestrator cannot be reloaded.", "Its code comes with a restart")
 add("task run dreaming", "there is no task 'dreaming'.", "Tasks: ")
 add("task cancel run-999", "there is no run 'run-999'.", "`tori task list` shows the last ones.")
 add("restore checkpoint-0", "there is no checkpoint 'checkpoint-0'.", "Newest: ")
