@@ -214,6 +214,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where the home lies (default: a temporary one)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is stopped
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY / "scripts/bench/bulk"), str(REPOSITORY)])
     home = Path(tempfile.mkdtemp(prefix="tori-checkpoint-", dir=options.directory))
     try:
