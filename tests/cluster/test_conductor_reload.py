@@ -204,7 +204,8 @@ def test_a_recovery_is_checked_and_the_module_goes_on(begin: Begin, monkeypatch:
     assert '"is_same": true' in found
     assert [p.target for p in scene.stage.told if isinstance(p, ChaosInjected)] == ["reader"]
     assert scene.configs[-1].is_paused, "it came back paused, so that nothing moves before it is looked at"
-    assert "pause" in scene.calls(scene.stage.conductor.handles["reader"]), "and was resumed"
+    new = scene.stage.conductor.handles["reader"]
+    scene.stage.await_(lambda: "pause" in scene.calls(new))  # and was resumed
     scene.stage.await_state(State.RUNNING)
 
 

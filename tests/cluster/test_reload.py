@@ -145,8 +145,7 @@ def test_a_module_that_is_killed_on_purpose_comes_back_as_it_was(stage: Stage) -
     assert found["recovered_s"] <= 6.0
     (told,) = stage.told(ChaosInjected)
     assert (told.target, told.result) == (found["module"], "killed")
-    states = {m["name"]: m["state"] for m in stage.client.status()["modules"]}
-    assert set(states.values()) == {"running"}
+    await_(lambda: {m["state"] for m in stage.client.status()["modules"]}, lambda states: states == {"running"})
 
 
 def test_a_task_comes_from_a_laptop_and_outlives_the_orchestrator(stage: Stage, tmp_path: Path) -> None:
