@@ -37,8 +37,9 @@ if __name__ == "__main__":  # run as a script: the repository is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tori.clock import SECOND_NS, SystemClock
+from tori.interpreter import SWITCH_INTERVAL_S
 from tori.machine import Emit, Tick
-from tori.modules.loop import SWITCH_INTERVAL_S, ModuleLoop
+from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
