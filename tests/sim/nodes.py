@@ -37,6 +37,8 @@ MOST_TURNS = 64
 
 PATIENCE_S = 60.0
 """How long a reader waits for a sign of life while a world settles, in which time passes in large steps."""
+DEADLY = 0.5
+"""Share of a disk's failures that a relay does not outlive: the next one finds what the cache still shows."""
 
 
 class NodeClock(VirtualClock):
@@ -265,6 +267,9 @@ class NodesWorld(World):
             self.story.tell("broken", f"{relay.node.name}: {broken.why}: {broken.error}")
             if broken.error is not None:
                 self._explain(relay, broken.error)
+                if "errno" in broken.error.fields and self.rng.random() < DEADLY:
+                    self.story.tell("kill", f"relay of {relay.node.name}, whose disk failed")
+                    relay.process.die()
 
     def _explain(self, relay: Relay, error: ToriError) -> None:
         """Raise Violation unless something that was done to a stream explains its end."""

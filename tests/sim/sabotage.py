@@ -14,6 +14,7 @@ from tori.journal import mirror, reader, recovery
 from tori.journal.follower import Cursor, Follower, Readable
 from tori.journal.frame import CURSOR, Frame
 from tori.journal.mirror import Mark, Mirror
+from tori.journal.mirror_words import MirrorWords
 from tori.journal.reader import JournalReader, Visibility
 from tori.journal.writer import JournalWriter
 from tori.modules.clients import Clients
@@ -130,7 +131,7 @@ def resume_from_written(patch: pytest.MonkeyPatch) -> None:
 
 def believe_the_cache(patch: pytest.MonkeyPatch) -> None:
     """A mirror that is opened again takes for synced whatever it can read."""
-    patch.setattr(Mirror, "_told_offset", lambda self: None)
+    patch.setattr(MirrorWords, "told", lambda self: None)
 
 
 def begin_anywhere(patch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,10 @@ from tori.clock import VirtualClock
 from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalRefused
 from tori.journal.archive import Archive
 from tori.journal.follower import Cursor, Follower, Run
-from tori.journal.mirror import Mirror, start_of
+from tori.journal.mirror import Mirror, create_mirror, start_of
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
+from tori.journal.segment import list_segments
 from tori.journal.writer import JournalWriter
 from tori.modules.host import ModuleHost
 from tori.modules.open import open_host
@@ -257,6 +258,11 @@ class Pair:
     def open(self, process: Process) -> Mirror:
         return Mirror(MIRRORS / "clients", self.writer.journal_id, segment_bytes=4096, files=process.files)
 
+    def follow(self, process: Process) -> JournalReader:
+        """Open the mirror as a follower does, perhaps before its relay."""
+        create_mirror(MIRRORS / "clients", self.writer.journal_id, files=process.files)
+        return JournalReader(MIRRORS / "clients", files=process.files)
+
     def ship(self, mirror: Mirror) -> None:
         at = start_of(self.reader, mirror.resume())
         for chunk in chunks(self.reader, at):
@@ -364,3 +370,89 @@ def test_a_mirror_has_no_hole_after_a_power_cut_in_a_parcel_of_many_files(operat
     reader = JournalReader(again.directory, files=relay.files)
     whole = [frame.end for frame in reader.frames(0, again.mark.offset)]
     assert (whole[-1] if whole else 0) == again.mark.offset == reader.limit()
+
+
+def test_a_unit_that_two_files_of_a_mirror_hold_is_read_after_a_power_cut_and_restores_its_source() -> None:
+    pair = Pair()
+    mirror = pair.open(pair.there.spawn("relay"))
+    for _ in range(12):
+        frames = [*pair.numbers.frames(9), *pair.numbers.urgent(), *pair.numbers.frames(9)]
+        pair.writer.commit(pair.writer.append(frames).end)
+    pair.ship(mirror)
+    announced = mirror.mark
+    names = list_segments(mirror.directory, pair.there.spawn("reader").files)
+    assert any(not _begins_unit(mirror.directory, name.base, pair.there) for name in names), "none is in two files"
+    pair.there.cut_power()
+    reader = JournalReader(mirror.directory, files=pair.there.spawn("reader").files)
+    assert (reader.limit(), reader.sequence()) == (announced.offset, announced.sequence)
+    for name in pair.there.spawn("copy").files.names(mirror.directory):
+        pair.there.disk.make_directory(DIRECTORY)
+        pair.there.disk.rename(mirror.directory / name, DIRECTORY / name)
+    assert open_writer(pair.there.spawn("writer")).next_sequence == announced.sequence
+
+
+def _begins_unit(directory: Path, offset: int, cpu: Cpu) -> bool:
+    reader = JournalReader(directory, files=cpu.spawn("reader").files)
+    before = [frame for frame in reader.frames(0, reader.limit()) if frame.end <= offset]
+    return not before or before[-1].header.is_last_of_unit
+
+
+@pytest.mark.parametrize("operation", range(3, 12))
+def test_what_a_power_cut_tore_in_a_mirror_is_no_damage_as_long_as_it_was_not_announced(operation: int) -> None:
+    pair = Pair()
+    for seed in range(12):  # sectors reach the disk in any order: later frames say what the source had on its disk
+        pair.there.disk.rng.seed(100 * operation + seed)
+        relay = pair.there.spawn("relay")
+        mirror = pair.open(relay)
+        announced = mirror.mark.offset
+        for _ in range(12):
+            pair.write(5)
+        relay.light("cut", operation, pair.there.cut_power)
+        with contextlib.suppress(Gone):
+            pair.ship(mirror)
+            pair.there.cut_power()
+        reader = pair.follow(pair.there.spawn("reader"))
+        assert announced <= reader.limit() <= pair.writer.durable_offset
+        assert announced <= pair.open(pair.there.spawn("other relay")).mark.offset
+        pair.there.cut_power()
+
+
+def test_what_a_first_failed_sync_left_of_a_mirror_is_not_believed() -> None:
+    pair = Pair()
+    pair.write(3)
+    for operation in range(1, 12):
+        relay = pair.there.spawn("relay")
+        mirror = pair.open(relay)
+        relay.light("fail", operation)
+        with contextlib.suppress(JournalError):
+            pair.ship(mirror)
+        relay.die()
+        relay = pair.there.spawn("relay")
+        announced = pair.open(relay).mark.offset
+        relay.die()
+        pair.there.cut_power()
+        reader = pair.follow(pair.there.spawn("reader"))
+        assert reader.limit() >= announced
+        for name in reader._files.names(MIRRORS / "clients"):
+            if name.endswith(".seg") or name.startswith("control"):
+                pair.there.disk.remove(MIRRORS / "clients" / name)
+        pair.there.disk.sync()
+
+
+@pytest.mark.parametrize("operation", range(1, 12))
+def test_an_epoch_that_a_mirror_could_not_enter_durably_is_entered_again(operation: int) -> None:
+    pair = Pair()
+    pair.write(3)
+    relay = pair.there.spawn("relay")
+    mirror = pair.open(relay)
+    pair.ship(mirror)
+    pair.writer = open_writer(pair.here.spawn("heir"))
+    pair.write(2)
+    relay.light("fail", operation)
+    with contextlib.suppress(JournalError):
+        pair.ship(mirror)
+    relay.fuse = None
+    pair.ship(mirror)
+    assert pair.follow(relay).limit() == pair.writer.durable_offset
+    pair.there.cut_power()
+    assert pair.follow(pair.there.spawn("reader")).limit() == pair.writer.durable_offset

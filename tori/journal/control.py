@@ -3,7 +3,8 @@
 ``epoch`` holds one 8-byte word, the number of the newest epoch; only a take-over changes it. Each epoch has its own
 ``control-N``, written by that epoch's writer alone, so a zombie can store only into a file that nobody reads any more.
 Every word is stored by one native 8-byte write; recovery trusts none of them. They live in memory: after a loss of power they say
-anything that they ever said, so the word ``BOOT``, the only one that is synced, tells readers in which run of the machine they hold.
+anything that they ever said, so the word ``BOOT``, which is synced, tells readers in which run of the machine they hold. ``COPY``
+goes with it: 1 = a mirror wrote the journal, so what its frames call durable was so at their source.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tori.errors import JournalError
-from tori.journal.files import SYSTEM_FILES, Files
+from tori.journal.files import SYSTEM_FILES, Files, write_all
 
-WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT, GENERATION, BOOT = 0, 1, 2, 3, 4, 5, 6
+WRITTEN_OFFSET, DURABLE_OFFSET, WRITTEN_SEQUENCE, DURABLE_SEQUENCE, URGENT_COUNT, GENERATION, BOOT, COPY = range(8)
 URGENT_RING, URGENT_SLOTS = 8, 64
 _CONTROL_WORDS = URGENT_RING + URGENT_SLOTS
 WAITER_COUNT, FIRST_WAITER, MAX_WAITERS = 0, 2, 63
@@ -75,16 +76,24 @@ def open_control(directory: Path, epoch: int, *, create: bool = False, files: Fi
 
 def stamp_boot(directory: Path, epoch: int, control: Words, files: Files = SYSTEM_FILES) -> None:
     """Say durably that the position words of an epoch hold in this run of the machine; its file's name is durable then too."""
-    control.words[BOOT] = files.processes.boot
-    sync_words(control_path(directory, epoch), files)
+    store_durably(control_path(directory, epoch), control, BOOT, files.processes.boot, files)
     files.sync_directory(directory)
 
 
-def sync_words(path: Path, files: Files = SYSTEM_FILES) -> None:
-    """Bring the words of a file to the disk as they are now."""
+def store_durably(path: Path, table: Words, word: int, value: int, files: Files = SYSTEM_FILES) -> None:
+    """Store a word and sync its file; when that fails the word is what it was, so that nobody takes it for durable.
+
+    The word is stored once more by a write: a page that a failed sync called clean goes to the disk again, whatever was in it.
+    """
+    before = table.words[word]
+    table.words[word] = value
     file = files.open(path)
     try:
+        write_all(file, table.words[word : word + 1].tobytes(), word * 8)
         file.fsync()
+    except OSError:
+        table.words[word] = before
+        raise
     finally:
         file.close()
 

@@ -19,21 +19,17 @@ from typing import NamedTuple
 import msgspec
 
 from tori.errors import JournalDamaged, JournalError, JournalFenced, JournalMissing, JournalTruncated
-from tori.journal import control as words
-from tori.journal.control import BOOT, GENERATION, URGENT_COUNT, URGENT_RING, URGENT_SLOTS
 from tori.journal.files import SYSTEM_FILES, Files, OpenFile, write_all
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
+from tori.journal.mirror_words import MirrorWords, Reached
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import valid_frame
 from tori.journal.segment import MappedSegment, SegmentName, list_segments, split_segments
-from tori.journal.wake import bell_for
 from tori.journal.writer import SEGMENT_BYTES, URGENT_LANES
 
 LOCK_S = 5.0
 _ATTEMPT_S = 0.01
-_RUN, _TOLD_OFFSET = 0, 1
-"""Words of the file ``told``: up to where a mirror was announced, and in which run of the machine that was said."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -132,25 +128,21 @@ class Mirror:
         self.journal_id = journal_id
         self._segment_bytes = segment_bytes
         self._files = files
-        self._control: words.Words | None = None
         self._segment: SegmentName | None = None
         self._size = 0
         self._file: OpenFile | None = None
         self._unsynced: list[OpenFile] = []
         self._generations: dict[int, int] = {}
         """By epoch: the generation of the next new segment. A name is never given twice: readers may have the old file mapped."""
-        self._urgent = 0
         self._last_kind = OPEN
         self._lock = _hold(directory, files)
         try:
-            self._told = words.Words(directory / "told", 2, create=True, files=files)
-            intact, told = intact_end(directory, journal_id, files), self._told_offset()
-            self._is_told, self._is_cut = told is not None, told is not None and told < intact.offset
-            end = intact_end(directory, journal_id, files, told) if self._is_cut else intact
+            self._words = MirrorWords(directory, files)
+            told, intact = self._words.told(), intact_end(directory, journal_id, files)
+            is_cut = told is not None and told < intact.offset
+            end = intact_end(directory, journal_id, files, told) if is_cut else intact
             self._mark = self._written = self._complete = end
-            self._epoch_words = words.open_epoch(directory, writable=True, files=files)
-            self._bell = bell_for(directory, files)
-            self._reopen()
+            self._reopen(is_synced=told is not None, is_cut=is_cut)
         except BaseException:
             self._lock.close()
             raise
@@ -160,51 +152,30 @@ class Mirror:
         """Return what is on disk."""
         return self._mark
 
-    def _told_offset(self) -> int | None:
-        """Return up to where the last process of this run of the machine announced the mirror, None when there was none.
-
-        What it wrote beyond may look whole and yet not be on the disk, if its sync failed: the cache does not say so. After a loss
-        of power everything that can be read is on the disk.
-        """
-        table = self._told.words
-        return int(table[_TOLD_OFFSET]) if table[_RUN] == self._files.processes.boot else None
-
-    def _tell(self) -> None:
-        """Note for the next process what is synced."""
-        table = self._told.words
-        table[_TOLD_OFFSET] = self._mark.offset
-        table[_RUN] = self._files.processes.boot
-
-    def _reopen(self) -> None:
-        """Make what the last process wrote durable, then announce it and go on behind it."""
+    def _reopen(self, *, is_synced: bool, is_cut: bool) -> None:
+        """Make what the last run of the machine left durable, then announce it and go on behind it; a file that was cut is left."""
         self._count_generations()
         self._drop_beyond()
+        self._words.withdraw(self._mark.epoch)
         if not self._mark.offset:
-            self._tell()
-            self._unpublish()
             return
         names = list_segments(self.directory, self._files)
-        if not self._is_told:
+        if not is_synced:
             self._unsynced = [self._files.open(name.file(self.directory)) for name in names]
             self._sync()
         last = names[-1]
         size = self._files.size(last.file(self.directory))
-        if self._mark.offset < last.base + size and not self._is_cut:
+        if self._mark.offset < last.base + size and not is_cut:
             self._segment, self._size = last, size
             self._file = self._files.open(last.file(self.directory))
-        self._publish(())
+        self._words.publish(self._reached(), ())
 
     def _count_generations(self) -> None:
         """Go on above every generation that the last process may have used, in files that are there or not any more."""
         live, hidden = split_segments(self.directory, self._files)
-        used: dict[int, int] = {}
+        used = self._words.generations()
         for name in (*live, *hidden):
             used[name.epoch] = max(used.get(name.epoch, 0), name.generation)
-        for epoch in words.control_epochs(self.directory, self._files):
-            with contextlib.suppress(ValueError):  # too short to say anything
-                control = words.open_control(self.directory, epoch, files=self._files)
-                used[epoch] = max(used.get(epoch, 0), int(control.words[GENERATION]))
-                control.close()
         self._generations = {epoch: generation + 1 for epoch, generation in used.items()}
 
     def resume(self) -> Mark:
@@ -359,12 +330,12 @@ class Mirror:
         if self._complete != self._mark:
             before, self._mark = self._mark, self._complete
             try:
-                self._publish(urgent)
+                self._words.publish(self._reached(), urgent)
             except OSError as error:
                 self._mark = before  # what nobody was told of comes again
                 raise self._refused("announced", error) from error
         else:
-            self._announce(urgent)
+            self._words.announce(urgent)
 
     def _sync(self) -> None:
         """Sync every file that was written; after a failure none of them is synced again, and what they held comes again."""
@@ -385,72 +356,14 @@ class Mirror:
             errno=error.errno,
         )
 
-    # -- positions ---------------------------------------------------------------------------------------------
-
-    def _publish(self, urgent: Sequence[int]) -> None:
-        """Store the position words and ring the followers; an epoch is entered first."""
+    def _reached(self) -> Reached:
         mark = self._mark
-        self._tell()
-        if self._control is None or self._epoch_words.words[0] != mark.epoch:
-            self._control = self._entered(mark.epoch)
-            self._urgent = int(self._control.words[URGENT_COUNT])
-        self._announce(urgent)
-        table = self._control.words
-        table[GENERATION] = self._generations.get(mark.epoch, 0)
-        table[words.WRITTEN_SEQUENCE] = table[words.DURABLE_SEQUENCE] = mark.sequence
-        table[words.WRITTEN_OFFSET] = table[words.DURABLE_OFFSET] = mark.offset
-        if (
-            table[BOOT] != self._files.processes.boot
-        ):  # positions of an earlier run are not to be believed, so they go first
-            words.stamp_boot(self.directory, mark.epoch, self._control, self._files)
-        self._bell.ring()
-
-    def _entered(self, epoch: int) -> words.Words:
-        """Return the words of an epoch that begins here, or goes on after a restart.
-
-        Before its first position is told the disk has the number of the machine's run, and the epoch's: after a power cut readers
-        know by them that the positions are only what was once in memory, and up to which epoch they have to look for themselves.
-        """
-        if self._control is not None:
-            self._control.close()
-        control = words.open_control(self.directory, epoch, create=True, files=self._files)
-        if not control.words[BOOT]:
-            words.stamp_boot(self.directory, epoch, control, self._files)
-        self._epoch_words.words[0] = epoch
-        words.sync_words(self.directory / "epoch", self._files)
-        return control
-
-    def _unpublish(self) -> None:
-        """Take back what the last process announced: nothing of it is there any more."""
-        for epoch in words.control_epochs(self.directory, self._files):
-            with contextlib.suppress(ValueError):  # too short to say anything
-                control = words.open_control(self.directory, epoch, create=True, files=self._files)
-                for word in (
-                    words.WRITTEN_OFFSET,
-                    words.DURABLE_OFFSET,
-                    words.WRITTEN_SEQUENCE,
-                    words.DURABLE_SEQUENCE,
-                ):
-                    control.words[word] = 0
-                control.close()
-
-    def _announce(self, urgent: Sequence[int]) -> None:
-        if self._control is None:
-            return
-        table = self._control.words
-        for offset in urgent:
-            table[URGENT_RING + self._urgent % URGENT_SLOTS] = offset
-            self._urgent += 1
-            table[URGENT_COUNT] = self._urgent
+        return Reached(mark.epoch, mark.offset, mark.sequence, self._generations.get(mark.epoch, 0))
 
     def close(self) -> None:
         """Give the mirror up; what is on disk stays."""
         self._close_files()
-        self._bell.close()
-        if self._control is not None:
-            self._control.close()
-        self._epoch_words.close()
-        self._told.close()
+        self._words.close()
         self._lock.close()
 
     def _close_files(self) -> None:

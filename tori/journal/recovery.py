@@ -10,6 +10,9 @@ next epoch. Between D and the tail lies what was written and perhaps never synce
 epoch writes it again into its own first segment and trusts no second sync of the old file. Damage inside the last
 commit group cannot be told from a tail by the frames alone; the last writer's own word of what it had promised tells it, where that
 word survived (it does the death of the process, not always that of the machine).
+
+In a mirror a unit may begin in one segment and end in the next, and D is what the *source* had on its disk when it wrote a frame.
+So only the mirror's own word makes a hole damage there; what is torn otherwise was never announced, and is asked for again.
 """
 
 from __future__ import annotations
@@ -102,10 +105,6 @@ class _Walk:
         border = self._borders[0][0] if self._borders else self._base
         return max(border, min(promise.offset, self.tail.offset))
 
-    def cut_unit(self) -> None:
-        """Forget the frames of a unit that was not completed: the next epoch goes on at the tail."""
-        self._next_sequence = self.tail.sequence if self.tail.commit else None
-
 
 def recover(
     directory: Path,
@@ -121,24 +120,27 @@ def recover(
     ``verify_all``; whoever reads a body checks it anyway. ``newest_epoch``: look at nothing that a later epoch wrote.
     """
     names = list_segments(directory, files, newest_epoch)
+    promise, is_copy = _last_words(directory, files)
     if not names:
         nothing = Tail(0, 0, 0, 0)
-        _check_promise(directory, nothing, files)
+        _check_promise(directory, nothing, promise)
         return nothing
     _check_owner(directory, names[0], journal_id, files)
     first = 0 if verify_all else max(0, len(names) - 2)
     while True:
-        tail = _scan(directory, journal_id, names, first, files)
+        tail = _scan(directory, journal_id, names, first, files, is_copy=is_copy)
         if not first or tail.durable_offset > names[first].base:
             break  # what is known to be durable begins to be seen
         first = max(0, first - (len(names) - first))
-    if not tail.commit and names[0].base:
+    if not tail.commit and names[0].base and not is_copy:
         raise _damage(directory, names[0].base, tail, _Promise())
-    _check_promise(directory, tail, files)
+    _check_promise(directory, tail, promise)
     return tail
 
 
-def _scan(directory: Path, journal_id: bytes, names: list[SegmentName], first: int, files: Files) -> Tail:
+def _scan(
+    directory: Path, journal_id: bytes, names: list[SegmentName], first: int, files: Files, *, is_copy: bool
+) -> Tail:
     walk = _Walk(journal_id, names[first].base)
     for index in range(first, len(names)):
         name = names[index]
@@ -147,9 +149,8 @@ def _scan(directory: Path, journal_id: bytes, names: list[SegmentName], first: i
         try:
             limit = segment.size if is_last else min(segment.size, names[index + 1].base - name.base)
             stopped = walk.segment(segment.view, name, limit)
-            walk.cut_unit()
-            if not is_last and walk.tail.offset == names[index + 1].base:
-                continue
+            if not is_last and name.base + stopped == names[index + 1].base:
+                continue  # a mirror may go on in the middle of a unit
             beyond, last = _search(segment, stopped, limit, journal_id)
         finally:
             segment.close()
@@ -159,7 +160,7 @@ def _scan(directory: Path, journal_id: bytes, names: list[SegmentName], first: i
         promise = walk.promise.join(beyond).join(later)
         if not walk.tail.commit and first:
             return walk.tail  # nothing here says where the sequences are: the caller begins further back
-        if promise.sequence > walk.tail.sequence or promise.offset > walk.tail.offset:
+        if not is_copy and (promise.sequence > walk.tail.sequence or promise.offset > walk.tail.offset):
             raise _damage(directory, name.base + stopped, walk.tail, promise)
         end = max(name.base + last, name.base + stopped)
         return walk.tail._replace(
@@ -272,20 +273,26 @@ def _search_file(directory: Path, name: SegmentName, journal_id: bytes, files: F
 _LIE = " The promise stands in a control file: if that alone is damaged, remove it."
 
 
-def _check_promise(directory: Path, tail: Tail, files: Files) -> None:
-    """Raise JournalDamaged when a writer's own word promised entries beyond the tail.
+def _last_words(directory: Path, files: Files) -> tuple[_Promise, bool]:
+    """Return what writers' own words promise, and whether the last writer was a mirror.
 
-    The word is stored after the sync that it speaks of, so it may be too small, never too large.
+    The words are stored after the sync that they speak of, so they may be too small, never too large.
     """
-    promise = _Promise()
-    for epoch in words.control_epochs(directory, files):
+    promise, is_copy = _Promise(), False
+    for epoch in sorted(words.control_epochs(directory, files)):
         try:
             control = words.open_control(directory, epoch, files=files)
         except ValueError:
             continue  # its writer died before it promised anything
         table = control.words
         promise = promise.join(_Promise(int(table[words.DURABLE_SEQUENCE]), int(table[words.DURABLE_OFFSET])))
+        is_copy = bool(table[words.COPY]) if table[words.BOOT] else is_copy
         control.close()
+    return promise, is_copy
+
+
+def _check_promise(directory: Path, tail: Tail, promise: _Promise) -> None:
+    """Raise JournalDamaged when a writer's own word promised entries beyond the tail."""
     if promise.sequence > tail.sequence or promise.offset > tail.offset:
         raise _damage(directory, tail.offset, tail, promise, also=_LIE)
 

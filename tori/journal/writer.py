@@ -116,14 +116,8 @@ class JournalWriter:
         self._use(self._rewritten(remains.begin, content))
         self._written = self._durable = remains.begin + len(content)
         self._control = words.open_control(self.directory, self.epoch, create=True, files=self._files)
-        self._control.words[words.BOOT] = self._files.processes.boot
-        control = self._files.open(words.control_path(self.directory, self.epoch))
-        try:
-            control.fsync()
-        finally:
-            control.close()
-        # Its name must be durable before the first position is told: readers have to find it after a power cut.
-        self._files.sync_directory(self.directory)
+        # Before the first position is told: readers have to find it after a power cut.
+        words.stamp_boot(self.directory, self.epoch, self._control, self._files)
         self._bell = bell_for(self.directory, self._files)
         self._publish_written()
         self._publish_durable(self._written, self.next_sequence)
