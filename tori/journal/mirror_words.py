@@ -59,7 +59,9 @@ class MirrorWords:
         said = [(int(c.words[BOOT]), int(c.words[DURABLE_OFFSET])) for _, c in self._controls()]
         said = [(boot, offset) for boot, offset in said if boot or offset]
         here = [offset for boot, offset in said if boot == self._boot]
-        return max(here) if here else None if said else 0
+        if here:
+            return max(here)
+        return None if said else 0
 
     def generations(self) -> dict[int, int]:
         """Return the newest generation of each epoch that followers were told of."""
