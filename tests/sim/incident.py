@@ -160,9 +160,8 @@ class Incidents:
         one = world.system.get(name)
         if one is None or one.process in world.busy:
             return
-        together = [n for n, other in world.system.running.items() if other.process is one.process]
-        for other in together:
-            host = world.system.running[other].host
+        together = {n: other.host for n, other in world.system.running.items() if other.process is one.process}
+        for other, host in together.items():  # it may be taken for dead, and replaced, while it closes
             done, _ = world.ask(one.process, f"close of {other}", host.close, dies_of_errors=True)
             if not done:
                 break
