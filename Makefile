@@ -28,7 +28,7 @@ CHECKED := .checked.log
 test: $(INSTALLED)  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
 	@# Tests on Ray wait much of their time: what needs none is checked beside them, at the lowest priority.
 	@rm -f .coverage .coverage.*
-	@nice -n 19 $(MAKE) --no-print-directory check > $(CHECKED) 2>&1 & checking=$$!; \
+	@$(PYTHON) scripts/beside.py $(MAKE) --no-print-directory check > $(CHECKED) 2>&1 & checking=$$!; \
 	COVERAGE_FILE=.coverage.ray $(BIN)/pytest $(RAY) --cov=tori --cov-report=; ray=$$?; \
 	wait $$checking; checked=$$?; cat $(CHECKED); \
 	if [ $$ray -ne 0 ]; then echo "tests on Ray failed ($$ray): see above"; fi; \
