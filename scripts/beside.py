@@ -14,15 +14,15 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-LEAST = "19"
+LEAST = 19
 
 
 def main(command: list[str]) -> None:
     """Become the command; raises OSError when there is none of that name."""
     os.setsid()
     with contextlib.suppress(OSError):  # a kernel without sessions in its scheduler
-        Path("/proc/self/autogroup").write_text(LEAST)
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        Path("/proc/self/autogroup").write_text(str(LEAST))
+    os.setpriority(os.PRIO_PROCESS, 0, LEAST)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.execvp(command[0], command)
 
