@@ -67,6 +67,7 @@ def fold_order(home: Path, order: Order, previous: HostSnapshot | None, settings
     """Return the snapshot of a module whose journal lies in this home."""
     load_modules(settings)
     name, code = order.position.module, order.position.code
+    position = msgspec.structs.replace(order.position, code="")  # that is of the process, not of the state
     if code and code != source_version(name):
         raise Unavailable(f"{name} runs other code than is installed: it gives its snapshot itself.")
     own = JournalReader(journal_directory(home, name))
@@ -74,7 +75,7 @@ def fold_order(home: Path, order: Order, previous: HostSnapshot | None, settings
         JournalReader(mirrors_of(home) / j if j in order.mirrored else journal_directory(home, j))
         for j in FOLLOWS[name]
     ]
-    return fold(create_module(name, settings), order.position, previous, own, inputs)
+    return fold(create_module(name, settings), position, previous, own, inputs)
 
 
 def fold_here(home: str, folder: str, orders: Sequence[Order], settings: Mapping[str, Any]) -> list[Any]:

@@ -68,7 +68,9 @@ def test_folded_checkpoints_hold_what_the_living_modules_give(shared_cluster: Cl
             manifests = [store.store.manifest(row["checkpoint_id"]) for row in rows]
             assert all(not row["missing"] for row in rows)
             for name in NAMES:
-                assert len({manifest.modules[name].sha256 for manifest in manifests}) == 1
+                assert len({manifest.modules[name].sha256 for manifest in manifests}) == 1, [
+                    (name, manifest.modules[name]) for manifest in manifests
+                ]
             assert {ray.get(ref) for ref in map(store._hot.get, NAMES)} == {
                 store.store.load(manifests[2], name).data for name in NAMES
             }
