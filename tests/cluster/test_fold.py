@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ class Here:
         return on_node(ray.get_runtime_context().get_node_id())
 
 
+def settle(actors: Iterable[Any]) -> None:
+    """Wait until modules that follow one another have nothing left; a view is as old as its module's last batch."""
+    before: list[int] = []
+    while True:
+        views = ray.get([actor.view.remote() for actor in actors])
+        now = [view.consumed for view in views]
+        if now == before and not any(view.lag for view in views):
+            return
+        before = now
+        time.sleep(0.3)
+
+
 def where() -> tuple[int, int]:
     make_way()
     return os.getpid(), os.nice(0)
@@ -59,8 +72,7 @@ def test_folded_checkpoints_hold_what_the_living_modules_give(shared_cluster: Cl
     try:
         for part in (small_corpus()[:20], small_corpus()[20:]):
             clients.command("ingest", {"documents": msgspec.msgpack.encode(part)})
-            while any(view.lag for view in ray.get([actor.view.remote() for actor in actors.values()])):
-                time.sleep(0.02)
+            settle(actors.values())
             rows = [store.take(), store.take(is_last=True)]
             places.places["braid"] = "there"
             rows.append(store.take())
