@@ -456,3 +456,34 @@ def test_an_epoch_that_a_mirror_could_not_enter_durably_is_entered_again(operati
     assert pair.follow(relay).limit() == pair.writer.durable_offset
     pair.there.cut_power()
     assert pair.follow(pair.there.spawn("reader")).limit() == pair.writer.durable_offset
+
+
+@pytest.mark.parametrize("is_opened_before", [False, True])
+@pytest.mark.parametrize("dying", range(1, 20))
+def test_a_mirror_forgets_nothing_when_its_first_opening_after_a_power_cut_dies(
+    dying: int, *, is_opened_before: bool
+) -> None:
+    for operation in range(1, 12):
+        pair = Pair()
+        pair.write(3)
+        relay = pair.there.spawn("relay")
+        mirror = pair.open(relay)
+        pair.ship(mirror)
+        announced = mirror.mark.offset
+        pair.writer = open_writer(pair.here.spawn("heir"))
+        pair.write(2)
+        relay.light("fail", operation)  # the second epoch cannot be entered durably
+        with contextlib.suppress(JournalError):
+            pair.ship(mirror)
+        relay.die()
+        if is_opened_before:
+            relay = pair.there.spawn("relay")
+            pair.open(relay)
+            relay.die()
+        pair.there.cut_power()
+        relay = pair.there.spawn("relay")
+        relay.light("crash", dying)
+        with contextlib.suppress(Gone):
+            pair.open(relay)
+        relay.die()
+        assert pair.open(pair.there.spawn("relay")).mark.offset >= announced

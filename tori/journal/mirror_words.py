@@ -54,14 +54,15 @@ class MirrorWords:
     def told(self) -> int | None:
         """Return up to where this run of the machine is known to have synced the mirror; None = everything that can be read.
 
-        No frame is written before the words of this run are, except of a mirror that has none at all: nobody knows any of it.
+        An opening ends with a position of this run, or, of a mirror that holds nothing, with no word of an earlier run left; no frame
+        is written before. Where neither is so, the openings of this run died: they announced nothing, and what was there is there.
         """
         said = [(int(c.words[BOOT]), int(c.words[DURABLE_OFFSET])) for _, c in self._controls()]
         said = [(boot, offset) for boot, offset in said if boot or offset]
-        here = [offset for boot, offset in said if boot == self._boot]
-        if here:
-            return max(here)
-        return None if said else 0
+        here = max((offset for boot, offset in said if boot == self._boot), default=0)
+        if not here and any(boot != self._boot for boot, _ in said):
+            return None
+        return here
 
     def generations(self) -> dict[int, int]:
         """Return the newest generation of each epoch that followers were told of."""
