@@ -23,21 +23,11 @@ run: $(INSTALLED)  ## Build a mind over the library documentation on this machin
 RAY := tests/bad_input/test_running_system.py tests/contract tests/cluster tests/e2e tests/chaos
 PURE := tests/architecture tests/unit tests/properties tests/sim tests/crash tests/bad_input $(addprefix --ignore=,$(RAY))
 
-CHECKED := .checked.log
+test: check  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
+	$(BIN)/pytest $(RAY) --cov=tori --cov-append --cov-report=term --cov-fail-under=90
 
-test: $(INSTALLED)  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
-	@# Tests on Ray wait much of their time: what needs none is checked beside them, at the lowest priority.
-	@rm -f .coverage .coverage.*
-	@$(PYTHON) scripts/beside.py $(MAKE) --no-print-directory check > $(CHECKED) 2>&1 & checking=$$!; \
-	COVERAGE_FILE=.coverage.ray $(BIN)/pytest $(RAY) --cov=tori --cov-report=; ray=$$?; \
-	wait $$checking; checked=$$?; cat $(CHECKED); \
-	if [ $$ray -ne 0 ]; then echo "tests on Ray failed ($$ray): see above"; fi; \
-	[ $$ray -eq 0 ] && [ $$checked -eq 0 ]
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --fail-under=90
-
-check: lint types  ## What needs no Ray: lint, types, unit tests, properties, simulations, crash states
-	COVERAGE_FILE=.coverage.pure $(BIN)/pytest $(PURE) -n 2 --dist loadfile --cov=tori --cov-report=
+check: lint types  ## The part of it that needs no Ray: lint, types, unit tests, properties, simulations, crash states
+	$(BIN)/pytest $(PURE) -n 2 --dist loadfile --cov=tori --cov-report=
 
 lint: $(INSTALLED)  ## ruff, import-linter, deptry
 	$(BIN)/ruff check .

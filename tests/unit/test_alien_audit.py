@@ -159,9 +159,9 @@ def departures(result: AuditResult) -> dict[str, set[str]]:
 
 
 def test_the_peps_show_what_happened(peps: AuditInput) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     result = audit(peps)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     found = departures(result)
     assert "governance" in found["2018"]
     assert any("pattern" in term for term in found["2020"])

@@ -63,9 +63,9 @@ def test_globs_agree_with_fnmatch(pattern: str, text: str) -> None:
 def test_a_hostile_glob_stays_fast() -> None:
     glob = _glob("*a" * 100 + "*b")
     assert glob is not None
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert glob.fullmatch("a" * 5000) is None
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 @given(

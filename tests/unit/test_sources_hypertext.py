@@ -76,9 +76,9 @@ def test_broken_pages_are_read_as_far_as_they_go(source: str, text: str) -> None
 def test_hostile_pages_take_time_in_their_length(piece: str) -> None:
     times = []
     for count in (20_000, 160_000):
-        begun = time.perf_counter()
+        begun = time.process_time()
         hypertext.read(piece * count)
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
     assert times[1] < 8 * 6 * times[0] + 0.2
 
 
