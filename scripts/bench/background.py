@@ -22,6 +22,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -64,6 +65,7 @@ LEAST_BUSY = 0.9
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, compare with the limits."""
     options = _parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is stopped
     with tempfile.TemporaryDirectory(prefix="tori-background-", dir=options.directory) as temporary:
         report = measure(Path(temporary), options)
     report["limits"] = limits = {

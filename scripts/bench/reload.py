@@ -13,6 +13,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -282,6 +283,7 @@ def main() -> None:
     parser.add_argument("--reloads", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is stopped
     found = measure(options.rate, options.seconds, options.reloads)
     if options.json:
         print(json.dumps(found))
