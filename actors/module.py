@@ -18,6 +18,7 @@ from actors.watch import Watch
 from tori.clock import SystemClock
 from tori.digest import section_digest
 from tori.errors import Unavailable
+from tori.interpreter import tune
 from tori.journal.archive import Archive
 from tori.journal.retention import Guards, Trimmed
 from tori.journal.scrub import PIECE_BYTES, Damage, Patrol
@@ -74,6 +75,7 @@ class ModuleActor(Succeeding):
 
     def __init__(self, config: ShellConfig, snapshot: bytes | None = None) -> None:
         super().__init__()
+        tune()
         if config.settings is not None:
             configure_from(config.settings)
         load_modules(config.settings)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from actors.control import Control
+from tori.interpreter import tune
 
 
 class OrchestratorConfig(msgspec.Struct, frozen=True):
@@ -24,6 +25,7 @@ class OrchestratorActor:
     """Thin shell: every method hands over to ``Control``."""
 
     def __init__(self, config: OrchestratorConfig) -> None:
+        tune()
         self.config = config
         self._control = Control(Path(config.home), config.settings)
         self._control.start()

@@ -12,7 +12,7 @@ COLLECT_AFTER = 10_000
 
 
 def tune() -> None:
-    """Set this process up; call it once its modules are imported. Fine to call again."""
+    """Set this process up. Call it once, when its modules are imported and nothing is loaded: what lives now is never collected."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 50)

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from tori.errors import JournalRefused, ToriError, Unavailable
-from tori.interpreter import tune
 from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
 
@@ -79,7 +78,6 @@ class ModuleLoop:
 
     def start(self) -> None:
         """Start the thread; ``wait_ready`` says when the module has recovered."""
-        tune()
         self._thread.start()
 
     def wait_ready(self, timeout_s: float) -> LoopView:
