@@ -110,8 +110,10 @@ class Reloads:
         Raises BadInput for what is no module, IllegalTransition where its state does not allow it, ReloadFailed when the old code goes on.
         """
         self._refuse(name)
-        running = self._running(name)
-        found = self._conductor.reload(name, running, source_version(name))
+        return self._put(name, self._running(name), source_version(name))
+
+    def _put(self, name: str, running: str, wanted: str) -> dict[str, Any]:
+        found = self._conductor.reload(name, running, wanted)
         return {
             "module": name,
             "from_version": running,
@@ -127,12 +129,13 @@ class Reloads:
         """
         done, refused = [], []
         for name in sorted(self._conductor.handles):
-            if is_relay(name) or (name == CLIENTS and self._has_nodes()):
+            if self._is_fixed(name):
                 continue
-            if self._running(name) == source_version(name):
+            running, wanted = self._running(name), source_version(name)
+            if running == wanted:
                 continue
             try:
-                done.append(self.one(name))
+                done.append(self._put(name, running, wanted))
             except ReloadFailed as error:
                 refused.append(error)
         if refused:
@@ -142,9 +145,13 @@ class Reloads:
     def _running(self, name: str) -> str:
         return str(ray.get(control(self._handle(name), "ready").remote())["code"])
 
+    def _is_fixed(self, name: str) -> bool:
+        """Say whether something runs code and is no module that has a successor."""
+        return is_relay(name) or name == ORCHESTRATOR or (name == CLIENTS and self._has_nodes())
+
     def _refuse(self, name: str) -> None:
-        """Raise BadInput for what runs code and is no module that has a successor."""
-        if is_relay(name) or name == ORCHESTRATOR or (name == CLIENTS and self._has_nodes()):
+        """Raise BadInput for what has no successor."""
+        if self._is_fixed(name):
             what = "the relay of a head with other nodes, whose mirrors hang on it," if name == CLIENTS else name
             raise BadInput(
                 f"{what} cannot be reloaded.",
