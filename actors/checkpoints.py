@@ -26,14 +26,13 @@ from tori.checkpoint import report
 from tori.checkpoint.codec import ModuleSnapshot, SnapshotDamaged
 from tori.checkpoint.manifest import Manifest, Part
 from tori.checkpoint.retention import KeepNewestPolicy
-from tori.checkpoint.store import CheckpointStore
+from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.errors import BadInput, ToriError, Unavailable
 from tori.events.system import ErrorOccurred
 from tori.modules.host import HostSnapshot
 from tori.modules.need import module_snapshot
 
 SNAPSHOT_TIMEOUT_S = 120.0
-FOLDER = "checkpoints"
 
 
 @dataclass

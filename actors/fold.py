@@ -19,10 +19,10 @@ from ray.exceptions import RayError
 
 from actors.failure import brief_error
 from actors.names import node_home
-from actors.snapshot import FOLDER, decode_host
+from actors.snapshot import decode_host
 from tori.checkpoint.fold import fold
 from tori.checkpoint.manifest import Part
-from tori.checkpoint.store import CheckpointStore, Problem, write_snapshot
+from tori.checkpoint.store import FOLDER, CheckpointStore, Problem, write_snapshot
 from tori.errors import Unavailable
 from tori.journal.reader import JournalReader
 from tori.modules.host_state import HostSnapshot, snapshot_pieces

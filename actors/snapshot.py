@@ -8,11 +8,9 @@ from typing import NamedTuple
 import msgspec
 
 from tori.checkpoint.report import corrupted, recovered
-from tori.checkpoint.store import CheckpointStore
+from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.events.system import CheckpointLoaded
 from tori.modules.host import HostSnapshot
-
-FOLDER = "checkpoints"
 
 
 class Origin(NamedTuple):

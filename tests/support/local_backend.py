@@ -8,18 +8,17 @@ from typing import Any
 
 from tori.bus.producer import PublishReceipt
 from tori.client import Place, Stopped, home_of
-from tori.digest import mind_digest
 from tori.errors import BadInput, NotRunning
 from tori.events.document import Receipt
-from tori.journal.view import event_rows, newest_rows, story_rows
 from tori.local import LocalSystem
+from tori.local.answers import LocalAnswers
 
 
-class LocalClient:
+class LocalClient(LocalAnswers):
     """A ``SystemClient`` that works when it is asked."""
 
     def __init__(self, mind: LocalSystem) -> None:
-        self.mind = mind
+        super().__init__(mind)
         self.paused: set[str] = set()
         self.level = "off"
         self.turn = threading.Lock()
@@ -39,9 +38,6 @@ class LocalClient:
 
     def publish(self, origin: str, incarnation: int, seq: int, payloads: bytes) -> PublishReceipt:
         return self.mind.publish(origin, incarnation, seq, payloads)
-
-    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
-        return self.mind.query(module, name, arguments)
 
     def command(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
         return self.mind.command(module, name, arguments)
@@ -72,31 +68,6 @@ class LocalClient:
 
     def quiesce(self) -> dict[str, Any]:
         return {"digest": self.mind.quiesce(), "sections": self.mind.digests()}
-
-    def digest(self) -> dict[str, Any]:
-        return {"digest": mind_digest(self.mind.digests()), "sections": self.mind.digests()}
-
-    def why(self, event_id: str) -> list[dict[str, Any]]:
-        return story_rows(self.mind.archive, event_id)
-
-    def find(self, identifier: str) -> str | None:
-        for host in self.mind.hosts.values():
-            found = host.module.query("find", {"id": identifier})
-            if found:
-                return str(found["event_id"])
-        return None
-
-    def tail(self, count: int, types: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-        return newest_rows(self.mind.archive, count, types)
-
-    def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
-        return event_rows(self.mind.archive, offsets or dict.fromkeys(self.mind.hosts, 0), count, types)
-
-    def events(self, text: str, limit: int) -> dict[str, Any]:
-        return self.mind.events(text, limit)
-
-    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
-        return self.mind.dead_letters(text, limit)
 
     def tasks(self) -> dict[str, Any]:
         run = {"run_id": "r-1", "task_type": "alien_audit", "state": "succeeded", "duration_s": 0.5, "error": None}

@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.system import small_corpus
 from tori.checkpoint import swap
-from tori.checkpoint.rewind import CHECKPOINTS, Moment, moment_of
-from tori.checkpoint.store import CheckpointStore
+from tori.checkpoint.rewind import Moment, moment_of
+from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.checkpoint.swap import rewind_in_place
 from tori.errors import BadInput, JournalError
 from tori.events.cloudevents import format_time
@@ -32,7 +32,7 @@ FIRST, SECOND, THIRD = (tuple(small_corpus(18)[i : i + 6]) for i in (0, 6, 12))
 
 def opened(home: Path, *, with_checkpoints: bool = True) -> LocalSystem:
     open_home(home)
-    store = CheckpointStore(home / CHECKPOINTS)
+    store = CheckpointStore(home / FOLDER)
     found = {name: store.newest(name)[0] for name in MODULES} if with_checkpoints else {}
     snapshots = {n: msgspec.msgpack.decode(s.data, type=HostSnapshot) for n, s in found.items() if s is not None}
     return LocalSystem(home, modules=MODULES, snapshots=snapshots)
@@ -63,7 +63,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mind that was given two parts, each followed by a checkpoint, and stopped; ``middle`` lies between them."""
     tmp_path = tmp_path_factory.mktemp("rewind")
     place = tmp_path / "home"
-    store = CheckpointStore(place / CHECKPOINTS)
+    store = CheckpointStore(place / FOLDER)
     with LocalSystem(place, modules=MODULES) as mind:
         mind.ingest(FIRST)
         mind.pump()
@@ -80,16 +80,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def middle_of(home: Path) -> Moment:
     text = (home.parent / "middle").read_text()
-    return moment_of(text, CheckpointStore(home / CHECKPOINTS), time.time_ns())
+    return moment_of(text, CheckpointStore(home / FOLDER), time.time_ns())
 
 
 def test_the_past_goes_on_and_the_present_is_kept(home: Path) -> None:
-    kept = CheckpointStore(home / CHECKPOINTS).list()
+    kept = CheckpointStore(home / FOLDER).list()
     with opened(home) as mind:
         epochs = {name: host.journal.epoch for name, host in mind.hosts.items()}
     done = rewind_in_place(home, middle_of(home), 7)
     assert not (home / REWIND_INTENT).exists()
-    assert CheckpointStore(home / CHECKPOINTS).list() == kept[1:]
+    assert CheckpointStore(home / FOLDER).list() == kept[1:]
     for with_checkpoints in (True, False):
         with opened(home, with_checkpoints=with_checkpoints) as mind:
             assert mind.digests() == given(FIRST)
@@ -101,7 +101,7 @@ def test_the_past_goes_on_and_the_present_is_kept(home: Path) -> None:
         mind.ingest(THIRD)
         mind.pump()
         assert mind.digests() == given(FIRST, THIRD)
-        mind.checkpoint(CheckpointStore(home / CHECKPOINTS))
+        mind.checkpoint(CheckpointStore(home / FOLDER))
     for with_checkpoints in (True, False):
         with opened(home, with_checkpoints=with_checkpoints) as mind:
             assert mind.digests() == given(FIRST, THIRD), "what is not part of the state came back"
@@ -111,7 +111,7 @@ def test_the_past_goes_on_and_the_present_is_kept(home: Path) -> None:
 
 
 def test_a_checkpoint_may_be_named_and_a_rewind_rewound(home: Path) -> None:
-    store = CheckpointStore(home / CHECKPOINTS)
+    store = CheckpointStore(home / FOLDER)
     first = store.list()[1]
     done = rewind_in_place(home, moment_of(first, store, time.time_ns()), 7)
     assert done.moment.checkpoint_id == first

@@ -20,7 +20,7 @@ import msgspec
 from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.cut import Cut, copy_journal, cut_at, sync_directory
 from tori.checkpoint.disk import LocalDisk
-from tori.checkpoint.store import CheckpointStore
+from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.errors import BadInput, JournalError
 from tori.events.filter import parse_moment
 from tori.home import open_home
@@ -28,7 +28,6 @@ from tori.journal.follower import Readable
 from tori.journal.reader import JournalReader
 from tori.modules.host_state import HostSnapshot
 
-CHECKPOINTS = "checkpoints"
 JOURNALS = "journals"
 REWINDS = "rewinds"
 NOTE = "rewound.json"
@@ -141,7 +140,7 @@ def _decoded(data: bytes) -> HostSnapshot:
 
 def rewind_copy(home: Path, moment: Moment, now_ns: int) -> tuple[Path, Rewound, dict[str, HostSnapshot]]:
     """Make a home that holds the mind as it was; return it, what it is, and the snapshots its modules start from."""
-    store = CheckpointStore(home / CHECKPOINTS)
+    store = CheckpointStore(home / FOLDER)
     rewind_id = f"rewind-{now_ns:016x}"
     root = home / REWINDS
     for old in root.glob(".new-*"):

@@ -55,6 +55,10 @@ class Problem(msgspec.Struct, frozen=True):
     """Where it is now: in quarantine, or where it was if it could not be moved."""
 
 
+FOLDER = "checkpoints"
+"""Of a home: where its checkpoints lie."""
+
+
 class CheckpointStore:
     """Saves and finds checkpoints under ``root``. Holds no state but the directory."""
 

@@ -19,7 +19,6 @@ from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.cut import Cut, cut_at, sync_directory
 from tori.checkpoint.disk import LocalDisk
 from tori.checkpoint.rewind import (
-    CHECKPOINTS,
     JOURNALS,
     NOTE,
     REWINDS,
@@ -31,7 +30,7 @@ from tori.checkpoint.rewind import (
     journals_of,
     starts_of,
 )
-from tori.checkpoint.store import CheckpointStore
+from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.errors import BadInput, JournalError
 from tori.events.system import MindRewound
 from tori.home import REWIND_INTENT
@@ -63,7 +62,7 @@ def rewind_in_place(home: Path, moment: Moment, now_ns: int) -> Rewound:
 
     Raises BadInput while a module's journal has a writer, or when a journal lies on another node.
     """
-    store = CheckpointStore(home / CHECKPOINTS)
+    store = CheckpointStore(home / FOLDER)
     rewind_id = f"rewind-{now_ns:016x}"
     target = home / REWINDS / f".new-{rewind_id}"
     _check_alone(home)
@@ -173,18 +172,18 @@ def _swap(home: Path, target: Path, past: Path) -> None:
 
 
 def _move_checkpoints(home: Path, past: Path, later: tuple[str, ...]) -> None:
-    (past / CHECKPOINTS).mkdir(exist_ok=True)
+    (past / FOLDER).mkdir(exist_ok=True)
     for checkpoint_id in later:
-        if (home / CHECKPOINTS / checkpoint_id).exists():
-            (home / CHECKPOINTS / checkpoint_id).rename(past / CHECKPOINTS / checkpoint_id)
-    for directory in (past / CHECKPOINTS, past, home / CHECKPOINTS):
+        if (home / FOLDER / checkpoint_id).exists():
+            (home / FOLDER / checkpoint_id).rename(past / FOLDER / checkpoint_id)
+    for directory in (past / FOLDER, past, home / FOLDER):
         if directory.is_dir():
             sync_directory(directory)
 
 
 def _record(home: Path, rewound: Rewound, past: Path) -> None:
     """Write what was done as the first word of the new epoch, once."""
-    store = CheckpointStore(home / CHECKPOINTS)
+    store = CheckpointStore(home / FOLDER)
 
     def load(name: str) -> HostSnapshot | None:
         stored = store.newest(name)[0]

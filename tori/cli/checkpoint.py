@@ -14,8 +14,8 @@ from rich.table import Table
 from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.compare import Change, compare
 from tori.checkpoint.remote import UrlStore
-from tori.checkpoint.rewind import CHECKPOINTS, REWINDS, moment_of, row_of
-from tori.checkpoint.store import CheckpointStore
+from tori.checkpoint.rewind import REWINDS, moment_of, row_of
+from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.cli.session import (
     AddressOption,
     HomeOption,
@@ -91,7 +91,7 @@ def _list(home: Path | None, address: str | None, as_json: bool) -> None:
 
 def _store(home: Path | None) -> CheckpointStore:
     """Return the checkpoints in a home on this machine; nothing needs to run."""
-    return CheckpointStore(home_of(settings_of(home)) / CHECKPOINTS)
+    return CheckpointStore(home_of(settings_of(home)) / FOLDER)
 
 
 def _remote(home: Path | None) -> UrlStore:
@@ -163,7 +163,7 @@ def diff(
 ) -> None:
     """Say what changed between two checkpoints of a home on this machine, module by module."""
     settings = settings_of(home or context.obj)
-    store = CheckpointStore(home_of(settings) / CHECKPOINTS)
+    store = CheckpointStore(home_of(settings) / FOLDER)
     manifests = store.manifest(before), store.manifest(after)
     changes = compare(store, *manifests, settings.plain())
     if as_json:
@@ -253,7 +253,7 @@ def _rewind_in_place(settings: Settings, text: str, as_json: bool) -> None:
 
     place = home_of(settings)
     now_ns = SystemClock().wall_ns()
-    moment = moment_of(text, CheckpointStore(place / CHECKPOINTS), now_ns)
+    moment = moment_of(text, CheckpointStore(place / FOLDER), now_ns)
     was_running = backend().place(settings, None) is not None
     if was_running:
         backend().down(settings, None)

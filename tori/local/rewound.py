@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 import msgspec
 
 from tori.bus.producer import PublishReceipt
-from tori.checkpoint.rewind import CHECKPOINTS, JOURNALS, moment_of, note_of, rewind_copy, row_of
-from tori.checkpoint.store import CheckpointStore
+from tori.checkpoint.rewind import JOURNALS, moment_of, note_of, rewind_copy, row_of
+from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.clock import Clock, SystemClock
 from tori.errors import BadInput
 from tori.events.document import Receipt
-from tori.journal.view import event_rows, newest_rows, story_rows
+from tori.local.answers import LocalAnswers
 from tori.local.system import LocalSystem
 from tori.modules.host import HostSnapshot
 from tori.modules.registry import PATHS, create_module
@@ -26,7 +26,7 @@ def open_copy(
     """Return the mind in a rewound home; without ``snapshots`` from the newest checkpoints there, or from the journals alone."""
     names = [name for name in PATHS if (home / JOURNALS / name).is_dir()]
     if snapshots is None:
-        store = CheckpointStore(home / CHECKPOINTS)
+        store = CheckpointStore(home / FOLDER)
         stored = {name: store.newest(name)[0] for name in names}
         snapshots = {n: msgspec.msgpack.decode(s.data, type=HostSnapshot) for n, s in stored.items() if s is not None}
     return LocalSystem(home, modules=names, create=lambda name: create_module(name, settings), snapshots=snapshots)
@@ -45,16 +45,16 @@ def rewind(
     ``is_settled``: let it take what it had not taken by then and run one full pass, so that the digest is canonical.
     """
     now_ns = (clock or SystemClock()).wall_ns()
-    moment = moment_of(text, CheckpointStore(home / CHECKPOINTS), now_ns)
+    moment = moment_of(text, CheckpointStore(home / FOLDER), now_ns)
     copy, rewound, snapshots = rewind_copy(home, moment, now_ns)
     with open_copy(copy, settings, snapshots) as mind:
         if is_settled:
             mind.quiesce()
-        mind.checkpoint(CheckpointStore(copy / CHECKPOINTS))
+        mind.checkpoint(CheckpointStore(copy / FOLDER))
         return row_of(copy, rewound) | {"digest": mind.digest(), "sections": mind.digests(), "settled": is_settled}
 
 
-class RewoundClient:
+class RewoundClient(LocalAnswers):
     """A ``SystemClient`` over a copy, open in this process: questions are answered, everything else is refused."""
 
     def __init__(self, home: Path, settings: Mapping[str, Any] | None = None) -> None:
@@ -63,10 +63,7 @@ class RewoundClient:
             raise BadInput(f"{home} is no rewound copy.", remedy="Make one: tori rewind TIME.")
         self.rewound = rewound
         self.home = home
-        self.mind = open_copy(home, settings)
-
-    def query(self, module: str, name: str, arguments: Mapping[str, Any]) -> Any:
-        return self.mind.query(module, name, arguments)
+        super().__init__(open_copy(home, settings))
 
     def status(self) -> dict[str, Any]:
         modules = [
@@ -99,31 +96,6 @@ class RewoundClient:
             "uptime_s": 0.0,
             "problems": [],
         }
-
-    def digest(self) -> dict[str, Any]:
-        return {"digest": self.mind.digest(), "sections": self.mind.digests()}
-
-    def why(self, event_id: str) -> list[dict[str, Any]]:
-        return story_rows(self.mind.archive, event_id)
-
-    def find(self, identifier: str) -> str | None:
-        for host in self.mind.hosts.values():
-            found = host.module.query("find", {"id": identifier})
-            if found:
-                return str(found["event_id"])
-        return None
-
-    def tail(self, count: int, types: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-        return newest_rows(self.mind.archive, count, types)
-
-    def since(self, offsets: Mapping[str, int], count: int, types: tuple[str, ...] = ()) -> dict[str, Any]:
-        return event_rows(self.mind.archive, offsets or dict.fromkeys(self.mind.hosts, 0), count, types)
-
-    def events(self, text: str, limit: int) -> dict[str, Any]:
-        return self.mind.events(text, limit)
-
-    def dead_letters(self, text: str, limit: int) -> dict[str, Any]:
-        return self.mind.dead_letters(text, limit)
 
     def tasks(self) -> dict[str, Any]:
         return {"tasks": [], "runs": [], "active": []}
