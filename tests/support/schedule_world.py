@@ -91,6 +91,9 @@ class ScheduleWorld:
         self.crash_in: int | None = None
         """The shell dies after so many acts of the next stimulus; 0 = before what it decided was written."""
         self.retrying: set[tuple[str, int]] = set()
+        self.told_to_end: set[tuple[str, int]] = set()
+        self.shed: dict[str, int] = {}
+        """By run: attempts that were stopped for others' sake, which are no tries."""
         self.machine = self.create()
         self.write(events.SystemStarted("cold"))
 
@@ -135,6 +138,7 @@ class ScheduleWorld:
                 same = [i for i in self.executing if self.machine.run(i).task_id == spec.task_id]
                 assert len(same) <= spec.max_at_once, f"{len(same)} runs of {spec.task_id} at once"
             case sig.CancelRun(run_id, attempt):
+                self.told_to_end.add((run_id, attempt))
                 if (run_id, attempt) in self.executing.values():
                     self.cancelling.add((run_id, attempt))
                 elif self.machine.run(run_id).is_active:  # nothing of it is left anywhere
@@ -144,6 +148,9 @@ class ScheduleWorld:
         match fact:
             case sig.RunRetrying(run_id, attempt):
                 self.retrying.add((run_id, attempt))
+                more = fact.shed - self.shed.get(run_id, 0)
+                assert more == 0 or (more == 1 and (run_id, attempt) in self.told_to_end), f"{run_id} was not stopped"
+                self.shed[run_id] = fact.shed
             case events.TaskCompleted() | events.TaskCancelled() | events.TaskFailed():
                 if isinstance(fact, events.TaskFailed) and (fact.run_id, fact.attempt) in self.retrying:
                     self.retrying.discard((fact.run_id, fact.attempt))
@@ -152,7 +159,8 @@ class ScheduleWorld:
                     self.done[fact.run_id] = type(fact).__name__
             case events.TaskStarted():
                 assert fact.run_id not in self.done, "nothing begins after its end"
-                assert fact.attempt <= 1 + RETRY.retries + (BY_ID[fact.task_id].fallback is not None)
+                tries = fact.attempt - self.shed.get(fact.run_id, 0)
+                assert tries <= 1 + RETRY.retries + (BY_ID[fact.task_id].fallback is not None)
 
     def restart(self) -> None:
         """The shell was killed: everything but the facts, and what still executes, is gone."""

@@ -143,3 +143,24 @@ def test_all_who_go_by_the_wall_clock_look_at_the_same_moment() -> None:
     rig.clock.advance(17)
     rig.give(sig.ResumeRequested())
     assert rig.wait() == 43
+
+
+def test_a_run_that_ended_before_it_began_is_known_after_a_crash() -> None:
+    busy = TaskSpec(task_id="busy", task_type="busy")
+    rig = Rig(busy, TaskSpec(task_id="one", task_type="one", trigger=IntervalTrigger(10)), admission=SlotPolicy(1))
+    rig.give(sig.RunRequested("busy"))
+    rig.after(10)
+    [waiting] = [run.run_id for run in rig.machine.runs() if run.task_id == "one"]
+    rig.give(sig.CancelRequested(waiting))
+    recover(rig)
+    assert rig.machine.run(waiting).state is RunState.CANCELLED
+
+
+def test_attempts_that_were_stopped_for_others_are_no_tries_after_a_crash_either() -> None:
+    rig = Rig(TaskSpec(task_id="asked", task_type="asked", retry=RetryPolicy(retries=1, first_backoff_s=1, jitter=0)))
+    [run] = started(rig.give(sig.RunRequested("asked")))
+    rig.give(PressureChanged(Pressure.SEVERE, sheds=True), sig.RunCancelled(run.run_id, 1))
+    [again] = started(recover(rig))
+    assert again.attempt == 2
+    rig.give(sig.RunFailed(run.run_id, 2, "no", temporary=True))
+    assert rig.machine.run(run.run_id).state is RunState.RETRYING

@@ -266,7 +266,7 @@ class Book:
             if task is not None:
                 task.counts[str(RunState.FAILED)] -= 1
             del self.ended[fact.run_id]
-            run.state, run.variant = RunState.RETRYING, fact.variant
+            run.state, run.variant, run.shed = RunState.RETRYING, fact.variant, fact.shed
             self.open(run)
         else:
             self._retrying[fact.run_id, fact.attempt] = fact
@@ -288,9 +288,13 @@ class Book:
         result = self._results.pop(fact.run_id, "")
         run = self.runs.get(fact.run_id)
         if run is None:
-            return
+            if fact.run_id in self.ended or state is RunState.RETRYING:
+                return
+            run = Run(fact.run_id, fact.task_id)  # it ended before it began: nobody may have its id again
+            self.open(run)
         run.state, run.attempt, run.error, run.duration_s = state, fact.attempt, fact.error or "", fact.duration_s
-        run.variant = run.variant if retry is None else retry.variant
+        if retry is not None:
+            run.variant, run.shed = retry.variant, retry.shed
         if run.is_ended:
             run.ended_wall_ns, run.result = time_ns, result
             self.close(run)

@@ -295,7 +295,7 @@ class Desk:
         self._close_attempt(run)  # what the attempt used is counted by its own variant
         run.variant = variant
         run.due_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
-        self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant)))
+        self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant, run.shed)))
         self.emit(events.TaskFailed, run, run.error)
         self.await_turn(run)
         self.reconsider(run.task_id)

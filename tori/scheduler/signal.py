@@ -210,6 +210,8 @@ class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The one that failed."""
     variant: str = ""
     """What the next one runs."""
+    shed: int = 0
+    """How many attempts of the run were stopped for others' sake so far: they do not count as tries."""
 
 
 class TaskPaused(msgspec.Struct, frozen=True, array_like=True, tag=3):
