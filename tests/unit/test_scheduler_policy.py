@@ -111,6 +111,17 @@ def test_a_pause_before_a_retry_does_not_outlast_the_deadline() -> None:
     assert rig.machine.run(run.run_id).state is RunState.FAILED
 
 
+def test_an_attempt_that_was_stopped_for_others_is_not_begun_again_past_the_deadline() -> None:
+    rig = Rig(every(10, deadline_s=5, timeout_s=100))
+    run = begin(rig, 10)
+    rig.give(PressureChanged(Pressure.SEVERE, sheds=True))
+    rig.after(6)
+    rig.give(PressureChanged(Pressure.NONE))
+    assert names(rig.give(sig.RunCancelled(run.run_id, 1))) == ["TaskFailed"]
+    assert rig.machine.run(run.run_id).state is RunState.FAILED
+    assert "its deadline of 5 s passed" in rig.machine.run(run.run_id).error
+
+
 # -- fallback ---------------------------------------------------------------------------------------------------------
 
 CHEAP = Fallback(variant="cheap", resources=Resources(num_cpus=0.5), timeout_s=20, after_hold_s=30)

@@ -288,7 +288,7 @@ class Book:
         result = self._results.pop(fact.run_id, "")
         run = self.runs.get(fact.run_id)
         if run is None:
-            if fact.run_id in self.ended or state is RunState.RETRYING:
+            if fact.run_id in self.ended or state not in (RunState.CANCELLED, RunState.FAILED):
                 return
             run = Run(fact.run_id, fact.task_id)  # it ended before it began: nobody may have its id again
             self.open(run)

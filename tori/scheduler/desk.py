@@ -240,7 +240,7 @@ class Desk:
 
     def expire(self, run: Run) -> None:
         """The deadline of a run has passed."""
-        error = f"its deadline of {self.spec(run).deadline_s:g} s passed"
+        error = self._too_late(run)
         if run.is_waiting:
             run.error = f"{error}: {run.hold or IN_LINE}"
             self.end(run, RunState.FAILED)
@@ -248,6 +248,9 @@ class Desk:
             run.error = error
             self.tell(run, error)
             self.ask_to_end(run, "too late")
+
+    def _too_late(self, run: Run) -> str:
+        return f"its deadline of {self.spec(run).deadline_s:g} s passed"
 
     def cancel(self, run: Run, why: str) -> None:
         """Cancel a run: at once when it waits, when its attempt has ended otherwise."""
@@ -265,8 +268,10 @@ class Desk:
             return
         if run.ending == SHED:
             run.shed += 1
-            self._retry(run, 0.0, run.variant)
-            return
+            if run.expires_ns is None or run.expires_ns > self._clock.monotonic_ns():
+                self._retry(run, 0.0, run.variant)
+                return
+            run.error, run.ending = f"{self._too_late(run)}: {run.error}", "too late"
         if run.ending == "too late":
             self.end(run, RunState.FAILED)
             return
