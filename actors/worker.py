@@ -1,7 +1,8 @@
 """Worker processes of background work: their own, at idle CPU priority for good.
 
-A process without privileges that has gone to idle priority cannot come back, so these workers are never given to anybody else: Ray hands
-a worker only to tasks of the same runtime environment, and theirs has a mark. Whatever a task starts itself inherits both.
+A process without privileges that has gone to idle priority, and to a session of its own, cannot come back, so these workers are never
+given to anybody else: Ray hands a worker only to tasks of the same runtime environment, and theirs has a mark. Whatever a task starts
+itself inherits both.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tori.resources.background import enter_background
+from tori.resources.background import enter_background, is_background, leave_session
 
 MARK, BACKGROUND, CODE = "TORI_WORKER", "background", "TORI_CODE"
 
@@ -29,5 +30,6 @@ def code_environment(code: str) -> dict[str, str]:
 
 def begin_work() -> None:
     """Go to idle priority, in a worker that is for background work; elsewhere nothing happens."""
-    if os.environ.get(MARK) == BACKGROUND:
+    if os.environ.get(MARK) == BACKGROUND and not is_background():
+        leave_session()
         enter_background()

@@ -123,6 +123,7 @@ def test_background_work_has_processes_of_its_own_at_idle_priority(client: RayCl
     run_id = client.run_task("priority")["run_id"]
     mine = json.loads(story_when(client, run_id, lambda s: s["state"] == "succeeded")["result"])
     assert mine["is_idle"], "SCHED_IDLE, or nice 19"
+    assert mine["is_alone"], "its session holds ordinary threads too"
     others = [ray.remote(num_cpus=0.1)(_worker) for _ in range(2)]
     for pid, is_idle in ray.get([other.remote() for other in others]):
         assert (pid != mine["pid"], is_idle) == (True, False), "a worker of background work does somebody else's"

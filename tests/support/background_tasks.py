@@ -22,7 +22,7 @@ def idler(run: TaskRun) -> None:
 @task(task_id="priority", resources=Resources(num_cpus=0.1))
 def priority() -> dict[str, Any]:
     """Say what kind of process this is."""
-    return {"pid": os.getpid(), "is_idle": is_background()}
+    return {"pid": os.getpid(), "is_idle": is_background(), "is_alone": os.getsid(0) == os.getpid()}
 
 
 @task(task_id="waiting", resources=Resources(num_cpus=0.1), priority=Priority.LOW)

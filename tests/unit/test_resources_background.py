@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +44,28 @@ def test_without_that_class_it_is_the_lowest_niceness(monkeypatch: pytest.Monkey
     background.enter_background()
     assert nice == [19]
     assert background.is_background()
+
+
+SAYS = """
+import os
+from tori.resources.background import leave_session
+before = os.getsid(0)
+print(leave_session(), os.getsid(0) == os.getpid(), os.getsid(0) == before, open("/proc/self/autogroup").read().split()[-1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not group by session")
+@pytest.mark.parametrize(("leads_a_group", "said"), [(False, "True True False 19"), (True, "False False True 0")])
+def test_a_process_leaves_its_session_and_nobody_in_the_old_one_pays(leads_a_group: bool, said: str) -> None:
+    lead = "os.setpgid(0, 0)\n" if leads_a_group else ""
+    found = subprocess.run(
+        [sys.executable, "-c", f"import os\n{lead}{SAYS}"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == said
+
+
+def test_without_such_groups_it_only_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "setsid", lambda: None)
+    monkeypatch.setattr(os, "getsid", lambda pid: os.getpid())
+    monkeypatch.setattr(background, "_AUTOGROUP", tmp_path / "none" / "autogroup")
+    assert background.leave_session()

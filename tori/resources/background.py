@@ -2,13 +2,22 @@
 
 On Linux the scheduling class ``SCHED_IDLE``, elsewhere nice 19. A process without privileges cannot come back from either, so whoever
 asks for it gives a process to background work for good.
+
+The class alone is not enough where the kernel shares the CPU among sessions first (``sched_autogroup_enabled``): a session that holds both
+idle and ordinary threads weighs by turns nearly nothing and as much as any other, and ordinary threads, of that session and of others,
+then wait for hundreds of milliseconds behind idle ones (docs/measurements.md). So a background process also leaves for a session of its
+own, which weighs little always.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 LOWEST_NICENESS = 19
+_AUTOGROUP = Path("/proc/self/autogroup")
+"""Where a process says how nice its whole session is."""
 
 
 def is_background() -> bool:
@@ -26,3 +35,17 @@ def enter_background() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     else:
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST_NICENESS)
+
+
+def leave_session() -> bool:
+    """Give this process a session of its own that weighs as little as it may; return whether it is alone in one.
+
+    A process that leads a group of processes cannot leave; where it shares its session, nothing changes for the others.
+    """
+    with contextlib.suppress(PermissionError):  # it leads a group
+        os.setsid()
+    if os.getsid(0) != os.getpid():
+        return False
+    with contextlib.suppress(OSError):  # a kernel without such groups
+        _AUTOGROUP.write_text(f"{LOWEST_NICENESS}\n")
+    return True
