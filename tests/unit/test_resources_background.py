@@ -50,18 +50,26 @@ SAYS = """
 import os
 from tori.resources.background import leave_session
 before = os.getsid(0)
-print(leave_session(), os.getsid(0) == os.getpid(), os.getsid(0) == before, open("/proc/self/autogroup").read().split()[-1])
+print(leave_session(), os.getsid(0) == os.getpid() == os.getpgrp(), os.getsid(0) == before, leave_session())
+print(open("/proc/self/autogroup").read().split()[-1])
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not group by session")
-@pytest.mark.parametrize(("leads_a_group", "said"), [(False, "True True False 19"), (True, "False False True 0")])
-def test_a_process_leaves_its_session_and_nobody_in_the_old_one_pays(leads_a_group: bool, said: str) -> None:
-    lead = "os.setpgid(0, 0)\n" if leads_a_group else ""
-    found = subprocess.run(
-        [sys.executable, "-c", f"import os\n{lead}{SAYS}"], capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == said
+@pytest.mark.parametrize("lead", ["", "os.setpgid(0, 0)"])
+def test_a_process_leaves_its_session_also_if_it_leads_a_group(lead: str) -> None:
+    assert _said(f"import os\n{lead}{SAYS}") == ["True True False True", "19"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not group by session")
+def test_who_cannot_leave_leaves_its_session_as_it_is() -> None:
+    refuse = "import os\ndef refuse(*_): raise PermissionError\nos.setpgid = os.setsid = refuse"
+    assert _said(f"{refuse}{SAYS}") == ["False False True False", "0"]
+
+
+def _said(code: str) -> list[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_without_such_groups_it_only_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

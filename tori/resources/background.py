@@ -40,11 +40,15 @@ def enter_background() -> None:
 def leave_session() -> bool:
     """Give this process a session of its own that weighs as little as it may; return whether it is alone in one.
 
-    A process that leads a group of processes cannot leave; where it shares its session, nothing changes for the others.
+    The leader of a process group cannot leave, so it first joins its parent's group; afterwards it leads one again, of the same number.
+    Where that is not allowed nothing changes, for others neither.
     """
-    with contextlib.suppress(PermissionError):  # it leads a group
+    pid = os.getpid()
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        if os.getpgrp() == pid and os.getsid(0) != pid:
+            os.setpgid(0, os.getpgid(os.getppid()))
         os.setsid()
-    if os.getsid(0) != os.getpid():
+    if os.getsid(0) != pid:
         return False
     with contextlib.suppress(OSError):  # a kernel without such groups
         _AUTOGROUP.write_text(f"{LOWEST_NICENESS}\n")
