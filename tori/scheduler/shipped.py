@@ -21,6 +21,7 @@ import msgspec
 from tori.errors import BadInput, BadSettings, PermanentError
 from tori.journal.files import SYSTEM_FILES, Files, replace
 from tori.scheduler.spec import TaskSpec
+from tori.scheduler.trigger import refuse_circles
 from tori.scheduler.user import USER
 
 FOLDER = "code"
@@ -86,8 +87,9 @@ def python_version() -> str:
 
 
 def pack(name: str, specs: Iterable[TaskSpec], functions: Mapping[str, bytes]) -> bytes:
-    """Return a bundle as it travels; raises BadInput when it is too large or empty."""
+    """Return a bundle as it travels; raises BadInput when it is too large or empty, BadSettings when its tasks go in a circle."""
     chosen = tuple(sorted(specs, key=lambda spec: spec.task_id))
+    refuse_circles({spec.task_id: spec.trigger for spec in chosen})
     data = msgspec.msgpack.encode(Bundle(name, python_version(), pickle.dumps(chosen), dict(sorted(functions.items()))))
     if not 1 <= len(chosen) <= MAX_TASKS or len(data) > MAX_BUNDLE_BYTES:
         raise BadInput(

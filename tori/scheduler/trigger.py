@@ -233,6 +233,12 @@ def dependents(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
     return {task_id: tuple(after) for task_id, after in found.items()}
 
 
+def refuse_circles(triggers: Mapping[str, Trigger]) -> None:
+    """Raise BadSettings when tasks follow one another in a circle; those that are not among ``triggers`` are not followed."""
+    after = {task_id: trigger.task_ids for task_id, trigger in triggers.items() if isinstance(trigger, AfterTrigger)}
+    _refuse_circle({other: [t for t, others in after.items() if other in others] for other in triggers})
+
+
 def _refuse_circle(after: Mapping[str, Iterable[str]]) -> None:
     done: set[str] = set()
 

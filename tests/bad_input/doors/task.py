@@ -41,6 +41,12 @@ add(
     "Ask for 0 to 100,000.",
 )
 add("a cron that never fires", "@task(CronTrigger('0 0 31 2 *'))\ndef f(): pass", "never fires", "31")
+add(
+    "two tasks that follow each other",
+    "@task(AfterTrigger(('b',)), task_id='a')\ndef f(): pass\n@task(AfterTrigger(('a',)), task_id='b')\ndef g(): pass",
+    "tasks follow one another in a circle: a -> b -> a",
+    "Break it: it would never end.",
+)
 add("an option that no task has", "@task(speed=9)\ndef f(): pass", "a task has no option 'speed'", "It has deadline_s")
 add("a file without a task", "x = 1", "there is no task in", "Decorate a function with @task(...).", exit_code=65)
 add("a file that does not import", "1 / 0", "ZeroDivisionError: division by zero", "Mend it first.", exit_code=65)
