@@ -26,6 +26,7 @@ from tests.support.exclusive_task import BEGUN, ENDED
 from tests.support.system import events_of, kill
 from tori.errors import ToriError
 from tori.events.system import ModuleInitialized
+from tori.resources.process import ProcessMark, await_end, mark_process
 
 LONGEST_PAUSE_S = 0.5
 """Each death comes up to this much later than it could, so that it meets everything at every moment."""
@@ -44,6 +45,8 @@ class Death(msgspec.Struct, frozen=True):
     """Attempts that were executed at that moment."""
     back_s: float
     """Until the new one said that everything runs."""
+    gone_s: float
+    """Until the last process that executed one of its attempts was gone."""
 
 
 class OrchestratorReport(msgspec.Struct):
@@ -56,6 +59,9 @@ class OrchestratorReport(msgspec.Struct):
     executing_min: int
     back_median_s: float
     back_max_s: float
+    gone_median_s: float
+    """Until Ray had ended what executed attempts of the dead one."""
+    gone_max_s: float
     runs: int
     """Asked for, all of which have to have been completed once."""
     attempts_begun: int
@@ -116,7 +122,7 @@ def run_orchestrator(
     """Kill the orchestrator so often, each time with ``runs`` attempts under way of which ``executing`` are executed at least."""
     began = time.monotonic()
     load = Load(folder / "load", runs, shortest_s, longest_s)
-    system = FedSystem(folder / "home", relay=True, **load.settings)
+    system = FedSystem(folder / "home", load.settings, is_fed_past=True)
     with patch.dict(os.environ, load.environment), system:
         system.start_feeding()
         load.start()
@@ -139,6 +145,8 @@ def run_orchestrator(
         executing_min=min(death.executing for death in done),
         back_median_s=_rounded(statistics.median(death.back_s for death in done)),
         back_max_s=_rounded(max(death.back_s for death in done)),
+        gone_median_s=_rounded(statistics.median(death.gone_s for death in done)),
+        gone_max_s=_rounded(max(death.gone_s for death in done)),
         runs=len(load.asked),
         attempts_begun=lines.count(BEGUN),
         attempts_ended=lines.count(ENDED),
@@ -161,20 +169,37 @@ def kill_orchestrator(
     failures: list[str] = []
     for number in range(deaths):
         time.sleep(chance.random() * LONGEST_PAUSE_S)
-        pid = system.orchestrator_pid()
-        count = load.await_busy(system.client, executing)
-        began = time.monotonic()
-        kill(pid)
-        status = system.await_running(LOST_S)
-        done.append(Death(count, time.monotonic() - began))
+        done.append(_kill_orchestrator(system, load, executing))
         if done[-1].back_s > BACK_S:
             failures.append(f"death {number}: everything runs after {done[-1].back_s:.1f} s, bound {BACK_S} s")
+        status = system.await_running()
         restarts = {m["name"]: m["restarts"] for m in status["modules"] if m["restarts"]}
         found = system.pids(names)
         if restarts or found != pids:
             failures.append(f"death {number}: modules were started again: {restarts}, {pids} -> {found}")
             pids = found
     return done, failures
+
+
+def _kill_orchestrator(system: FedSystem, load: Load, executing: int) -> Death:
+    """Kill it as soon as enough is under way."""
+    pid = system.orchestrator_pid()
+    at_work = load.await_busy(system.client, executing).executed
+    marks = [mark_process("worker", line.pid) for line in at_work]
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        kill(pid)
+        gone = pool.submit(_await_gone, marks, began)
+        system.await_running(LOST_S)
+        back_s = time.monotonic() - began
+        return Death(len(at_work), back_s, gone.result())
+
+
+def _await_gone(marks: Sequence[ProcessMark], began: float) -> float:
+    """Return how long after ``began`` the last of these processes was gone; raises TimeoutError."""
+    if left := await_end(marks, LOST_S):
+        raise TimeoutError(f"{len(left)} processes of a dead orchestrator's attempts live after {LOST_S:.0f} s")
+    return time.monotonic() - began
 
 
 def end_runs(system: FedSystem, load: Load) -> list[str]:
@@ -191,7 +216,7 @@ def end_runs(system: FedSystem, load: Load) -> list[str]:
 def run_modules(folder: Path, kills: int, *, seed: int = 0) -> ModuleReport:
     """Kill every module's process so often, two at a time, while documents come in."""
     began = time.monotonic()
-    system = FedSystem(folder / "home", **{"limits.restart_window_s": RESTART_WINDOW_S})
+    system = FedSystem(folder / "home", {"limits.restart_window_s": RESTART_WINDOW_S})
     with system:
         system.start_feeding()
         times, failures = kill_modules(system, kills, random.Random(seed))
@@ -214,7 +239,7 @@ def run_modules(folder: Path, kills: int, *, seed: int = 0) -> ModuleReport:
 def pairs_of(names: Sequence[str], kills: int, chance: random.Random) -> list[tuple[str, ...]]:
     """Return who is killed together: every name so often, never one twice in a round."""
     waiting = [name for _ in range(kills) for name in chance.sample(names, len(names))]
-    rounds = []
+    rounds: list[tuple[str, ...]] = []
     while waiting:
         first = waiting.pop(0)
         second = next((name for name in waiting if name != first), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -71,16 +71,18 @@ def _past_orchestrator(documents: bytes) -> None:
 
 
 class FedSystem:
-    """A system of its own. ``door``: feed it through the orchestrator; ``relay``: feed it past the orchestrator too."""
+    """A system of its own, fed through the orchestrator's door, and with ``is_fed_past`` past the orchestrator too."""
 
-    def __init__(self, home: Path, *, every_s: float = 1.0, relay: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, home: Path, options: Mapping[str, Any], *, every_s: float = 1.0, is_fed_past: bool = False
+    ) -> None:
         self.home = home
-        self.settings = system_settings(home, **settings)
+        self.settings = system_settings(home, **options)
         self.backend = RayBackend()
         self.first: list[Document] = []
         """What is put in besides, before the feeders begin; the caller's to fill."""
         self.door = Feeder(0, every_s, lambda documents: RayClient().ingest(documents))
-        self.past = Feeder(1, every_s, _past_orchestrator) if relay else None
+        self.past = Feeder(1, every_s, _past_orchestrator) if is_fed_past else None
         self.client: RayClient
 
     def __enter__(self) -> FedSystem:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ray.exceptions import RayError
 
@@ -52,6 +52,15 @@ def executing(lines: Iterable[Line]) -> list[Line]:
     return [line for line in last.values() if line.what == BEGUN and start_mark(line.pid)]
 
 
+class UnderWay(NamedTuple):
+    """What is at work at one moment."""
+
+    attempts: int
+    """Under way, says the scheduler."""
+    executed: list[Line]
+    """Those of them that have a process that works."""
+
+
 class Load:
     """Keeps ``runs`` runs in flight until it is stopped. Every attempt takes ``shortest_s`` to ``longest_s``."""
 
@@ -79,35 +88,38 @@ class Load:
     def _run(self) -> None:
         try:
             while not self._ended.wait(ASK_EVERY_S):
-                for _ in range(self.runs - len(self.states(self._client))):
+                for _ in range(self.runs - len(active_runs(self._client))):
                     self.asked.append(self._client.run_task(TASK)["run_id"])
         except (ToriError, RayError) as error:
             self.failure = f"a run was refused: {type(error).__name__}: {error}"
 
-    def states(self, client: RayClient) -> list[str]:
-        """Return the states of the runs that have not ended."""
-        return [row["state"] for row in client.tasks()["active"] if row["task_id"] == TASK]
-
-    def await_busy(self, client: RayClient, least: int) -> int:
-        """Return how many attempts execute, once all runs have one under way and ``least`` of them execute; raises TimeoutError."""
+    def await_busy(self, client: RayClient, least: int) -> UnderWay:
+        """Return once all runs have an attempt under way and ``least`` of these are executed; raises TimeoutError."""
         limit = time.monotonic() + READY_S
         while True:
-            found = executing(read_lines(self.folder / LINES))
-            if len(found) >= least:
-                under_way = sum(state in ACTIVE for state in self.states(client))
-                if under_way >= self.runs:
-                    return len(executing(found))
+            found = self.under_way(client)
+            if found.attempts >= self.runs and len(found.executed) >= least:
+                return found
             if time.monotonic() > limit or self.failure:
-                raise TimeoutError(f"{len(found)} attempts execute after {READY_S:.0f} s. {self.failure}")
+                raise TimeoutError(
+                    f"{found.attempts} attempts are under way, {len(found.executed)} executed. {self.failure}"
+                )
             time.sleep(ASK_EVERY_S)
+
+    def under_way(self, client: RayClient) -> UnderWay:
+        """Return what is at work now. What an orchestrator that died has left behind is not counted: its attempts are over."""
+        present = {(row["run_id"], row["attempt"]) for row in active_runs(client) if row["state"] in ACTIVE}
+        found = [line for line in executing(self.lines()) if (line.run_id, line.attempt) in present]
+        return UnderWay(len(present), found)
 
     def drain(self, client: RayClient) -> None:
         """Ask for nothing more and return when every run has ended; raises TimeoutError."""
         self.stop()
         limit = time.monotonic() + DRAIN_S
-        while left := self.states(client):
+        while left := active_runs(client):
             if time.monotonic() > limit:
-                raise TimeoutError(f"{len(left)} runs have not ended after {DRAIN_S:.0f} s: {Counter(left)}")
+                states = Counter(row["state"] for row in left)
+                raise TimeoutError(f"{len(left)} runs have not ended after {DRAIN_S:.0f} s: {dict(states)}")
             time.sleep(ASK_EVERY_S)
 
     def lines(self) -> list[Line]:
@@ -116,6 +128,11 @@ class Load:
     def twice(self) -> list[Line]:
         """Return the attempts that found another one of their run at work."""
         return read_lines(self.folder / TWICE)
+
+
+def active_runs(client: RayClient) -> list[dict[str, Any]]:
+    """Return the runs of the task that have not ended."""
+    return [row for row in client.tasks()["active"] if row["task_id"] == TASK]
 
 
 def judge(asked: Sequence[str], events: Iterable[Event], lines: Sequence[Line], twice: Sequence[Line]) -> list[str]:

@@ -22,7 +22,7 @@ EXECUTING = 3
 
 def test_eight_deaths_in_a_row(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     load = Load(tmp_path_factory.mktemp("work"), RUNS, 1.0, 4.0)
-    system = FedSystem(home, relay=True, **load.settings)
+    system = FedSystem(home, load.settings, is_fed_past=True)
     with patch.dict(os.environ, load.environment), system:
         system.first = small_corpus()
         system.client.ingest(batches(system.first, 48)[0])
