@@ -36,12 +36,16 @@ STEP_S = 0.1
 def exclusive(run: TaskRun) -> None:
     """Take as long as the run's id says, alone."""
     shortest, longest, folder = os.environ[WHERE].split(":", 2)
-    share = int.from_bytes(blake2b(run.run_id.encode(), digest_size=4).digest(), "big") / 2**32
-    hold(Path(folder), run.run_id, run.attempt, float(shortest) + share * (float(longest) - float(shortest)))
+    digest = blake2b(run.run_id.encode(), digest_size=4).digest()
+    seconds = float(shortest) + int.from_bytes(digest, "big") / 2**32 * (float(longest) - float(shortest))
+    hold(Path(folder), run.run_id, run.attempt, seconds, is_deaf=bool(digest[-1] & 1))
 
 
-def hold(folder: Path, run_id: str, attempt: int, seconds: float) -> None:
-    """Hold a run's lock for so long, and say so; raises BlockingIOError, and says that too, when somebody has it."""
+def hold(folder: Path, run_id: str, attempt: int, seconds: float, *, is_deaf: bool = False) -> None:
+    """Hold a run's lock for so long, and say so; raises BlockingIOError, and says that too, when somebody has it.
+
+    ``is_deaf``: go on when asked to leave, like a call into C, or one that must clean up first.
+    """
     with (folder / LOCKS / run_id).open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,7 +55,11 @@ def hold(folder: Path, run_id: str, attempt: int, seconds: float) -> None:
         _say(folder / LINES, BEGUN, run_id, attempt)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(STEP_S, left))
+            try:
+                time.sleep(min(STEP_S, left))
+            except SystemExit:
+                if not is_deaf:
+                    raise
         _say(folder / LINES, ENDED, run_id, attempt)
 
 
