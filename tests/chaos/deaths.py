@@ -32,8 +32,12 @@ LONGEST_PAUSE_S = 0.5
 """Each death comes up to this much later than it could, so that it meets everything at every moment."""
 LOST_S = 60.0
 """When a module is given up waiting for; ten times its bound."""
+GONE_S = 4.0
+"""Until nothing of the attempts of a dead orchestrator has a process. After 5 s Ray kills who does not go when asked."""
 STORIES = 200
 """How many of the last runs the scheduler itself is asked about."""
+FEED_S = 0.25
+"""Between two batches while modules die: there is always something that the one that is back has not read."""
 RESTART_WINDOW_S = 3.0
 """Supervision gives a module up that fails more often than accidents happen; here they happen every few seconds."""
 
@@ -172,6 +176,8 @@ def kill_orchestrator(
         done.append(_kill_orchestrator(system, load, executing))
         if done[-1].back_s > BACK_S:
             failures.append(f"death {number}: everything runs after {done[-1].back_s:.1f} s, bound {BACK_S} s")
+        if done[-1].gone_s > GONE_S:
+            failures.append(f"death {number}: its attempts were gone after {done[-1].gone_s:.1f} s, bound {GONE_S} s")
         status = system.await_running()
         restarts = {m["name"]: m["restarts"] for m in status["modules"] if m["restarts"]}
         found = system.pids(names)
@@ -216,7 +222,7 @@ def end_runs(system: FedSystem, load: Load) -> list[str]:
 def run_modules(folder: Path, kills: int, *, seed: int = 0) -> ModuleReport:
     """Kill every module's process so often, two at a time, while documents come in."""
     began = time.monotonic()
-    system = FedSystem(folder / "home", {"limits.restart_window_s": RESTART_WINDOW_S})
+    system = FedSystem(folder / "home", {"limits.restart_window_s": RESTART_WINDOW_S}, every_s=FEED_S)
     with system:
         system.start_feeding()
         times, failures = kill_modules(system, kills, random.Random(seed))
