@@ -6,6 +6,8 @@ orchestrator's back would escape its limits. The orchestrator itself is restarte
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import ray
@@ -68,6 +70,21 @@ def run_options(resources: Resources, name: str, code: str = "") -> dict[str, An
     if resources.custom:
         options["resources"] = dict(resources.custom)
     return options
+
+
+def remote_task(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Return a function of a module as a Ray task with these options."""
+    return _exported(function).options(**options)
+
+
+@cache
+def _exported(function: Callable[..., Any]) -> Any:
+    """Return a function as Ray knows it, the same one each time.
+
+    Each ``ray.remote`` makes another one in Ray's eyes, though the function be the same: the GCS keeps every one of them for as long as
+    the cluster lives, and the raylet looks for workers for each by itself, which with a hundred at once takes it seconds.
+    """
+    return ray.remote(function)
 
 
 def on_node(ray_node: str) -> Any:

@@ -261,7 +261,7 @@ class Runs:
         return refs[-1]
 
     def _cancel(self, order: sig.CancelRun) -> None:
-        """End an attempt; one that this process did not begin is certainly gone with the process that did."""
+        """End an attempt; one that this process did not begin is gone with the process that did: its worker died when Ray asked it to."""
         if (order.run_id, order.attempt) not in self._begun:
             self.tell(sig.RunLost(order.run_id, order.attempt))
             return

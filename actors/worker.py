@@ -3,11 +3,16 @@
 A process without privileges that has gone to idle priority, and to a session of its own, cannot come back, so these workers are never
 given to anybody else: Ray hands a worker only to tasks of the same runtime environment, and theirs has a mark. Whatever a task starts
 itself inherits both.
+
+They are also gone as soon as they are asked to go. When an orchestrator dies, Ray asks the workers of its attempts (SIGTERM) and kills
+them 5 s later; its own handler raises SystemExit in what they do, and a call into C or a ``finally`` goes on. The next orchestrator is
+back sooner, and takes it for certain that nothing of an attempt it did not begin is at work: it begins the next one.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 from tori.resources.background import enter_background, is_background, leave_session
@@ -29,7 +34,15 @@ def code_environment(code: str) -> dict[str, str]:
 
 
 def begin_work() -> None:
-    """Go to idle priority, in a worker that is for background work; elsewhere nothing happens."""
-    if os.environ.get(MARK) == BACKGROUND and not is_background():
+    """Go to idle priority, and die at once when asked to end, in a worker that is for background work; elsewhere nothing happens.
+
+    Only a process's main thread may say so, which is where Ray runs a task.
+    """
+    if os.environ.get(MARK) != BACKGROUND:
+        return
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # the kernel's: no line of Python runs any more, nor does the call it is in return
+    if not is_background():
         leave_session()
         enter_background()
