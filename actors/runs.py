@@ -37,6 +37,7 @@ from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.placement import LedgerRecord
 from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
+from tori.scheduler.inbox import take
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.view import active_rows, run_row, story_row
@@ -156,38 +157,38 @@ class Runs:
     def _turn(self) -> None:
         wake_ns = self.scheduler.wake_ns
         wait_s = LONGEST_WAIT_S if wake_ns is None else max(0.0, (wake_ns - self._clock.monotonic_ns()) / 1e9)
-        try:
-            stimulus, done, errors = self._stimuli.get(timeout=wait_s)
-        except queue.Empty:
-            stimulus, done, errors = Tick(), None, []
-        if isinstance(stimulus, Tick):
-            self._look()
         instructions: list[Any] = []
-        try:
-            instructions = self.scheduler.handle(stimulus)
-        except ToriError as error:
-            errors.append(error)
+        answered = []
+        for stimulus, done, errors in take(self._stimuli, wait_s) or [(Tick(), None, [])]:
+            if isinstance(stimulus, Tick):
+                instructions += self._look()
+            try:
+                instructions += self.scheduler.handle(stimulus)
+            except ToriError as error:
+                errors.append(error)
+            if done is not None:
+                answered.append(done)
         self._execute(instructions)  # what fails here fails the process: a replay looks for what was under way
-        if done is not None:
+        for done in answered:
             done.set()
 
-    def _look(self) -> None:
-        """Tell the machine which modules' states have changed, if anything is due."""
+    def _look(self) -> list[Any]:
+        """Tell the machine which modules' states have changed, if anything is due; return what it says to that."""
         wake_ns = self.scheduler.wake_ns
         if wake_ns is None or wake_ns > self._clock.monotonic_ns():
-            return
+            return []
         self._plan.measure(self._resources())
         refs = {name: handle.version.remote() for name, handle in self._handles().items()}
+        said: list[Any] = []
         for name, ref in refs.items():
-            try:
-                self._execute(self.scheduler.handle(sig.VersionMoved(name, ray.get(ref, timeout=LOOK_TIMEOUT_S))))
-            except RayError:
-                continue
+            with contextlib.suppress(RayError):
+                said += self.scheduler.handle(sig.VersionMoved(name, ray.get(ref, timeout=LOOK_TIMEOUT_S)))
+        return said
 
     # -- instructions ------------------------------------------------------------------------------------------
 
     def _execute(self, instructions: list[Any]) -> None:
-        """Write all facts as one unit, then act in order: what may be under way is known, for one sync a stimulus."""
+        """Write all facts as one unit, then act in order: what may be under way is known, for one sync a turn."""
         self._commit([i for i in instructions if isinstance(i, (Emit, sig.Keep))])
         for instruction in instructions:
             if isinstance(instruction, sig.StartRun):

@@ -8,7 +8,7 @@ task is due until the function of its run is entered in a thread of a pool of th
 
 ``machine``      the scheduler with a loop around it that keeps nothing
 ``durable``      the same, with every fact written to the journal of an orchestrator and synced before its run begins
-``apscheduler``  BackgroundScheduler with the memory store, if it can be imported (PYTHONPATH may say where it is)
+``apscheduler``  BackgroundScheduler with the memory store (``make install`` brings it; null where it is not)
 
 APScheduler promises less (no facts, no admission, no replay) and does less for it; what is compared is how late work begins.
 ``burst``: all 1,000 are due at the same moment; the last one waits for 999 others, on both sides.
@@ -43,6 +43,7 @@ from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, open_host
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
+from tori.scheduler.inbox import take
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.trigger import IntervalTrigger
@@ -77,11 +78,8 @@ class Shell:
         while not self._is_over:
             wake_ns = self.scheduler.wake_ns
             wait_s = 3600.0 if wake_ns is None else max(0.0, (wake_ns - self._clock.monotonic_ns()) / SECOND_NS)
-            try:
-                stimulus = self._stimuli.get(timeout=wait_s)
-            except queue.Empty:
-                stimulus = Tick()
-            self._execute(self.scheduler.handle(stimulus))
+            stimuli = take(self._stimuli, wait_s) or [Tick()]
+            self._execute([i for stimulus in stimuli for i in self.scheduler.handle(stimulus)])
 
     def _execute(self, instructions: list[Any]) -> None:
         facts = [i for i in instructions if isinstance(i, (Emit, sig.Keep))]
