@@ -20,11 +20,10 @@ from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import recover
 from tori.journal.unit import units
+from tori.modules.registry import CLIENTS
 from tori.scheduler.shipped import CodeShipped
 from tori.scheduler.signal import SchedulerRecord
 from tori.trends.book import TrendsSampled
-
-CLIENTS = "clients"
 
 
 class JournalPlaced(msgspec.Struct, frozen=True, array_like=True, tag=16):
