@@ -69,7 +69,7 @@ def run() -> NoReturn:
     What a command did is on disk when it says so, and a system hears of a door that went by its socket: to take Ray's driver and
     the interpreter apart in order, which takes 0.4 s, would change nothing.
     """
-    gc.set_threshold(COLLECT_AFTER, 20, 50)  # imports make much that lives on: a tenth of their time went into looking at it
+    gc.set_threshold(COLLECT_AFTER, 20, 50)  # a tenth of the time of imports was garbage collection, which found none
     session.ends_with_process = True
     code: object = EXIT_INTERNAL
     try:
