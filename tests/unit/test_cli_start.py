@@ -14,6 +14,7 @@ import typer
 import typer.main
 
 from tori.cli import main as entry
+from tori.errors import JournalError
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "from tori.cli.main import run; run()"
@@ -30,7 +31,9 @@ except SystemExit as ended:
 
 def typed(code: str, home: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run ``tori WORDS`` as a process of its own, entered by ``code``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TORI_", "RAY_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TORI_", "RAY_", "PYTHONUNBUFFERED"))
+    }
     environment = kept | {"TORI_HOME": str(home), "PYTHONPATH": str(ROOT)}
     settled: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.run([sys.executable, "-c", code, *words], env=environment, text=True, check=False, **settled)
@@ -87,3 +90,13 @@ def test_a_reader_who_is_gone_before_the_last_words_is_no_defect(tmp_path: Path)
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (entry.EXIT_CLOSED, "")
+
+
+def test_words_that_find_no_room_are_told_of(tmp_path: Path) -> None:
+    code = (
+        "import sys; from tori.cli import main; main.main = lambda: (sys.stdout.write('late'), sys.exit(0)); main.run()"
+    )
+    with open("/dev/full", "w") as full:
+        done = typed(code, tmp_path, stdout=full)
+    assert done.returncode == JournalError.exit_code
+    assert "No space left on device" in done.stderr

@@ -79,8 +79,8 @@ def run() -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:
-        code = EXIT_CLOSED
+    except OSError as error:  # what was said last could not be said
+        code = EXIT_CLOSED if isinstance(error, BrokenPipeError) else _machine(error)
     os._exit(code if isinstance(code, int) else 0)
 
 
