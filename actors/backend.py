@@ -159,7 +159,8 @@ def cluster_options(settings: Any) -> cluster.ClusterOptions:
 
 def check_home(home: Path) -> None:
     """Raise JournalMissing when a journal that is recorded as this node's is not there, or is shorter than it was."""
-    from tori.orchestrator.placement import check_journal, recorded_berths
+    from tori.orchestrator.berth import check_journal
+    from tori.orchestrator.placement import recorded_berths
 
     journals = home / "journals"
     here = node_id(home)
