@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.module import ModuleActor
 from actors.names import RELAY
 from actors.relay import NodeRelayActor, RelayActor
-from tori.orchestrator.placement import CLIENTS
+from tori.modules.registry import CLIENTS
 
 SUCCESSOR = "~"
 """Stands between the name of a module's actor and the incarnation, after a reload."""

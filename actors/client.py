@@ -12,12 +12,13 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RaySystemError, RayTaskError
 
-from actors.cast import CLIENTS
+from actors import cluster
 from actors.failure import brief_error
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tori.bus.producer import PublishReceipt, opened
 from tori.errors import Backpressure, NodeAway, NotRunning, TemporaryError, ToriError, Unavailable
 from tori.events.document import Receipt
+from tori.modules.registry import CLIENTS
 
 PATIENCE_S = 60.0
 RETRY_S = 0.2
@@ -244,4 +245,4 @@ class RayClient:
 
     def close(self) -> None:
         """Leave the cluster; the system runs on."""
-        ray.shutdown()
+        cluster.disconnect()

@@ -376,6 +376,14 @@ def connect(info: ClusterInfo, namespace: str = NAMESPACE) -> None:
         signal.signal(signal.SIGTERM, on_terminate or signal.SIG_DFL)
 
 
+def disconnect() -> None:
+    """Make this process a driver no longer, if it is one; the cluster runs on."""
+    if "ray" in sys.modules:
+        import ray
+
+        ray.shutdown()
+
+
 def session_root(home: Path) -> Path:
     """Return Ray's temporary directory for ``home``: inside it when a Unix socket's path fits, else private under /tmp."""
     inside = home.resolve() / "ray"

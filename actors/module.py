@@ -29,7 +29,7 @@ from tori.modules.open import archive_of, input_directories, journal_directory, 
 from tori.modules.source import source_version
 from tori.modules.successor import Successor
 from tori.modules.user import load_modules
-from tori.orchestrator.placement import Berth, check_journal
+from tori.orchestrator.berth import Berth, check_journal
 
 STATS_TIMEOUT_S = 2.0
 SCRUB_AGAIN_S = 86_400.0

@@ -27,8 +27,8 @@ from tori.modules.open import journal_directory
 from tori.modules.registry import FOLLOWS
 from tori.node import node_id
 from tori.orchestrator import routing
+from tori.orchestrator.berth import Berth
 from tori.orchestrator.placement import (
-    Berth,
     JournalPlaced,
     SpreadPolicy,
     held_journals,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tori.settings import FILE, Settings
-from tori.settings.describe import leaves, sections, unit_of
+from tori.settings.describe import leaves, reasons, sections, unit_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 
@@ -33,7 +33,7 @@ per_document = 5
 
 def page() -> str:
     """Return docs/settings.md."""
-    parts = [_INTRODUCTION]
+    parts, said = [_INTRODUCTION], reasons(Settings)
     for name, section in sections(Settings):
         own = [(key, field) for key, field in leaves(section) if "." not in key]
         if not own:
@@ -47,7 +47,7 @@ def page() -> str:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| `{key}` | {_value(field.default)} | {unit_of(field)} | {field.description or ''} |"
+            f"| `{key}` | {_value(field.default)} | {unit_of(field)} | {said.get(f'{name}.{key}', '')} |"
             for key, field in own
         ]
         parts.append("\n".join(lines) + "\n")

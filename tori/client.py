@@ -7,7 +7,6 @@ group ``tori.backends``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -189,6 +188,8 @@ class Backend(Protocol):
 
 def load_backend(name: str = "ray") -> Backend:
     """Return the backend that is installed under ``name``."""
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group=BACKENDS, name=name):
         backend: Backend = entry.load()()
         return backend

@@ -104,7 +104,7 @@ class Stopping:
         monkeypatch.setattr(backend_module.cluster, "find", lambda home: info)
         monkeypatch.setattr(backend_module.cluster, "connect", lambda found: None)
         monkeypatch.setattr(backend_module.cluster, "stop", lambda found: self.ended.append("cluster"))
-        monkeypatch.setattr(backend_module.ray, "shutdown", lambda: self.ended.append("driver"))
+        monkeypatch.setattr(backend_module.cluster, "disconnect", lambda: self.ended.append("driver"))
         monkeypatch.setattr(RayClient, "stop", lambda client, timeout_s: stop(timeout_s))
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from tori.cli.main import app
+from tori.cli.main import application
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUP = typer.main.get_command(app)
+GROUP = typer.main.get_command(application())
 TORI = re.compile(r"(?<![\w/.-])tori ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
 MAKE = re.compile(r"(?:`|\brun )make ([a-z][a-z-]*)")
 PROSE = {"actors", "is", "knows", "never", "itself", "package", "packages", "imports", "and", "core"}

@@ -15,13 +15,12 @@ from tori.journal.ownership import read_identity
 from tori.journal.unit import records_frame
 from tori.modules.registry import START_ORDER
 from tori.node import node_id
+from tori.orchestrator.berth import Berth, check_journal
 from tori.orchestrator.placement import (
-    Berth,
     Berths,
     JournalPlaced,
     JournalsReached,
     SpreadPolicy,
-    check_journal,
     held_journals,
     make_journals,
     recorded_berths,

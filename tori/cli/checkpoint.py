@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -31,7 +31,9 @@ from tori.client import home_of
 from tori.clock import SystemClock
 from tori.errors import BadInput
 from tori.events.cloudevents import format_time
-from tori.settings import Settings
+
+if TYPE_CHECKING:
+    from tori.settings import Settings
 
 checkpoint_app = typer.Typer(
     help="Take a checkpoint of every module now; list, verify and compare those that are kept.",

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tori.checkpoint.rewind import note_of
 from tori.cli.doctor import examine
 from tori.cli.session import (
     AddressOption,
@@ -42,6 +41,8 @@ HELD = {
 
 def up(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
     """Start a system on this machine, or join the one at --address as one more node with a home of its own."""
+    from tori.checkpoint.rewind import note_of
+
     settings = settings_of(home)
     note = note_of(home_of(settings))
     if note is not None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,10 +17,15 @@ from rich.markup import escape
 from tori.client import Backend, SystemClient, home_of, load_backend
 from tori.errors import BadInput, ToriError
 from tori.home import expanded
-from tori.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from tori.settings import Settings
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ends_with_process = False
+"""Whether this process is one command's own, and its connection ends with it."""
 
 HomeOption = Annotated[
     Path | None,
@@ -46,6 +51,8 @@ def print_json(value: dict[str, Any]) -> None:
 
 def settings_of(home: Path | None) -> Settings:
     """Return the settings of a home: file, environment, then the command line."""
+    from tori.settings import load_settings  # a tenth of a second: not for a command that asks for none
+
     return load_settings(expanded(home or os.environ.get("TORI_HOME") or "~/.tori"))
 
 
@@ -57,7 +64,8 @@ def connected(home: Path | None, address: str | None) -> Iterator[SystemClient]:
     try:
         yield client
     finally:
-        client.close()
+        if not ends_with_process:
+            client.close()
 
 
 def _copy_in(settings: Settings) -> SystemClient | None:

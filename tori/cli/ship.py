@@ -11,7 +11,6 @@ from rich.markup import escape
 
 from tori.cli.session import HomeOption, JsonOption, backend, connected, out, print_json
 from tori.cli.submit import DetachOption, TokenOption, finish, open_jobs
-from tori.scheduler.shipped import BUNDLE_SUFFIX
 
 
 def task_ship(
@@ -39,14 +38,11 @@ def task_ship(
         else:
             out.print(f"{escape(', '.join(found['tasks']))}: taken in, code {found['sha256'][:12]}.")
         return
+    from tori.scheduler.shipped import BUNDLE_SUFFIX
+
     jobs = open_jobs(address, token_file)
     with tempfile.TemporaryDirectory(prefix="tori-ship-") as folder:
         bundle = Path(folder) / f"{file.stem}{BUNDLE_SUFFIX}"
         bundle.write_bytes(data)
         job_id = jobs.submit(["ship", bundle.name], Path(folder))
     finish(jobs, job_id, detach=detach, as_json=as_json)
-
-
-def register(task_app: typer.Typer) -> None:
-    """Add the command to those about tasks."""
-    task_app.command("ship")(task_ship)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tori.cli.progress import feeding
 from tori.cli.session import AddressOption, HomeOption, JsonOption, connected, err, out, print_json
+from tori.cli.ship import task_ship
 from tori.errors import BadInput
 from tori.feed import feed
 from tori.sources import KINDS, open_source
@@ -286,6 +287,9 @@ def _throttle(level: str, reason: str, home: Any, address: Any, as_json: bool) -
     out.print(f"{SLOWS[level]} (It was {found['old']}.)")
     if found["runs"]:
         out.print(f"Stopped: {escape(', '.join(found['runs']))}")
+
+
+task_app.command("ship")(task_ship)
 
 
 def register(app: typer.Typer) -> None:

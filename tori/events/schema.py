@@ -64,14 +64,20 @@ def field_meanings(struct: type) -> dict[str, str]:
     """Return what the source says under each field of a Struct, inherited fields included, as one line each."""
     meanings: dict[str, str] = {}
     for cls in reversed(struct.__mro__):
-        if not issubclass(cls, msgspec.Struct) or cls is msgspec.Struct:
-            continue
-        (body,) = ast.parse(textwrap.dedent(source.getsource(cls))).body
-        statements = body.body if isinstance(body, ast.ClassDef) else []
-        for field, text in pairwise(statements):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                meanings[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+        if issubclass(cls, msgspec.Struct) and cls is not msgspec.Struct:
+            meanings |= field_texts(cls)
     return meanings
+
+
+def field_texts(cls: type) -> dict[str, str]:
+    """Return what the source says under each field that a class itself declares, as one line each."""
+    (body,) = ast.parse(textwrap.dedent(source.getsource(cls))).body
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    return {
+        field.target.id: " ".join(str(ast.literal_eval(text.value)).split())
+        for field, text in pairwise(statements)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+    }
 
 
 def type_name(node: inspect.Type) -> str:

@@ -11,8 +11,10 @@ from tori.modules.base import Module
 from tori.modules.cascade import followed
 from tori.modules.settings import module_settings
 
+CLIENTS = "clients"
+"""Takes documents in: its journal is where every story begins, and its actor is the relay of the head."""
 PATHS = {
-    "clients": "tori.modules.clients:Clients",
+    CLIENTS: "tori.modules.clients:Clients",
     "orchestrator": "tori.orchestrator.ledger:Ledger",
     "reader": "tori.modules.reader:Reader",
     "hierarchy": "tori.modules.hierarchy:Hierarchy",
@@ -35,7 +37,7 @@ FULL_PASS = (
 )
 """One pass of every scan, each after what it reads has settled: what quiesce runs."""
 
-_PRODUCERS = ("clients", *START_ORDER)
+_PRODUCERS = (CLIENTS, *START_ORDER)
 FOLLOWS = {name: followed(name, _PRODUCERS) for name in PATHS} | {"orchestrator": _PRODUCERS}
 """Which journals each module follows: those that the rules of the cascade name. The orchestrator, who keeps the record, follows all."""
 

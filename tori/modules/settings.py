@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,8 +15,8 @@ def settings_struct(module: str) -> type[msgspec.Struct] | None:
     """Return the settings Struct of a module, or None when it has none."""
     path = f"tori.modules.{module}.settings"
     package = find_spec(f"tori.modules.{module}")
-    if package is None or package.submodule_search_locations is None or find_spec(path) is None:
-        return None
+    if package is None or not any((Path(p) / "settings.py").exists() for p in package.submodule_search_locations or ()):
+        return None  # found out without importing the module, which a door that reads settings has no use for
     found = [
         value
         for value in vars(import_module(path)).values()

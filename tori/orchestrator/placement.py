@@ -20,11 +20,11 @@ from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import recover
 from tori.journal.unit import units
+from tori.modules.registry import CLIENTS
+from tori.orchestrator.berth import Berth
 from tori.scheduler.shipped import CodeShipped
 from tori.scheduler.signal import SchedulerRecord
 from tori.trends.book import TrendsSampled
-
-CLIENTS = "clients"
 
 
 class JournalPlaced(msgspec.Struct, frozen=True, array_like=True, tag=16):
@@ -43,15 +43,6 @@ class JournalsReached(msgspec.Struct, frozen=True, array_like=True, tag=17):
 
 PlacementRecord: TypeAlias = JournalPlaced | JournalsReached
 LedgerRecord: TypeAlias = SchedulerRecord | PlacementRecord | CodeShipped | TrendsSampled | AlertRecord
-
-
-class Berth(msgspec.Struct, frozen=True):
-    """Where one module lives."""
-
-    node: str
-    journal_id: bytes
-    sequence: int = 0
-    """Its journal held at least this many entries."""
 
 
 class Berths:
@@ -141,30 +132,3 @@ def held_journals(journals: Path, names: Sequence[str]) -> dict[str, bytes]:
 def make_journals(journals: Path, names: Sequence[str]) -> dict[str, bytes]:
     """Make the journals of modules that begin their life on this node; return their ids. What is there stays as it is."""
     return {name: create_journal(journals / name) for name in names}
-
-
-def check_journal(directory: Path, berth: Berth) -> None:
-    """Raise JournalMissing unless the recorded journal lies in ``directory``, whole up to the recorded sequence."""
-    remedy = f"Bring the journal back to {directory}; nothing is started in its place."
-    try:
-        found = read_identity(directory)
-    except JournalMissing as error:
-        raise JournalMissing(
-            f"journal {directory.name} ({berth.journal_id.hex()}) is not on its node any more.",
-            remedy=remedy,
-            journal=directory.name,
-        ) from error
-    if found != berth.journal_id:
-        raise JournalMissing(
-            f"journal {directory.name} is {found.hex()}, and {berth.journal_id.hex()} was recorded.",
-            remedy=remedy,
-            journal=directory.name,
-        )
-    if berth.sequence:
-        sequence = recover(directory, found).sequence
-        if sequence < berth.sequence:
-            raise JournalMissing(
-                f"journal {directory.name} ends at entry {sequence}, and {berth.sequence} were recorded as durable.",
-                remedy=remedy,
-                journal=directory.name,
-            )

@@ -10,7 +10,6 @@ import logging
 import re
 import zlib
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -153,6 +152,8 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def _package_files(package: str, names: tuple[str, ...]) -> list[Path]:
     """Return where the installed ``package`` keeps its files ``names``, without importing it."""
+    from importlib import metadata
+
     remedy = f"Install it with: pip install {package}"
     try:
         listed = metadata.files(package) or []

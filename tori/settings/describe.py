@@ -43,6 +43,7 @@ def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, ty
 def rows(settings: BaseModel, origins: Mapping[str, str]) -> list[Row]:
     """Return a row for every setting, in the order of the sections."""
     values = settings.model_dump(mode="json")
+    said = reasons(type(settings))
     return [
         Row(
             name=name,
@@ -50,10 +51,26 @@ def rows(settings: BaseModel, origins: Mapping[str, str]) -> list[Row]:
             unit=unit_of(field),
             default=None if field.is_required() else field.default,
             origin=origins.get(name, DEFAULT),
-            reason=field.description or "",
+            reason=said.get(name, ""),
         )
         for name, field in leaves(type(settings))
     ]
+
+
+def reasons(model: type[BaseModel]) -> dict[str, str]:
+    """Return by dotted name why each default below ``model`` is what it is: the text under the field, read from the source now.
+
+    pydantic could keep it in its fields, but would read the sources at every start of a door for that.
+    """
+    from tori.events.schema import field_texts
+    from tori.settings.module import SOURCES
+
+    found: dict[str, str] = {}
+    for name, section in (("", model), *sections(model)):
+        if any("." not in key for key, _ in leaves(section)):
+            texts = field_texts(SOURCES.get(section, section))
+            found |= {f"{name}.{field}".lstrip("."): text for field, text in texts.items()}
+    return found
 
 
 def unit_of(field: FieldInfo) -> str:

@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from tori.events.schema import field_meanings
 from tori.modules.registry import START_ORDER
 from tori.modules.settings import settings_struct
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+SOURCES: dict[type[BaseModel], type[msgspec.Struct]] = {}
+"""Which Struct a section was taken over from: its reasons are said there."""
 _UNITS = {"_bytes": "bytes", "_s": "s", "_days": "days", "_years": "years", "_characters": "characters"}
 
 
 def _section(name: str, struct: type[msgspec.Struct]) -> type[BaseModel]:
-    reasons = field_meanings(struct)
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         unit = next((word for suffix, word in _UNITS.items() if field.name.endswith(suffix)), "")
         lowest: dict[str, Any] = {"ge": 0} if field.type in (int, float) else {}
-        info = Field(field.default, description=reasons.get(field.name), json_schema_extra={"unit": unit}, **lowest)
+        info = Field(field.default, json_schema_extra={"unit": unit}, **lowest)
         fields[field.name] = (field.type, info)
-    return create_model(f"{name.capitalize()}Settings", __config__=_STRICT, __doc__=f"The {name} module.", **fields)
+    title = f"{name.capitalize()}Settings"
+    section: type[BaseModel] = create_model(title, __config__=_STRICT, __doc__=f"The {name} module.", **fields)
+    SOURCES[section] = struct
+    return section
 
 
 if TYPE_CHECKING:

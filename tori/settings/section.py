@@ -29,7 +29,7 @@ Share = Annotated[float, unit("share of 1"), Field(gt=0, lt=1)]
 class Section(BaseModel):
     """Base of every section: frozen, and nothing unknown gets in."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RaySettings(Section):

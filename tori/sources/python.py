@@ -13,7 +13,6 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 from tori.errors import BadInput
@@ -112,10 +111,14 @@ def installed_packages(names: Sequence[str] | None = None) -> list[Package]:
 @cache
 def _distributions() -> Mapping[str, list[str]]:
     """Return {import name: distributions}; reading every RECORD takes a second, and they do not change under a process."""
+    from importlib import metadata
+
     return metadata.packages_distributions()
 
 
 def _label(distribution: str) -> str:
+    from importlib import metadata
+
     try:
         return f"python:{distribution} {metadata.version(distribution)}"
     except metadata.PackageNotFoundError:
