@@ -36,7 +36,7 @@ GONE_S = 4.0
 """Until nothing of the attempts of a dead orchestrator has a process. After 5 s Ray kills who does not go when asked."""
 STORIES = 200
 """How many of the last runs the scheduler itself is asked about."""
-FEED_S = 0.25
+FEED_S = 0.5
 """Between two batches while modules die: there is always something that the one that is back has not read."""
 RESTART_WINDOW_S = 3.0
 """Supervision gives a module up that fails more often than accidents happen; here they happen every few seconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private.ray_constants import KV_NAMESPACE_FUNCTION_TABLE
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
 
 from actors import cluster
 from actors.backend import RayBackend
@@ -18,6 +21,7 @@ from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.pressure import PressureWatch
 from actors.scan import fan_out
+from actors.schedule import run_user
 from tests.support import background_tasks, user_tasks
 from tests.support.receiver import Receiver
 from tests.support.system import batches, kill, small_corpus, system_settings
@@ -86,6 +90,16 @@ def test_a_function_runs_and_its_result_is_kept(client: RayClient) -> None:
     run_id = client.run_task("plain")["run_id"]
     story = story_when(client, run_id, lambda s: s["state"] == "succeeded")
     assert json.loads(story["result"]) == [1, 2, 3]
+
+
+def test_all_attempts_are_one_function_to_ray(client: RayClient) -> None:
+    """The GCS keeps every function it was ever told of."""
+    for _ in range(3):
+        run_id = client.run_task("plain")["run_id"]
+        story_when(client, run_id, lambda s: s["state"] == "succeeded")
+    keys = _internal_kv_list(b"RemoteFunction:", namespace=KV_NAMESPACE_FUNCTION_TABLE)
+    known = [pickle.loads(_internal_kv_get(key, namespace=KV_NAMESPACE_FUNCTION_TABLE)) for key in keys]
+    assert [one["function_name"] for one in known].count(f"{run_user.__module__}.{run_user.__name__}") == 1
 
 
 def test_the_fallback_runs_when_the_last_attempt_failed(client: RayClient) -> None:
