@@ -72,9 +72,13 @@ def run_options(resources: Resources, name: str, code: str = "") -> dict[str, An
     return options
 
 
-def remote_task(function: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """Return a function of a module as a Ray task with these options."""
-    return _exported(function).options(**options)
+def start_task(function: Callable[..., Any], options: dict[str, Any], *arguments: Any) -> Any:
+    """Run a function of a module as a Ray task with these options; return the ref of its result."""
+    try:
+        return _exported(function).options(**options).remote(*arguments)
+    except BaseException:
+        _exported.cache_clear()  # Ray takes a function for exported also when that failed, and its workers would wait for it in vain
+        raise
 
 
 @cache

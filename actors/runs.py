@@ -82,8 +82,8 @@ class Runs:
         self._attempts: dict[str, tuple[int, tuple[Any, ...]]] = {}
         self._begun: set[tuple[str, int]] = set()
         """Attempts of this process that have not ended."""
-        self._cancelled: set[tuple[str, int]] = set()
-        """Those of them whose end was asked for."""
+        self._cancelled: dict[tuple[str, int], bool] = {}
+        """Those of them whose end was asked for; True = by force."""
         self._pool = ThreadPoolExecutor(settings["limits"]["concurrent_runs"], thread_name_prefix="tori-run")
         self._ended = threading.Event()
         self.on_failure: Callable[[BaseException], None] = lambda error: None
@@ -157,9 +157,12 @@ class Runs:
     def _turn(self) -> None:
         wake_ns = self.scheduler.wake_ns
         wait_s = LONGEST_WAIT_S if wake_ns is None else max(0.0, (wake_ns - self._clock.monotonic_ns()) / 1e9)
+        waiting = take(self._stimuli, wait_s)
+        if not waiting or (wait_s == 0.0 and not any(isinstance(stimulus, Tick) for stimulus, _, _ in waiting)):
+            waiting.append((Tick(), None, []))  # what is due does not wait until nobody asks for anything
         instructions: list[Any] = []
         answered = []
-        for stimulus, done, errors in take(self._stimuli, wait_s) or [(Tick(), None, [])]:
+        for stimulus, done, errors in waiting:
             if isinstance(stimulus, Tick):
                 instructions += self._look()
             try:
@@ -214,9 +217,9 @@ class Runs:
         else:
             outcome = sig.RunFinished(run_id, attempt, covers, result)
         self._attempts.pop(run_id, None)
+        self.tell(outcome)  # first: who finds the attempt gone calls it lost, and is heard after this
         self._begun.discard((run_id, attempt))
-        self._cancelled.discard((run_id, attempt))
-        self.tell(outcome)
+        self._cancelled.pop((run_id, attempt), None)
 
     def _work(self, order: sig.StartRun) -> tuple[dict[str, tuple[int, int]], str]:
         """Do an attempt; return the versions it covers, and what it has to say."""
@@ -257,16 +260,19 @@ class Runs:
     def _follow(self, order: sig.StartRun, *refs: Any) -> Any:
         """Note the Ray tasks of an attempt; one that was cancelled while it was being prepared is cancelled now. Returns the last."""
         self._attempts[order.run_id] = (order.attempt, refs)
-        if (order.run_id, order.attempt) in self._cancelled:
-            cancel(refs, force=False)
+        force = self._cancelled.get((order.run_id, order.attempt))
+        if force is not None:
+            cancel(refs, force=force)
         return refs[-1]
 
     def _cancel(self, order: sig.CancelRun) -> None:
-        """End an attempt; one that this process did not begin is gone with the process that did: its worker died when Ray asked it to."""
+        """End an attempt; one that this process did not begin went with the process that did: Ray asks its worker to end (ADR 19)."""
         if (order.run_id, order.attempt) not in self._begun:
             self.tell(sig.RunLost(order.run_id, order.attempt))
             return
-        self._cancelled.add((order.run_id, order.attempt))  # before the look: whoever comes second sees the other
+        self._cancelled[order.run_id, order.attempt] = (
+            order.force
+        )  # before the look: whoever comes second sees the other
         attempt, refs = self._attempts.get(order.run_id, (0, ()))
         if attempt == order.attempt:
             cancel(refs, force=order.force)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from actors.options import remote_task, run_options
+from actors.options import run_options, start_task
 from actors.worker import begin_work
 from tori.modules.registry import module_class
 from tori.modules.user import load_modules
@@ -63,12 +63,12 @@ def fan_out(
     """
     name = f"{module}.{task}"
     if shards <= 1 or task not in module_class(module).splits:
-        ref = remote_task(run_scan, run_options(resources, name, code)).remote(module, task, data, settings)
+        ref = start_task(run_scan, run_options(resources, name, code), module, task, data, settings)
         return Work(ref, (ref,))
-    remote = remote_task(run_shard, run_options(resources.part(shards), name, code))
-    parts = [remote.remote(module, task, data, index, shards, settings) for index in range(shards)]
-    merge = remote_task(merge_shards, run_options(Resources(num_cpus=0), f"{name}.merge", code))
-    result = merge.remote(module, task, settings, *parts)
+    part = run_options(resources.part(shards), name, code)
+    parts = [start_task(run_shard, part, module, task, data, index, shards, settings) for index in range(shards)]
+    merge = run_options(Resources(num_cpus=0), f"{name}.merge", code)
+    result = start_task(merge_shards, merge, module, task, settings, *parts)
     return Work(result, (*parts, result))
 
 

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.names import NAMESPACE, ORCHESTRATOR
-from actors.options import remote_task, run_options
+from actors.options import run_options, start_task
 from actors.worker import begin_work
 from tori.errors import BadSettings
 from tori.events.topic import Matcher
@@ -103,8 +103,8 @@ def start_user(task: UserTask | ShippedTask, order: sig.StartRun) -> Any:
     run = TaskRun(spec.task_id, order.run_id, order.attempt, order.variant, order.cause)
     options = run_options(spec.resources_of(order.variant), spec.task_id)
     if isinstance(task, ShippedTask):
-        return remote_task(run_shipped, options).remote(task.function, run)
-    return remote_task(run_user, options).remote(task.module, task.name, run)
+        return start_task(run_shipped, options, task.function, run)
+    return start_task(run_user, options, task.module, task.name, run)
 
 
 def run_user(module: str, name: str, run: TaskRun) -> str:

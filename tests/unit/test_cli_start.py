@@ -14,7 +14,7 @@ import typer
 import typer.main
 
 from tori.cli import main as entry
-from tori.errors import JournalError
+from tori.errors import JournalError, NotRunning
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "from tori.cli.main import run; run()"
@@ -100,3 +100,19 @@ def test_words_that_find_no_room_are_told_of(tmp_path: Path) -> None:
         done = typed(code, tmp_path, stdout=full)
     assert done.returncode == JournalError.exit_code
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("version 2>&-", 0),
+        ("version >&-", 0),
+        ("config check --json 2>&-", 0),
+        ("status 2>&-", NotRunning.exit_code),
+        ("version >/dev/full 2>&1", JournalError.exit_code),
+    ],
+)
+def test_streams_that_are_closed_or_full_do_not_change_how_it_ended(tmp_path: Path, line: str, code: int) -> None:
+    command = f'"{sys.executable}" -c "{RUN}" {line}'
+    done = subprocess.run(["bash", "-c", command], env=os.environ | {"TORI_HOME": str(tmp_path)}, check=False)
+    assert done.returncode == code

@@ -122,6 +122,32 @@ def test_an_attempt_that_was_stopped_for_others_is_not_begun_again_past_the_dead
     assert "its deadline of 5 s passed" in rig.machine.run(run.run_id).error
 
 
+def test_a_task_that_is_shipped_again_gives_back_what_it_took_and_may_have_no_deadline_any_more() -> None:
+    big, small = Resources(num_cpus=3), Resources(num_cpus=1)
+    other = TaskSpec(task_id="other", task_type="other", resources=big)
+    rig = Rig(
+        every(10, deadline_s=5, timeout_s=100, resources=big), other, admission=SlotPolicy(8, budget={"CPU": 4.0})
+    )
+    run = begin(rig, 10)
+    rig.give(sig.SpecsAdded((every(10, timeout_s=100, resources=small),)))
+    rig.after(6)
+    rig.give(sig.RunCancelled(run.run_id, 1))
+    assert rig.machine.run(run.run_id).error == "its deadline passed"
+    assert [i.spec.task_id for i in started(rig.give(sig.PauseRequested("t"), sig.RunRequested("other", "o")))] == [
+        "other"
+    ]
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_no_fallback_begins_past_the_deadline(temporary: bool) -> None:
+    rig = Rig(every(10, deadline_s=5, timeout_s=4, retry=RetryPolicy(retries=0), fallback=Fallback(variant="cheap")))
+    run = begin(rig, 10)
+    rig.clock.advance(10)
+    out = rig.give(sig.RunFailed(run.run_id, 1, "too much", temporary=temporary))
+    assert started(out) == []
+    assert rig.machine.run(run.run_id).error == "its deadline of 5 s passed: too much"
+
+
 # -- fallback ---------------------------------------------------------------------------------------------------------
 
 CHEAP = Fallback(variant="cheap", resources=Resources(num_cpus=0.5), timeout_s=20, after_hold_s=30)

@@ -71,17 +71,38 @@ def run() -> NoReturn:
     """
     gc.set_threshold(COLLECT_AFTER, 20, 50)  # a tenth of the time of imports was garbage collection, which found none
     session.ends_with_process = True
-    code: object = EXIT_INTERNAL
+    code = EXIT_INTERNAL
+    try:
+        code = _flushed(_code_of_main())
+    finally:
+        os._exit(code)
+
+
+def _code_of_main() -> int:
     try:
         main()
     except SystemExit as ended:
-        code = ended.code
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError as error:  # what was said last could not be said
-        code = EXIT_CLOSED if isinstance(error, BrokenPipeError) else _machine(error)
-    os._exit(code if isinstance(code, int) else 0)
+        return ended.code if isinstance(ended.code, int) else 0
+    except KeyboardInterrupt:  # asked to end once more while it said that it was interrupted
+        return EXIT_INTERRUPTED
+    except OSError:  # what the machine refused could not be said either
+        return JournalError.exit_code
+    return EXIT_INTERNAL
+
+
+def _flushed(code: int) -> int:
+    """Have said what was printed; return ``code``, or that of what kept it from being said. A stream may have been closed before."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            code = EXIT_CLOSED
+        except OSError as error:
+            code = JournalError.exit_code
+            with contextlib.suppress(OSError):
+                _machine(error)
+    return code
 
 
 def main() -> None:
@@ -111,7 +132,7 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Treat a termination as Ctrl-C: connections are closed, and what was acknowledged is said to be kept."""
+    """Treat a termination as Ctrl-C: what was acknowledged is said to be kept."""
     raise KeyboardInterrupt
 
 

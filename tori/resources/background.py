@@ -11,11 +11,15 @@ own, which weighs little always.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import random
+import threading
+import time
 from pathlib import Path
 
 LOWEST_NICENESS = 19
+AGAIN_S, TRIES = 0.1, 600
+"""How soon, and how often, a session asks again for its weight: a hundred processes that begin together have it after ten seconds."""
 _AUTOGROUP = Path("/proc/self/autogroup")
 """Where a process says how nice its whole session is."""
 
@@ -37,19 +41,41 @@ def enter_background() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST_NICENESS)
 
 
-def leave_session() -> bool:
-    """Give this process a session of its own that weighs as little as it may; return whether it is alone in one.
+def leave_session(niceness: int = LOWEST_NICENESS) -> bool:
+    """Give this process a session of its own that is as nice as ``niceness`` says; return whether it is alone in one.
 
     The leader of a process group cannot leave, so it first joins its parent's group; afterwards it leads one again, of the same number.
     Where that is not allowed nothing changes, for others neither.
     """
     pid = os.getpid()
-    with contextlib.suppress(PermissionError, ProcessLookupError):
-        if os.getpgrp() == pid and os.getsid(0) != pid:
-            os.setpgid(0, os.getpgid(os.getppid()))
-        os.setsid()
+    leads = os.getpgrp() == pid
     if os.getsid(0) != pid:
-        return False
-    with contextlib.suppress(OSError):  # a kernel without such groups
-        _AUTOGROUP.write_text(f"{LOWEST_NICENESS}\n")
+        try:
+            if leads:
+                os.setpgid(0, os.getpgid(os.getppid()))
+            os.setsid()
+        except OSError:
+            if leads:
+                os.setpgid(0, 0)  # somebody else is in its group, and keeps the number taken
+            return False
+    if not _weigh(niceness):
+        threading.Thread(target=_insist, args=(niceness,), name="tori-session", daemon=True).start()
     return True
+
+
+def _weigh(niceness: int) -> bool:
+    """Say how nice this session is; False = the kernel was asked by too many just now. A kernel without such groups needs nothing."""
+    try:
+        _AUTOGROUP.write_text(f"{niceness}\n")
+    except BlockingIOError:  # without privileges one process of the machine may write in a tenth of a second
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _insist(niceness: int) -> None:
+    for _ in range(TRIES):
+        time.sleep(AGAIN_S * (0.5 + random.random()))
+        if _weigh(niceness):
+            return

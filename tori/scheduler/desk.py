@@ -15,7 +15,7 @@ from tori.scheduler.admission import AdmissionPolicy, AdmitDecision, Candidate, 
 from tori.scheduler.book import Book, Run
 from tori.scheduler.calendar import Calendar
 from tori.scheduler.signal import SchedulerInstruction, Throttle, Version
-from tori.scheduler.spec import TaskSpec
+from tori.scheduler.spec import Resources, TaskSpec
 from tori.scheduler.transition import RUN_TABLE, RunState
 from tori.scheduler.waiting import WaitingLine
 
@@ -46,6 +46,8 @@ class Desk:
         self._clock = clock
         self._admission = admission
         self._line = WaitingLine()
+        self._booked: dict[str, tuple[str, Resources]] = {}
+        """By run under way: what ``usage`` holds of it; its task may have other resources by the time it ends."""
         self._may_admit = False
 
     def spec(self, run: Run) -> TaskSpec:
@@ -214,7 +216,7 @@ class Desk:
         run.seen = {module: self.versions[module] for module in spec.watches if module in self.versions}
         task.last_wall_ns = self._clock.wall_ns()
         run.began_wall_ns = run.began_wall_ns or task.last_wall_ns
-        self.usage.add(spec.group, spec.resources_of(run.variant))
+        self._book_attempt(run)
         self.reconsider(run.task_id)
         if run.variant:
             self.out.append(sig.Keep(sig.RunVaried(run.run_id, run.variant)))
@@ -250,7 +252,8 @@ class Desk:
             self.ask_to_end(run, "too late")
 
     def _too_late(self, run: Run) -> str:
-        return f"its deadline of {self.spec(run).deadline_s:g} s passed"
+        deadline_s = self.spec(run).deadline_s  # a task that was shipped again may have another by now, or none
+        return "its deadline passed" if deadline_s is None else f"its deadline of {deadline_s:g} s passed"
 
     def cancel(self, run: Run, why: str) -> None:
         """Cancel a run: at once when it waits, when its attempt has ended otherwise."""
@@ -268,10 +271,8 @@ class Desk:
             return
         if run.ending == SHED:
             run.shed += 1
-            if run.expires_ns is None or run.expires_ns > self._clock.monotonic_ns():
-                self._retry(run, 0.0, run.variant)
-                return
-            run.error, run.ending = f"{self._too_late(run)}: {run.error}", "too late"
+            self._retry(run, 0.0, run.variant)
+            return
         if run.ending == "too late":
             self.end(run, RunState.FAILED)
             return
@@ -295,6 +296,11 @@ class Desk:
         return bool(run.variant)
 
     def _retry(self, run: Run, after_s: float, variant: str) -> None:
+        """Let another attempt follow, unless the run's deadline has passed."""
+        if run.expires_ns is not None and run.expires_ns <= self._clock.monotonic_ns():
+            run.error = f"{self._too_late(run)}: {run.error}"
+            self.end(run, RunState.FAILED)
+            return
         self.change(run, RunState.RETRYING, f"{run.error}; again in {after_s:.3g} s")
         run.duration_s = self._duration_s(run)
         self._close_attempt(run)  # what the attempt used is counted by its own variant
@@ -330,12 +336,17 @@ class Desk:
         self.on_end(run)
 
     def _close_attempt(self, run: Run) -> None:
-        spec = self.book.specs.get(run.task_id)
-        if spec is not None and run.deadline_ns is not None:
-            self.usage.add(spec.group, spec.resources_of(run.variant), -1)
+        booked = self._booked.pop(run.run_id, None)
+        if booked is not None:
+            self.usage.add(*booked, -1)
         run.deadline_ns, run.ending = None, ""
         self.calendar.set("deadline", run.run_id, None)
         self._may_admit = True
+
+    def _book_attempt(self, run: Run) -> None:
+        spec = self.spec(run)
+        self._booked[run.run_id] = spec.group, spec.resources_of(run.variant)
+        self.usage.add(*self._booked[run.run_id])
 
     def _duration_s(self, run: Run) -> float:
         return (self._clock.monotonic_ns() - run.started_ns) / SECOND_NS
@@ -347,8 +358,10 @@ class Desk:
         self._line.clear()
         self.calendar.clear()
         active = [run for run in self.book.runs.values() if run.is_active and run.task_id in self.book.specs]
-        self.usage = Usage((self.spec(run).group, self.spec(run).resources_of(run.variant)) for run in active)
+        self.usage = Usage()
+        self._booked.clear()
         for run in active:
+            self._book_attempt(run)
             self.calendar.set("deadline", run.run_id, run.deadline_ns)
             self.calendar.set("expiry", run.run_id, None if run.ending else run.expires_ns)
         holds = {run.run_id: run.hold for run in self.book.runs.values()}
