@@ -31,6 +31,7 @@ from tori.modules.open import journal_directory, mirrors_of
 from tori.modules.registry import FOLLOWS, create_module
 from tori.modules.source import source_version
 from tori.modules.user import load_modules
+from tori.resources.background import leave_session
 
 NICENESS = 10
 """A tenth of a core beside work that saturates it; at 19 it would be a hundredth, and a large fold would come to no end."""
@@ -58,7 +59,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def make_way() -> None:
-    """Leave the cores to whoever wants them; for a process that ends with its task."""
+    """Leave the cores to whoever wants them; for a process that ends with its task. Ray's session holds who must not wait for it."""
+    leave_session(NICENESS)
     os.nice(max(0, NICENESS - os.nice(0)))
     gc.disable()  # a fold makes no garbage in cycles, and a collector would walk over a large state again and again
 

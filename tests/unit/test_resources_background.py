@@ -87,7 +87,7 @@ def test_where_only_one_may_ask_at_a_time_it_asks_again(monkeypatch: pytest.Monk
                 raise BlockingIOError
 
     monkeypatch.setattr(background, "_AUTOGROUP", Busy())
-    monkeypatch.setattr(background, "AGAIN_S", 0.0)
+    monkeypatch.setattr(background.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(os, "getsid", lambda pid: os.getpid())
     assert background.leave_session(10)
     for thread in threading.enumerate():
