@@ -30,6 +30,7 @@ node behind a partition of 20 s was given up (measured)."""
 _TUNING = {
     **_HEALTH,
     **_PATIENCE,
+    "RAY_process_group_cleanup_enabled": "1",  # what a worker's task started ends with the worker: the next attempt may be elsewhere
     "RAY_worker_niceness": "0",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
     "RAY_USAGE_STATS_ENABLED": "0",

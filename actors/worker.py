@@ -6,7 +6,8 @@ itself inherits both.
 
 They are also gone as soon as they are asked to go. When an orchestrator dies, Ray asks the workers of its attempts (SIGTERM) and kills
 them 5 s later; its own handler raises SystemExit in what they do, and a call into C or a ``finally`` goes on. The next orchestrator is
-back sooner, and takes it for certain that nothing of an attempt it did not begin is at work: it begins the next one.
+back sooner, and begins the next attempt. What they started themselves is ended by Ray with their process group
+(``RAY_process_group_cleanup_enabled``, which ``tori up`` sets).
 """
 
 from __future__ import annotations
@@ -40,9 +41,8 @@ def begin_work() -> None:
     """
     if os.environ.get(MARK) != BACKGROUND:
         return
-    signal.signal(
-        signal.SIGTERM, signal.SIG_DFL
-    )  # the kernel's: no line of Python runs any more, nor does the call it is in return
+    # the kernel's: no line of Python runs any more, nor does the call it is in return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not is_background():
         leave_session()
         enter_background()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,28 @@ def test_a_request_that_is_refused_reaches_who_asked_and_nobody_else(rig: Rig) -
     assert rig.failure is None
     with pytest.raises(BadInput, match="nonsense"):
         rig.runs.request("nonsense", "y")
+
+
+def test_what_came_together_is_written_together_and_each_is_answered(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    units: list[int] = []
+    monkeypatch.setattr(rig.runs, "_record", lambda records, payloads: units.append(len(records) + len(payloads)))
+    errors: dict[str, list[BaseException]] = {"a": [], "nonsense": [], "b": []}
+    answers = {name: threading.Event() for name in errors}
+    for name, stimulus in (
+        ("a", sig.RunRequested("state_persistence", "a")),
+        ("nonsense", sig.RunRequested("nonsense", "c")),
+        ("b", sig.CancelRequested("a")),
+    ):
+        rig.runs._stimuli.put((stimulus, answers[name], errors[name]))
+    rig.runs._turn()
+    assert len(units) == 1
+    assert units[0] > 1
+    assert all(answer.is_set() for answer in answers.values())
+    assert {name: [type(error) for error in found] for name, found in errors.items()} == {
+        "a": [],
+        "nonsense": [BadInput],
+        "b": [],
+    }
 
 
 def test_an_attempt_that_no_process_here_began_is_lost_also_when_it_timed_out(rig: Rig) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 import time
 from hashlib import blake2b
 from pathlib import Path
@@ -38,13 +39,16 @@ def exclusive(run: TaskRun) -> None:
     shortest, longest, folder = os.environ[WHERE].split(":", 2)
     digest = blake2b(run.run_id.encode(), digest_size=4).digest()
     seconds = float(shortest) + int.from_bytes(digest, "big") / 2**32 * (float(longest) - float(shortest))
-    hold(Path(folder), run.run_id, run.attempt, seconds, is_deaf=bool(digest[-1] & 1))
+    hold(Path(folder), run.run_id, run.attempt, seconds, is_deaf=bool(digest[-1] & 1), has_child=bool(digest[-1] & 2))
 
 
-def hold(folder: Path, run_id: str, attempt: int, seconds: float, *, is_deaf: bool = False) -> None:
+def hold(
+    folder: Path, run_id: str, attempt: int, seconds: float, *, is_deaf: bool = False, has_child: bool = False
+) -> None:
     """Hold a run's lock for so long, and say so; raises BlockingIOError, and says that too, when somebody has it.
 
-    ``is_deaf``: go on when asked to leave, like a call into C, or one that must clean up first.
+    ``is_deaf``: go on when asked to leave, like a call into C, or one that must clean up first. ``has_child``: a process that it starts
+    holds the lock too, for as long as it lives.
     """
     with (folder / LOCKS / run_id).open("wb") as lock:
         try:
@@ -53,6 +57,7 @@ def hold(folder: Path, run_id: str, attempt: int, seconds: float, *, is_deaf: bo
             _say(folder / TWICE, BEGUN, run_id, attempt)
             raise
         _say(folder / LINES, BEGUN, run_id, attempt)
+        child = subprocess.Popen(["sleep", str(seconds)], pass_fds=[lock.fileno()]) if has_child else None
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             try:
@@ -60,6 +65,8 @@ def hold(folder: Path, run_id: str, attempt: int, seconds: float, *, is_deaf: bo
             except SystemExit:
                 if not is_deaf:
                     raise
+        if child is not None:
+            child.wait()
         _say(folder / LINES, ENDED, run_id, attempt)
 
 
