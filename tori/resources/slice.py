@@ -13,8 +13,9 @@ import platform
 import struct
 from pathlib import Path
 
-SHORT_SLICE_NS = 100_000
-"""The shortest the kernel takes: an event costs a tenth of it."""
+SHORT_SLICE_NS = 1_000_000
+"""Shorter than the kernel's own. With a tenth of it events beside background work come no sooner, and the bus, whose threads then take
+turns all the time, carries 40 % less (docs/measurements.md)."""
 _CALLS = {"x86_64": (314, 315), "aarch64": (274, 275)}
 """Numbers of sched_setattr and sched_getattr by machine; the C library has no functions for them before glibc 2.41."""
 _ATTRIBUTES = struct.Struct("IIQiIQQQ")
