@@ -13,7 +13,7 @@ from actors.ship import open_all, pack_file
 from tests.support.system import system_settings
 from tori.errors import BadInput, BadSettings
 from tori.modules.registry import FOLLOWS, user_modules
-from tori.scheduler.shipped import unpack
+from tori.scheduler.shipped import ShippedTask, unpack
 from tori.scheduler.user import TaskRun, call_function, registered_in
 
 JOBS = Path(__file__).parents[1] / "support" / "shipped_jobs.py"
@@ -54,6 +54,7 @@ def test_functions_travel_with_what_stands_beside_them() -> None:
         ("1 / 0", BadInput, "ZeroDivisionError"),
         ("def f(:", BadInput, "SyntaxError"),
         ("x = 1", BadInput, "no task in"),
+        ("@task(AfterTrigger(('a',)), task_id='a')\ndef f(): pass", BadSettings, "in a circle: a -> a"),
         (
             MODULE,
             BadInput,
@@ -90,14 +91,14 @@ def test_a_function_that_opens_nowhere_else_is_named() -> None:
 def test_names_that_are_taken_and_circles_are_refused_with_nothing_changed(tmp_path: Path) -> None:
     plan = Plan(system_settings(tmp_path).plain())
     before = plan.specs
-    circle = "\n".join(
-        f"@task(AfterTrigger(({other!r},)), task_id={one!r})\ndef {one}(): pass" for one, other in ("xy", "yx")
-    )
-    taken = "@task(task_id='alien_audit')\ndef f(): pass"
-    lost = "@task(AfterTrigger(('nobody',)))\ndef f(): pass"
-    for code, says in ((circle, "in a circle: "), (taken, "'alien_audit' already"), (lost, "which is no task")):
-        (tmp_path / "jobs.py").write_text(HEAD + code)
-        tasks = unpack(pack_file(tmp_path / "jobs.py"))
+    circle = [f"@task(AfterTrigger(({other!r},)), task_id={one!r})\ndef {one}(): pass" for one, other in ("xy", "yx")]
+    taken = ["@task(task_id='alien_audit')\ndef f(): pass"]
+    lost = ["@task(AfterTrigger(('nobody',)))\ndef f(): pass"]
+    for files, says in ((circle, "in a circle: "), (taken, "'alien_audit' already"), (lost, "which is no task")):
+        tasks: list[ShippedTask] = []
+        for code in files:  # each may travel by itself
+            (tmp_path / "jobs.py").write_text(HEAD + code)
+            tasks += unpack(pack_file(tmp_path / "jobs.py"))
         with pytest.raises(BadSettings, match=says):
             plan.check(tasks)
         assert plan.specs == before
