@@ -270,9 +270,8 @@ class Runs:
         if (order.run_id, order.attempt) not in self._begun:
             self.tell(sig.RunLost(order.run_id, order.attempt))
             return
-        self._cancelled[order.run_id, order.attempt] = (
-            order.force
-        )  # before the look: whoever comes second sees the other
+        # before the look: whoever comes second sees the other
+        self._cancelled[order.run_id, order.attempt] = order.force
         attempt, refs = self._attempts.get(order.run_id, (0, ()))
         if attempt == order.attempt:
             cancel(refs, force=order.force)

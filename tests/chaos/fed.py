@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,15 +9,14 @@ from types import TracebackType
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from actors.backend import RayBackend
 from actors.cast import actor_name
 from actors.client import RayClient
 from actors.names import NAMESPACE, ORCHESTRATOR, RELAY
 from tests.chaos.corpus import encode, slot_documents
+from tests.chaos.repeat import Repeater
 from tests.support.system import audit, system_settings
-from tori.errors import ToriError
 from tori.events.document import Document
 from tori.local import LocalSystem
 
@@ -30,38 +28,23 @@ BACK_S = 15.0
 POLL_S = 0.05
 
 
-class Feeder:
-    """A thread that puts a few documents in, again and again, and notes how long the slowest answer took."""
+class Feeder(Repeater):
+    """Puts a few documents in, again and again, and notes how long the slowest answer took."""
 
     def __init__(self, slot: int, every_s: float, put: Callable[[bytes], Any], batch: int = 2) -> None:
+        super().__init__(f"feeder-{slot}", every_s)
         self.taken: list[Document] = []
         """What was acknowledged."""
         self.longest_s = 0.0
-        self.failure = ""
         self._corpus = slot_documents(slot, MOST_DOCUMENTS)
-        self._every_s, self._put, self._batch = every_s, put, batch
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"feeder-{slot}", daemon=True)
+        self._put, self._batch = put, batch
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Return when the last batch was answered; a second time, or before it began, nothing happens."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            while not self._ended.wait(self._every_s):
-                batch = self._corpus[len(self.taken) : len(self.taken) + self._batch]
-                begun = time.monotonic()
-                self._put(encode(batch))
-                self.longest_s = max(self.longest_s, time.monotonic() - begun)
-                self.taken += batch
-        except (ToriError, RayError) as error:
-            self.failure = f"{self._thread.name} was refused: {type(error).__name__}: {error}"
+    def work(self) -> None:
+        batch = self._corpus[len(self.taken) : len(self.taken) + self._batch]
+        begun = time.monotonic()
+        self._put(encode(batch))
+        self.longest_s = max(self.longest_s, time.monotonic() - begun)
+        self.taken += batch
 
 
 def _past_orchestrator(documents: bytes) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ray.exceptions import RayError
-
 from actors.client import RayClient
+from tests.chaos.repeat import Repeater
 from tests.support import exclusive_task
 from tests.support.exclusive_task import BEGUN, ENDED, LINES, LOCKS, TASK, TWICE, WHERE
-from tori.errors import ToriError
 from tori.events.envelope import Event
 from tori.events.system import TaskCompleted, TaskStarted
 from tori.resources.process import start_mark
@@ -61,37 +58,22 @@ class UnderWay(NamedTuple):
     """Those of them that have a process that works."""
 
 
-class Load:
+class Load(Repeater):
     """Keeps ``runs`` runs in flight until it is stopped. Every attempt takes ``shortest_s`` to ``longest_s``."""
 
     def __init__(self, folder: Path, runs: int, shortest_s: float, longest_s: float) -> None:
+        super().__init__("a run", ASK_EVERY_S)
         (folder / LOCKS).mkdir(parents=True)
         self.folder, self.runs = folder, runs
         self.environment = {WHERE: f"{shortest_s}:{longest_s}:{folder}"}
         """What the cluster has to be started with."""
         self.settings = {"user.tasks": exclusive_task.__name__, "limits.concurrent_runs": runs + 16}
         self.asked: list[str] = []
-        self.failure = ""
         self._client = RayClient()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask for nothing more."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            while not self._ended.wait(ASK_EVERY_S):
-                for _ in range(self.runs - len(active_runs(self._client))):
-                    self.asked.append(self._client.run_task(TASK)["run_id"])
-        except (ToriError, RayError) as error:
-            self.failure = f"a run was refused: {type(error).__name__}: {error}"
+    def work(self) -> None:
+        for _ in range(self.runs - len(active_runs(self._client))):
+            self.asked.append(self._client.run_task(TASK)["run_id"])
 
     def await_busy(self, client: RayClient, least: int) -> UnderWay:
         """Return once all runs have an attempt under way and ``least`` of these are executed; raises TimeoutError."""

@@ -26,7 +26,7 @@ _TASKS = Path("/proc/self/task")
 def shorten_slices() -> int:
     """Ask for short slices for every ordinary thread of this process, and so for those they start; return for how many."""
     calls = _CALLS.get(platform.machine())
-    if calls is None or not hasattr(os, "SCHED_OTHER") or not _TASKS.exists():
+    if calls is None or not _TASKS.exists():
         return 0
     library = ctypes.CDLL(None, use_errno=True)
     return sum(_shorten(library, *calls, int(task.name)) for task in _TASKS.iterdir())

@@ -216,7 +216,8 @@ class Desk:
         run.seen = {module: self.versions[module] for module in spec.watches if module in self.versions}
         task.last_wall_ns = self._clock.wall_ns()
         run.began_wall_ns = run.began_wall_ns or task.last_wall_ns
-        self._book_attempt(run)
+        booked = self._booked[run.run_id] = self._share(run)
+        self.usage.add(*booked)
         self.reconsider(run.task_id)
         if run.variant:
             self.out.append(sig.Keep(sig.RunVaried(run.run_id, run.variant)))
@@ -343,10 +344,9 @@ class Desk:
         self.calendar.set("deadline", run.run_id, None)
         self._may_admit = True
 
-    def _book_attempt(self, run: Run) -> None:
+    def _share(self, run: Run) -> tuple[str, Resources]:
         spec = self.spec(run)
-        self._booked[run.run_id] = spec.group, spec.resources_of(run.variant)
-        self.usage.add(*self._booked[run.run_id])
+        return spec.group, spec.resources_of(run.variant)
 
     def _duration_s(self, run: Run) -> float:
         return (self._clock.monotonic_ns() - run.started_ns) / SECOND_NS
@@ -358,10 +358,9 @@ class Desk:
         self._line.clear()
         self.calendar.clear()
         active = [run for run in self.book.runs.values() if run.is_active and run.task_id in self.book.specs]
-        self.usage = Usage()
-        self._booked.clear()
+        self._booked = {run.run_id: self._share(run) for run in active}
+        self.usage = Usage(self._booked.values())
         for run in active:
-            self._book_attempt(run)
             self.calendar.set("deadline", run.run_id, run.deadline_ns)
             self.calendar.set("expiry", run.run_id, None if run.ending else run.expires_ns)
         holds = {run.run_id: run.hold for run in self.book.runs.values()}

@@ -221,22 +221,27 @@ class AfterTrigger(Unscheduled):
 
 def dependents(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
     """Return by task which tasks follow it; raises BadSettings for an unknown task or a circle, naming it."""
-    found: dict[str, list[str]] = {}
-    for task_id, trigger in triggers.items():
-        for other in trigger.task_ids if isinstance(trigger, AfterTrigger) else ():
-            if other not in triggers:
-                raise BadSettings(
-                    f"task {task_id} follows {other!r}, which is no task.", remedy=f"Tasks: {', '.join(triggers)}."
-                )
-            found.setdefault(other, []).append(task_id)
+    found = _followers(triggers)
+    for other, after in found.items():
+        if other not in triggers:
+            raise BadSettings(
+                f"task {after[0]} follows {other!r}, which is no task.", remedy=f"Tasks: {', '.join(triggers)}."
+            )
     _refuse_circle(found)
-    return {task_id: tuple(after) for task_id, after in found.items()}
+    return found
 
 
 def refuse_circles(triggers: Mapping[str, Trigger]) -> None:
     """Raise BadSettings when tasks follow one another in a circle; those that are not among ``triggers`` are not followed."""
-    after = {task_id: trigger.task_ids for task_id, trigger in triggers.items() if isinstance(trigger, AfterTrigger)}
-    _refuse_circle({other: [t for t, others in after.items() if other in others] for other in triggers})
+    _refuse_circle(_followers(triggers))
+
+
+def _followers(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for task_id, trigger in triggers.items():
+        for other in trigger.task_ids if isinstance(trigger, AfterTrigger) else ():
+            found[other] = (*found.get(other, ()), task_id)
+    return found
 
 
 def _refuse_circle(after: Mapping[str, Iterable[str]]) -> None:
