@@ -227,13 +227,13 @@ def dependents(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
             raise BadSettings(
                 f"task {after[0]} follows {other!r}, which is no task.", remedy=f"Tasks: {', '.join(triggers)}."
             )
-    _refuse_circle(found)
+    _refuse_circle(triggers, found)
     return found
 
 
 def refuse_circles(triggers: Mapping[str, Trigger]) -> None:
     """Raise BadSettings when tasks follow one another in a circle; those that are not among ``triggers`` are not followed."""
-    _refuse_circle(_followers(triggers))
+    _refuse_circle(triggers, _followers(triggers))
 
 
 def _followers(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
@@ -244,7 +244,7 @@ def _followers(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _refuse_circle(after: Mapping[str, Iterable[str]]) -> None:
+def _refuse_circle(task_ids: Iterable[str], after: Mapping[str, Iterable[str]]) -> None:
     done: set[str] = set()
 
     def visit(task_id: str, path: tuple[str, ...]) -> None:
@@ -258,5 +258,5 @@ def _refuse_circle(after: Mapping[str, Iterable[str]]) -> None:
                 visit(other, (*path, task_id))
             done.add(task_id)
 
-    for task_id in after:
+    for task_id in task_ids:
         visit(task_id, ())
