@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -46,12 +47,19 @@ def pack_file(path: Path) -> bytes:
         del sys.modules[module.__name__]
 
 
+class _AsWritten(SourceFileLoader):
+    """Compiles a file as it is now: bytecode beside it would also do for another text of one length, written in the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _imported(path: Path) -> ModuleType:
     """Run a file as a module of its own, whose functions are pickled by value."""
     if path.suffix != ".py" or not path.is_file() or not path.stem.isidentifier():
         raise BadInput(f"{path} is no Python file that could be a module.", remedy="Name a file such as jobs.py.")
     name = PREFIX + path.stem
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_AsWritten(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

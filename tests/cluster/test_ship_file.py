@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def test_functions_travel_with_what_stands_beside_them() -> None:
     assert registered_in("tori_shipped_shipped_jobs") == ()
     again = pack_file(JOBS)
     assert unpack(again)[0].spec == task.spec
+
+
+def test_a_file_is_read_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "jobs.py"
+    for number in "12":  # of one length and one time, which is all that kept bytecode would look at
+        path.write_text(f"{HEAD}@task()\ndef f(): return {number}")
+        os.utime(path, (1e9, 1e9))
+        (one,) = unpack(pack_file(path))
+        assert call_function(cloudpickle.loads(one.function), TaskRun("f", "run", 1)) == number
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
