@@ -20,14 +20,14 @@ $(INSTALLED): pyproject.toml uv.lock scripts/install.py
 run: $(INSTALLED)  ## Build a mind over the library documentation on this machine
 	$(BIN)/tori demo
 
-RAY := tests/bad_input/test_running_system.py tests/contract tests/cluster tests/e2e tests/chaos
-PURE := tests/architecture tests/unit tests/properties tests/sim tests/crash tests/bad_input $(addprefix --ignore=,$(RAY))
+RAY := tests/bad_input/test_running_system.py tests/chaos/test_live.py tests/contract tests/cluster tests/e2e
+REST := tests $(addprefix --ignore=,$(RAY))
 
-test: check  ## Everything that must pass: lint, types, layers, dependencies, tests, coverage
-	$(BIN)/pytest $(RAY) --cov=tori --cov-append --cov-report=term --cov-fail-under=90
+test: check  ## Everything that must pass: lint, types, layers, dependencies, coverage, and tests on Ray clusters
+	$(BIN)/pytest $(RAY)
 
-check: lint types  ## The part of it that needs no Ray: lint, types, unit tests, properties, simulations, crash states
-	$(BIN)/pytest $(PURE) -n 2 --dist loadfile --cov=tori --cov-report=
+check: lint types  ## The part of it that starts no cluster: lint, types, coverage, unit tests, simulations, crash states
+	$(BIN)/pytest $(REST) -n 3 --dist loadfile --cov=tori --cov-report=term --cov-fail-under=90
 
 lint: $(INSTALLED)  ## ruff, import-linter, deptry
 	$(BIN)/ruff check .

@@ -213,10 +213,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     idle = round(measure_idle(tasks, options.idle_seconds), 3)
     machine = spread["machine"]
-    is_good = machine is not None and machine["p99_ms"] <= options.max_p99_ms and idle <= options.max_idle_percent
+    is_good = is_within(machine, idle, options.max_p99_ms, options.max_idle_percent)
     report = {"tasks": tasks, "spread": spread, "burst": burst, "idle_percent": idle, "within_limits": is_good}
     print(json.dumps(report) if options.json else _as_text(report))
     return 0 if is_good else 1
+
+
+def is_within(found: dict[str, float] | None, idle_percent: float, max_p99_ms: float, max_idle_percent: float) -> bool:
+    """Say whether something was measured and stayed within both limits."""
+    return found is not None and found["p99_ms"] <= max_p99_ms and idle_percent <= max_idle_percent
 
 
 def _as_text(report: dict[str, Any]) -> str:

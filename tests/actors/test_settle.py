@@ -10,7 +10,7 @@ import pytest
 
 from actors import settle as shell
 from actors.settle import ATTEMPTS, SETTLE_S, STALLED_S, NotSettling, Quiesce, check_unpaused
-from tests.cluster.fake_ray import FakeActor, FakeRay, Ref
+from tests.actors.fake_ray import FakeActor, FakeRay, Ref
 from tori.errors import IllegalTransition, Unavailable
 from tori.modules.loop import LoopView
 

@@ -18,7 +18,7 @@ from actors.cast import successor_name
 from actors.conductor import Conductor, Past
 from actors.module import ShellConfig
 from actors.nodes import Nodes
-from tests.cluster.fake_ray import FakeActor, FakeRay, Ref
+from tests.actors.fake_ray import FakeActor, FakeRay, Ref
 from tori.clock import SystemClock
 from tori.errors import Unavailable
 from tori.events.system import ModuleInitialized, ModuleStateChanged

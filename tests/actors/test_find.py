@@ -8,7 +8,7 @@ import pytest
 
 from actors import find as shell
 from actors.find import find_event
-from tests.cluster.fake_ray import FakeActor, FakeRay
+from tests.actors.fake_ray import FakeActor, FakeRay
 from tori.errors import Unavailable
 
 

@@ -13,7 +13,7 @@ from actors import checkpoints as shell
 from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.fold import Outcome
 from actors.snapshot import load_exactly
-from tests.cluster.fake_ray import FakeActor, FakeRay
+from tests.actors.fake_ray import FakeActor, FakeRay
 from tori.checkpoint.store import Problem, write_snapshot
 from tori.errors import BadInput, JournalError, Unavailable
 from tori.events.system import CheckpointCreated, ErrorOccurred

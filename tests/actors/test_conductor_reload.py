@@ -14,8 +14,8 @@ from actors.conductor import Past
 from actors.module import ShellConfig
 from actors.recovery import RecoveryCheck, RecoveryFailed
 from actors.reload import ReloadFailed, Reloads
-from tests.cluster.fake_ray import FakeActor, Ref
-from tests.cluster.test_conductor import Begin, Stage, begin, module_actor
+from tests.actors.fake_ray import FakeActor, Ref
+from tests.actors.test_conductor import Begin, Stage, begin, module_actor
 from tori.errors import BadInput, Unavailable
 from tori.events.system import ChaosInjected, HotReloadCompleted, HotReloadFailed
 from tori.modules.base import SelfCheckFailed

@@ -8,7 +8,7 @@ import pytest
 
 from actors import answers as shell
 from actors.answers import Answers
-from tests.cluster.fake_ray import FakeActor, FakeRay, Ref
+from tests.actors.fake_ray import FakeActor, FakeRay, Ref
 
 
 def test_questions_asked_together_share_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from actors import housekeeping as shell
 from actors.housekeeping import Housekeeping
-from tests.cluster.fake_ray import FakeActor, FakeRay
+from tests.actors.fake_ray import FakeActor, FakeRay
 from tori.checkpoint.store import CheckpointStore
 from tori.errors import Unavailable
 from tori.events.system import ErrorOccurred, StateCorrupted

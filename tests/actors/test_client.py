@@ -17,7 +17,7 @@ from actors import cluster
 from actors.backend import RayBackend
 from actors.client import RayClient
 from actors.cluster import ClusterInfo
-from tests.cluster.fake_ray import FakeActor, FakeRay, Ref
+from tests.actors.fake_ray import FakeActor, FakeRay, Ref
 from tests.support.system import system_settings
 from tori.errors import Unavailable
 

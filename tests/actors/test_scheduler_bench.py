@@ -19,7 +19,13 @@ def test_every_due_run_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert report["spread"]["apscheduler"]["runs"] >= 15
     assert report["burst"]["machine"]["runs"] >= 40
     assert 0 < report["spread"]["machine"]["p50_ms"] <= report["spread"]["machine"]["p99_ms"]
-    assert bench.main([*QUICK, "--max-p99-ms", "0"]) == 1
+
+
+def test_what_is_late_or_not_measured_is_not_within_the_limits() -> None:
+    assert bench.is_within({"p99_ms": 5.0}, 0.5, 5.0, 0.5)
+    assert not bench.is_within({"p99_ms": 5.1}, 0.5, 5.0, 0.5)
+    assert not bench.is_within({"p99_ms": 5.0}, 0.6, 5.0, 0.5)
+    assert not bench.is_within(None, 0.0, 5.0, 0.5)
 
 
 def test_the_share_that_is_late_is_said_in_milliseconds() -> None:
