@@ -114,6 +114,9 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
         monkeypatch.setattr(logger, "propagate", True)
         monkeypatch.setattr(logger, "handlers", [])
     with ExitStack() as stack:
+        for logger in loggers:
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.NOTSET)
 
         def begin(past: Past, **options: Any) -> Stage:
             stage = Stage(monkeypatch, past, **options)

@@ -36,6 +36,7 @@ def test_a_planted_burst_is_found() -> None:
     assert found >= 9
 
 
+@pytest.mark.no_cover
 def test_null_twins_stay_within_the_stated_rate() -> None:
     """Promise: with dates dealt at random, at most FDR of the audits raise any alarm. Tolerance: 95 % binomial, seeds fixed."""
     twins = [permuted(world(seed, burst=0.6), seed) for seed in range(TWINS)]

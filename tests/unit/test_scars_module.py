@@ -90,6 +90,7 @@ def test_a_line_has_no_hole() -> None:
     assert "loop" in result.reason
 
 
+@pytest.mark.no_cover
 def test_the_promise_on_null_twins() -> None:
     """P(any gap) <= level on corpora whose documents and concepts keep their sums but share at random.
 

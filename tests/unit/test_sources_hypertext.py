@@ -55,6 +55,7 @@ def test_broken_pages_are_read_as_far_as_they_go(source: str, text: str) -> None
     assert hypertext.read(source).text == text
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "piece",
     [

@@ -43,6 +43,7 @@ def feed(detector: Detector, values: Iterator[float] | list[float], limit: float
     return [change for change in changes if change is not None]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 def test_stationary_noise_raises_no_more_alarms_than_stated(noise: Callable[[random.Random], float]) -> None:
     limit, alarms, values = 100.0, 0, 0
@@ -54,6 +55,7 @@ def test_stationary_noise_raises_no_more_alarms_than_stated(noise: Callable[[ran
     assert alarms / values <= 1 / limit, f"{alarms} alarms in {values} values"
 
 
+@pytest.mark.no_cover
 def test_without_the_rolling_window_the_mean_of_the_sum_is_the_number_of_values() -> None:
     """The martingale that the stated rate rests on: it would not hold if ranks or bets were biased."""
     bets, sums = 15, []

@@ -78,6 +78,7 @@ def test_benjamini_hochberg_is_the_step_up_rule(p_values: list[float], untested:
     assert sum(p <= cut for p in p_values) == sum(p <= max(passing, default=-1.0) for p in p_values)
 
 
+@pytest.mark.no_cover
 def test_p_values_of_a_rewired_matrix_are_calibrated() -> None:
     """Pooled over 48 null twins the share of eligible pairs below p is at most p, within four standard errors.
 

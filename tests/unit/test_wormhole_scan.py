@@ -46,6 +46,7 @@ def test_the_planted_bridge_is_the_strongest(seed: int) -> None:
     assert result.tested == 24 * 24
 
 
+@pytest.mark.no_cover
 def test_the_promise_on_null_twins() -> None:
     """P(any significant pair) <= fdr when nothing is there, similar enough to be a bridge or not.
 
