@@ -8,6 +8,7 @@ starts what the dashboard shows. Input: a ``HeadRequest``, ``NodeRequest`` or ``
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -173,6 +174,9 @@ def start_dashboard(request: DashboardRequest) -> HeadReport:
 
 def main() -> None:
     """Start, report, and leave at once: what was started stays."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # Ray's cancellations need it, and a shell's "&" had it ignored by all that follow
     request = msgspec.json.decode(sys.argv[1], type=HeadRequest | NodeRequest | DashboardRequest)
     start: dict[type, Callable[[Any], HeadReport]] = {
         HeadRequest: start_head,

@@ -8,6 +8,9 @@ They are also gone as soon as they are asked to go. When an orchestrator dies, R
 them 5 s later; its own handler raises SystemExit in what they do, and a call into C or a ``finally`` goes on. The next orchestrator is
 back sooner, and begins the next attempt. What they started themselves is ended by Ray with their process group
 (``RAY_process_group_cleanup_enabled``, which ``tori up`` sets).
+
+Ray cancels a task as Ctrl-C would, and a shell tells what it starts with ``&`` to ignore that, and so what that starts: a task would go
+on until it is killed, 10 s later. Here it is heard again, whoever started the cluster.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ def code_environment(code: str) -> dict[str, str]:
 
 
 def begin_work() -> None:
-    """Go to idle priority, and die at once when asked to end, in a worker that is for background work; elsewhere nothing happens.
+    """In a worker that is for background work: go to idle priority, hear cancellations, die at once when asked to end. Elsewhere nothing.
 
     Only a process's main thread may say so, which is where Ray runs a task.
     """
@@ -43,6 +46,8 @@ def begin_work() -> None:
         return
     # the kernel's: no line of Python runs any more, nor does the call it is in return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not is_background():
         leave_session()
         enter_background()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,8 @@ from tori.resources.pressure import Sample
 from tori.scheduler.spec import Resources
 
 WAIT_S = 30.0
+KILL_S = 10.0
+"""After which a task that does not hear its cancellation is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[RayClient]:
-    """A system that was told where its user's tasks stand, and whom to tell when something is wrong."""
+    """A system that was told where its user's tasks stand, and whom to tell; started as behind a shell's ``&``, deaf to SIGINT."""
     home = tmp_path_factory.mktemp("home")
     options = {
         "user.tasks": f"{user_tasks.__name__},{background_tasks.__name__}",
@@ -53,13 +56,16 @@ def client(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
     }
     settings = system_settings(home, **options)
     backend = RayBackend()
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         backend.up(settings, None)
         found = backend.connect(settings, None)
+        signal.signal(signal.SIGINT, heard)
         yield found
         found.close()
         ray.shutdown()
     finally:
+        signal.signal(signal.SIGINT, heard)
         info = cluster.find(home)
         if info is not None:
             cluster.stop(info)
@@ -126,8 +132,10 @@ def test_its_progress_is_seen_and_cancelling_stops_it(client: RayClient) -> None
     story = story_when(client, run_id, lambda s: s["done"] > 0)
     assert story["total"] == 6000
     assert story["eta_s"] > 60
+    began = time.monotonic()
     client.cancel_run(run_id)
     assert story_when(client, run_id, lambda s: s["state"] == "cancelled")["held_by"] is None
+    assert time.monotonic() - began < KILL_S / 2, "it did not hear, and was killed"
     before = client.run_story(run_id)["done"]
     time.sleep(1.0)
     assert client.run_story(run_id)["done"] == before, "it goes on"

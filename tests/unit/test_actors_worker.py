@@ -12,6 +12,7 @@ import pytest
 
 from actors.worker import BACKGROUND, MARK
 
+ROOT = Path(__file__).resolve().parents[2]
 STUBBORN = """
 import signal, sys, time
 from actors.worker import begin_work
@@ -29,10 +30,9 @@ finally:
     ("mark", "code", "said"), [(BACKGROUND, -signal.SIGTERM, "at work\n"), ("", 1, "at work\nand on\n")]
 )
 def test_it_ends_in_the_midst_of_its_work_and_no_other_process_does(mark: str, code: int, said: str) -> None:
-    root = Path(__file__).resolve().parents[2]
     worker = subprocess.Popen(
         [sys.executable, "-c", STUBBORN],
-        cwd=root,
+        cwd=ROOT,
         env=os.environ | {MARK: mark},
         stdout=subprocess.PIPE,
         text=True,
@@ -43,3 +43,32 @@ def test_it_ends_in_the_midst_of_its_work_and_no_other_process_does(mark: str, c
     worker.terminate()
     rest, _ = worker.communicate()
     assert (worker.returncode, first + rest) == (code, said)
+
+
+CANCELLED = """
+import signal, time
+from actors.worker import begin_work
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell's & leaves it
+begin_work()
+try:
+    print("at work", flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("cancelled", flush=True)
+"""
+
+
+def test_a_cancellation_is_heard_also_behind_a_shell_s_ampersand() -> None:
+    command = [sys.executable, "-c", CANCELLED]
+    worker = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {MARK: BACKGROUND},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "at work\n"
+    worker.send_signal(signal.SIGINT)
+    assert worker.communicate(timeout=30)[0] == "cancelled\n"
