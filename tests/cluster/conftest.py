@@ -16,7 +16,7 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
     """A running cluster, this process being connected to it."""
     import ray
 
-    info = cluster.add_dashboard(cluster.start(tmp_path_factory.mktemp("home")))
+    info = cluster.start(tmp_path_factory.mktemp("home"))
     try:
         cluster.connect(info)
         yield info

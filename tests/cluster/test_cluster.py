@@ -35,6 +35,12 @@ def open_doors(pid: int) -> set[str]:
     return {ip for ip in doors if ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")}
 
 
+@pytest.fixture(scope="module")
+def shared_cluster(shared_cluster: ClusterInfo) -> ClusterInfo:
+    """The shared cluster with Ray's dashboard."""
+    return cluster.add_dashboard(shared_cluster)
+
+
 class TestReach:
     def test_every_socket_of_every_process_listens_on_loopback_only(self, shared_cluster: ClusterInfo) -> None:
         import ray

@@ -18,7 +18,7 @@ from tori.events.document import Document
 from tori.events.system import CustomEvent
 from tori.local import LocalSystem
 
-WINDOW_S = 15.0
+WINDOW_S = 8.0
 """Window of the restarts in this test: suspects wait for it, and four minutes would be long."""
 
 
