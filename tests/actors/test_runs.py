@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError, TaskCancelledError
 
+from actors import options
 from actors import runs as shell
 from actors.pressure import PressureWatch
 from actors.runs import Runs, _outcome
@@ -215,18 +216,77 @@ def test_an_attempt_that_began_is_never_called_lost(rig: Rig) -> None:
     assert rig.runs.scheduler.run("x").state is RunState.SUCCEEDED
 
 
+def test_an_attempt_that_ends_is_known_before_anybody_may_call_it_lost(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[type] = []
+
+    def tell(stimulus: Any) -> None:
+        told.append(type(stimulus))
+        if isinstance(stimulus, sig.RunFinished):
+            rig.runs._cancel(sig.CancelRun("x", 1))
+
+    monkeypatch.setattr(rig.runs, "tell", tell)
+    rig.runs._begun.add(("x", 1))
+    rig.runs._attempt(sig.StartRun("x", 1, rig.runs.scheduler.specs["state_persistence"]))
+    assert told == [sig.RunStarted, sig.RunFinished]
+    rig.runs._cancel(sig.CancelRun("x", 1))
+    assert told[2:] == [sig.RunLost]
+
+
+def test_what_is_due_does_not_wait_for_a_pause_in_what_is_asked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.work()
+    looks: list[int] = []
+    monkeypatch.setattr(rig.runs, "_look", lambda: looks.append(1) or [])
+    rig.runs.tell(sig.ModuleAvailable("", available=True))
+    rig.runs._turn()
+    assert looks == [], "nothing is due"
+    wake_ns = rig.runs.scheduler.wake_ns
+    assert wake_ns is not None
+    rig.clock.advance((wake_ns - rig.clock.monotonic_ns()) / 1e9)
+    rig.runs.tell(sig.ModuleAvailable("", available=True))
+    rig.runs._turn()
+    assert looks == [1], "whether modules have moved was not looked at"
+
+
+def test_a_function_whose_export_failed_is_exported_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[Any] = []
+
+    class Remote:
+        def __init__(self, function: Any) -> None:
+            exported.append(function)
+            self.number = len(exported)
+
+        def options(self, **_: Any) -> Remote:
+            return self
+
+        def remote(self) -> int:
+            if self.number == 1:
+                raise ConnectionError("the GCS is away")
+            return self.number
+
+    monkeypatch.setattr(options.ray, "remote", Remote)
+    options._exported.cache_clear()
+    with pytest.raises(ConnectionError):
+        options.start_task(_AtOnce, {})
+    assert [options.start_task(_AtOnce, {}) for _ in range(2)] == [2, 2], "one export serves every attempt"
+    options._exported.cache_clear()
+
+
 def test_a_cancellation_while_an_attempt_is_prepared_reaches_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Snapshots are taken before there is a Ray task: whoever cancels in that time must not be overheard."""
-    cancelled: list[Any] = []
-    monkeypatch.setattr(shell.ray, "cancel", lambda ref, **_: cancelled.append(ref))
+    """Snapshots are taken before there is a Ray task: whoever cancels in that time must not be overheard, nor taken for less urgent."""
+    cancelled: list[tuple[Any, bool]] = []
+    monkeypatch.setattr(shell.ray, "cancel", lambda ref, force, **_: cancelled.append((ref, force)))
     order = sig.StartRun("x", 1, rig.runs.scheduler.specs["state_persistence"])
     rig.runs._begun.add(("x", 1))
     rig.runs._cancel(sig.CancelRun("x", 1))
     assert cancelled == [], "there is nothing yet"
     rig.runs._follow(order, "a ref")
-    assert cancelled == ["a ref"]
+    assert cancelled == [("a ref", False)]
     rig.runs._cancel(sig.CancelRun("x", 1, force=True))
-    assert cancelled == ["a ref", "a ref"]
+    assert cancelled[1:] == [("a ref", True)]
+    rig.runs._follow(order, "another")
+    assert cancelled[2:] == [("another", True)]
 
 
 def test_what_was_triggered_counts_once_whether_it_is_read_or_told(tmp_path: Path) -> None:
