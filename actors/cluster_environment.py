@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -132,9 +131,7 @@ def node_names(address: str, label: str, timeout_s: float) -> set[str]:
 def spawn(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Start a process that outlives this one, silent, in a session of its own; return its pid."""
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
-    return os.posix_spawn(
-        command[0], list(command), environment, file_actions=null, setsid=True, setsigdef=(signal.SIGINT,)
-    )
+    return os.posix_spawn(command[0], list(command), environment, file_actions=null, setsid=True)
 
 
 def quiet_driver() -> None:

@@ -174,9 +174,8 @@ def start_dashboard(request: DashboardRequest) -> HeadReport:
 
 def main() -> None:
     """Start, report, and leave at once: what was started stays."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # Ray's cancellations need it, and a shell's "&" had it ignored by all that follow
+    # Ray cancels tasks with it, and a shell's "&" has it ignored by all that follow
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     request = msgspec.json.decode(sys.argv[1], type=HeadRequest | NodeRequest | DashboardRequest)
     start: dict[type, Callable[[Any], HeadReport]] = {
         HeadRequest: start_head,

@@ -26,18 +26,23 @@ finally:
 """
 
 
-@pytest.mark.parametrize(
-    ("mark", "code", "said"), [(BACKGROUND, -signal.SIGTERM, "at work\n"), ("", 1, "at work\nand on\n")]
-)
-def test_it_ends_in_the_midst_of_its_work_and_no_other_process_does(mark: str, code: int, said: str) -> None:
-    worker = subprocess.Popen(
-        [sys.executable, "-c", STUBBORN],
+def begin(code: str, mark: str) -> subprocess.Popen[str]:
+    """Start a worker of the kind that ``mark`` says, in a session of its own; it says when it is at work."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
         cwd=ROOT,
         env=os.environ | {MARK: mark},
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("mark", "code", "said"), [(BACKGROUND, -signal.SIGTERM, "at work\n"), ("", 1, "at work\nand on\n")]
+)
+def test_it_ends_in_the_midst_of_its_work_and_no_other_process_does(mark: str, code: int, said: str) -> None:
+    worker = begin(STUBBORN, mark)
     assert worker.stdout is not None
     first = worker.stdout.readline()
     worker.terminate()
@@ -59,15 +64,7 @@ except KeyboardInterrupt:
 
 
 def test_a_cancellation_is_heard_also_behind_a_shell_s_ampersand() -> None:
-    command = [sys.executable, "-c", CANCELLED]
-    worker = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | {MARK: BACKGROUND},
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    worker = begin(CANCELLED, BACKGROUND)
     assert worker.stdout is not None
     assert worker.stdout.readline() == "at work\n"
     worker.send_signal(signal.SIGINT)
