@@ -16,11 +16,13 @@ from actors import cluster
 from actors.failure import brief_error
 from actors.names import NAMESPACE, ORCHESTRATOR
 from tori.bus.producer import PublishReceipt, opened
-from tori.errors import Backpressure, NodeAway, NotRunning, TemporaryError, ToriError, Unavailable
+from tori.errors import Backpressure, NodeAway, NoRoom, NotRunning, TemporaryError, ToriError, Unavailable
 from tori.events.document import Receipt
 from tori.modules.registry import CLIENTS
 
 PATIENCE_S = 60.0
+AT_ONCE = (Backpressure, NodeAway)
+"""What a call that is made again in a moment meets again. Back-pressure is the caller's to wait out: only it knows whom to tell."""
 RETRY_S = 0.2
 LOOK_S = 30.0
 """How often a long call is asked after."""
@@ -43,13 +45,13 @@ class RayClient:
                 raise NotRunning("no TORI runs on this Ray cluster.", remedy="Start it with tori up.") from error
         return self._handle
 
-    def _insist(self, call: Callable[[Any, float], Any]) -> Any:
+    def _insist(self, call: Callable[[Any, float], Any], at_once: tuple[type[ToriError], ...] = AT_ONCE) -> Any:
         """Make a call until it comes back: an actor that died is waited for, a temporary error is tried again.
 
-        ``call`` is given the seconds of patience that are left. Raises Unavailable when they are over. Back-pressure is the
-        caller's to wait out: only it knows whom to tell.
+        ``call`` is given the seconds of patience that are left. Raises Unavailable when they are over, ``at_once`` without waiting.
         """
         deadline = time.monotonic() + self._patience_s
+        last: ToriError | None = None
         while True:
             try:
                 return call(self._orchestrator(), max(0.0, deadline - time.monotonic()))
@@ -57,14 +59,11 @@ class RayClient:
                 cause = error.cause
                 if not isinstance(cause, ToriError):
                     raise
-                if (
-                    isinstance(cause, (Backpressure, NodeAway))
-                    or not isinstance(cause, TemporaryError)
-                    or time.monotonic() > deadline
-                ):
+                if isinstance(cause, at_once) or not isinstance(cause, TemporaryError) or time.monotonic() > deadline:
                     raise cause from None
+                last = cause
             except GetTimeoutError as error:
-                raise Unavailable(
+                raise last or Unavailable(
                     f"the orchestrator did not answer in {self._patience_s:.0f} s.",
                     remedy="Try again; when it stays so: tori doctor, tori down, tori up. Nothing acknowledged is lost.",
                 ) from error
@@ -122,7 +121,8 @@ class RayClient:
         return self._call("command", module, name, dict(arguments))
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("status")
+        """Return how the system stands; raises NoRoom at once: who asks wants to know that."""
+        found: dict[str, Any] = self._insist(lambda o, s: ray.get(o.status.remote(), timeout=s), (*AT_ONCE, NoRoom))
         return found
 
     def quiesce(self) -> dict[str, Any]:

@@ -40,8 +40,8 @@ NAME_FREE_S = 5.0
 LONGEST_WAIT_S = 3600.0
 LOST_CALL_S = 0.2
 """Pause before a call that was lost on the way is made again; when the process is gone, Ray says so instead."""
-LOOKS = 4
-"""How often a start is looked at within its time."""
+LOOK_S, LOOKS = 1.0, 4
+"""How often a start is looked at, and how often at least within its time."""
 
 
 class Past(NamedTuple):
@@ -78,6 +78,8 @@ class Conductor:
         """Called when a module can, or can no longer, be worked with."""
         self.missing: dict[str, JournalMissing] = {}
         """Modules whose journals are not where they were."""
+        self.waits: dict[str, str] = {}
+        """What a module that starts waits for; empty when it is at work."""
         self._reloads: dict[str, Future[Replaced]] = {}
         """By module, how its latest reload ended."""
         self._successors: dict[str, Any] = {}
@@ -256,20 +258,25 @@ class Conductor:
     def _await_ready(self, name: str, incarnation: int, handle: Any, ready: Any) -> Any:
         """Return what ``ready`` answers. The time for it counts from the last progress of the recovery: a replay may be long.
 
-        The machine kills a module that makes none in that time, which ends the wait with Ray's error.
+        Who waits for room on a full disk is not hurried: no other process would be quicker. The machine kills a module that makes
+        no progress in that time, which ends the wait with Ray's error.
         """
         patience_s, reached = self.lifecycle.options.start_timeout_s, 0
-        while True:
-            try:
-                while not ray.wait([ready], timeout=patience_s / LOOKS)[0]:
-                    replayed = ray.get(control(handle, "view").remote()).replayed_units
-                    if replayed > reached:
-                        reached = replayed
-                        self.tell(sig.ModuleProgressed(name, incarnation))
-                return ray.get(ready)
-            except ActorUnavailableError:  # a lost call, not a death: Ray says that otherwise
-                time.sleep(LOST_CALL_S)
-                ready = control(handle, "ready").remote()
+        try:
+            while True:
+                try:
+                    while not ray.wait([ready], timeout=min(LOOK_S, patience_s / LOOKS))[0]:
+                        view = ray.get(control(handle, "view").remote())
+                        self.waits[name] = view.waits_for
+                        if view.replayed_units > reached or view.waits_for:
+                            reached = view.replayed_units
+                            self.tell(sig.ModuleProgressed(name, incarnation))
+                    return ray.get(ready)
+                except ActorUnavailableError:  # a lost call, not a death: Ray says that otherwise
+                    time.sleep(LOST_CALL_S)
+                    ready = control(handle, "ready").remote()
+        finally:
+            self.waits.pop(name, None)
 
     def _create(self, name: str, incarnation: int, code: str = "", *, is_paused: bool = False) -> Any:
         """Return a new actor of a module; with ``code`` it is a successor, in a process that has imported nothing."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from actors.relays import Relays
 from actors.reload import Reloads
 from actors.runs import Runs
 from actors.schedule import Plan
+from actors.scribe import Scribe
 from actors.settle import Quiesce, check_unpaused
 from actors.shipped import Shipping, kept_tasks
 from actors.snapshot import Origin, find_snapshot
@@ -37,8 +39,8 @@ from actors.standing import Standing, Traffic
 from tori.checkpoint.codec import ModuleSnapshot
 from tori.clock import SECOND_NS, SystemClock
 from tori.digest import mind_digest
-from tori.errors import BadInput, NodeAway, ToriError, Unavailable
-from tori.events.system import ErrorOccurred, MetricsCollected
+from tori.errors import BadInput, NodeAway, NoRoom, ToriError, Unavailable
+from tori.events.system import ErrorOccurred
 from tori.modules.host import HostSnapshot, ModuleHost
 from tori.modules.loop import ModuleLoop
 from tori.modules.need import module_snapshot
@@ -63,8 +65,12 @@ REFS_ROUTED = "tori_refs_routed"
 class Control:
     """One system: lifecycle, scheduler, checkpoints and the ledger they speak through."""
 
-    def __init__(self, home: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, home: Path, settings: Mapping[str, Any], *, is_reborn: bool, on_wait: Callable[[str], None] | None
+    ) -> None:
         configure_from(settings)
+        self.pid = os.getpid()
+        self._is_reborn = is_reborn
         self.home = home
         self._settings = settings
         self._clock = SystemClock()
@@ -75,26 +81,22 @@ class Control:
         for name in self._nodes.berths:  # also those of modules that are gone: the record speaks of what they wrote
             remember_journal(name)
         self._ledger_origin = Origin(None)
-        self._ledger = self._open_ledger()
+        self._ledger = self._open_ledger(on_wait)
+        self._scribe = Scribe(self._ledger)
+        emit, record = self._scribe.emit, self._scribe.record
         self._hot: dict[str, Any] = {}
-        self._metrics = Metrics(self.status, self.emit, self._observe)
+        self._metrics = Metrics(self.status, emit, self._observe)
         self._lifecycle = Lifecycle(self._clock, self._lifecycle_options(settings["limits"]))
         self._checkpoints = self._open_checkpoints(settings)
         self._relays = Relays(self._nodes, lambda: self._conductor.handles)
         self._housekeeping = Housekeeping(
-            home,
-            settings,
-            self._checkpoints.store,
-            self._module_handles,
-            self._ledger,
-            self.emit,
-            self._relays.marks,
+            home, settings, self._checkpoints.store, self._module_handles, self._ledger, emit, self._relays.marks
         )
         self._conductor = Conductor(
             self._lifecycle,
             self._shell_config,
             self._clock,
-            self.emit,
+            emit,
             self._checkpoints.save_last,
             self._origin,
             self._past(),
@@ -108,7 +110,7 @@ class Control:
             self._clock,
             self._module_handles,
             self._ledger,
-            self.record,
+            record,
             self._persist,
             self._metrics.collect,
             self._plan,
@@ -116,18 +118,17 @@ class Control:
         )
         self._take_on()
         self._runs.on_failure = self._fail
-        self._pressure = PressureWatch(
-            home, settings["limits"], self.emit, self._runs.tell, others=lambda: self._scarce(settings["limits"])
-        )
+        limits = settings["limits"]
+        self._pressure = PressureWatch(home, limits, emit, self._runs.tell, others=lambda: self._scarce(limits))
         self._pressure.on_failure = self._fail
-        self._alerts = Alerts(settings["alerts"], self._clock, self._ledger, self.record)
+        self._alerts = Alerts(settings["alerts"], self._clock, self._ledger, record)
         self._alerts.on_failure = self._fail
         self._traffic = Traffic(int(self.query("orchestrator", "metrics", {}).get(REFS_ROUTED, 0)))
         self._standing = Standing(
             self._lifecycle, self._conductor, self._nodes, self._relays, self._ledger, self._traffic
         )
         self._quiesce_lock = threading.Lock()
-        self.doing = ""
+        self._step = ""
 
     def _lifecycle_options(self, limits: Mapping[str, Any]) -> LifecycleOptions:
         order = (CLIENTS, *self._nodes.relays, *self._modules)
@@ -140,24 +141,26 @@ class Control:
 
     def _open_checkpoints(self, settings: Mapping[str, Any]) -> Checkpoints:
         url, keep = settings["checkpoint"]["url"], settings["checkpoint"]["keep"]
-        found = Checkpoints(self.home, keep, self._module_handles, self.emit, self._hot, self._ledger_snapshot)
+        found = Checkpoints(self.home, keep, self._module_handles, self._scribe.emit, self._hot, self._ledger_snapshot)
         found.on_saved = self._note_reached
-        found.copies = Copies(url, keep, found.store, self.emit)
+        found.copies = Copies(url, keep, found.store, self._scribe.emit)
         found.folding = Folding(self.home, settings, self._nodes, found.store)
         return found
 
     def _take_on(self) -> None:
         """Make ready for code that changes while the system runs, and for checks of its recovery."""
-        self._shipping = Shipping(self.home, self._plan, self.record, self._runs.learn)
+        self._scribe.on_written = self._metrics.take
+        self._shipping = Shipping(self.home, self._plan, self._scribe.record_now, self._runs.learn)
         self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
-        check = RecoveryCheck(self._conductor, self._modules, self.emit, self._injected)
+        check = RecoveryCheck(self._conductor, self._modules, self._scribe.emit, self._injected)
         self._runs.take_on({"hot_reload": self._reloads.changed, "chaos_recovery": check.run})
 
     def _injected(self) -> int:
         """Return how many faults were injected on purpose so far."""
         return int(self.query("orchestrator", "counts", {}).get("ChaosInjected", 0))
 
-    def _open_ledger(self) -> ModuleLoop:
+    def _open_ledger(self, on_wait: Callable[[str], None] | None) -> ModuleLoop:
+        """Return the loop of the ledger, recovered; with ``on_wait`` it waits for room on a full disk, and tells that first."""
         home, segment_bytes = self.home, self._settings["journal"]["segment_size_bytes"]
         mirrored = self._nodes.mirrored("orchestrator")
         loop = ModuleLoop(
@@ -172,11 +175,16 @@ class Control:
                 create=lambda name, settings: Ledger(self._plan.triggers),
             ),
             input_directories(home, ORCHESTRATOR, mirrored),
+            on_wait=on_wait,
         )
         loop.start()
-        loop.wait_ready(self._settings["limits"]["start_timeout_s"])
-        if self._nodes.fresh:
-            loop.call(lambda host: host.emit(self._nodes.fresh, []))
+        try:
+            loop.wait_ready(self._settings["limits"]["start_timeout_s"])
+            if self._nodes.fresh:
+                loop.call(lambda host: host.emit(self._nodes.fresh, []))
+        except BaseException:
+            loop.stop()
+            raise
         return loop
 
     def _find_ledger(self, name: str) -> HostSnapshot | None:
@@ -199,7 +207,7 @@ class Control:
 
     def _past(self) -> Past:
         epoch, starts = self._ledger.call(lambda host: (host.journal.epoch, host.module.query("starts", {})))
-        return Past(epoch, starts, ray.get_runtime_context().was_current_actor_reconstructed)
+        return Past(epoch, starts, self._is_reborn)
 
     def _hear_triggers(self) -> int:
         """Have the ledger tell what makes a task due from now on; return the offset in its journal up to which it did not."""
@@ -240,7 +248,7 @@ class Control:
     def _note_reached(self, sequences: dict[str, int]) -> None:
         """Record how far journals were durable: one that is shorter at a later start has lost data."""
         record = JournalsReached(sequences)
-        self.record([record], [])
+        self._scribe.record([record], [])
         self._nodes.reached(record)
 
     def _node_lost(self, node: str, residents: tuple[str, ...]) -> None:
@@ -273,8 +281,8 @@ class Control:
         """Adopt living modules, start the others, begin the schedule; into a pause when the last word of a person was one."""
         self._runs.remember(self._hear_triggers())
         for task_id, reason in self._plan.left_out.items():
-            self.emit(ErrorOccurred("TaskLeftOut", f"shipped task {task_id}: {reason}", ORCHESTRATOR))
-        self.emit(*self._ledger_origin.events)
+            self._scribe.emit(ErrorOccurred("TaskLeftOut", f"shipped task {task_id}: {reason}", ORCHESTRATOR))
+        self._scribe.emit(*self._ledger_origin.events)
         self._conductor.start()
         for node in sorted(self._nodes.away):
             self._conductor.tell(sig.NodeLost(node, self._nodes.residents(node), "its node is not there"))
@@ -308,26 +316,35 @@ class Control:
         self._conductor.finished.set()
 
     def ready(self, timeout_s: float) -> dict[str, Any]:
-        """Return the states once no module is starting; raises Unavailable with what still starts."""
+        """Return the states once no module is starting.
+
+        Raises Unavailable with what still starts, NoRoom when all that does waits for its disk.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             states = self._lifecycle.states()
             waiting = [n for n, s in states.items() if s in (State.INITIALIZING, State.STOPPED, State.FAILED)]
+            waits = {n: why for n, why in list(self._conductor.waits.items()) if why}
             if self._conductor.missing:
                 raise next(iter(self._conductor.missing.values()))
             if not waiting:
                 return {"states": states, "pid": threading.get_native_id()}
+            if waits.keys() >= set(waiting):
+                raise NoRoom(f"{', '.join(waiting)} cannot start yet:", remedy=" ".join(sorted(set(waits.values()))))
             if time.monotonic() > deadline:
                 raise Unavailable(f"still starting: {', '.join(waiting)}.", remedy="See tori status and the logs.")
             time.sleep(0.02)
 
     def stop(self, timeout_s: float) -> dict[str, Any]:
         """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
+        self._scribe.hurry()
         self._pressure.stop()
         self._runs.stop()
         self._alerts.stop()
         problems = (
-            final_checkpoint(lambda: self._checkpoints.take(is_last=True), self.emit) if self._module_handles() else []
+            final_checkpoint(lambda: self._checkpoints.take(is_last=True), self._scribe.emit)
+            if self._module_handles()
+            else []
         )
         self._conductor.ask(sig.StopRequested())
         finished = self._conductor.finished.wait(timeout_s)
@@ -336,25 +353,14 @@ class Control:
         self._ledger.stop()
         return {"finished": finished, "problems": problems}
 
-    def emit(self, *payloads: Any) -> None:
-        """Write events into the orchestrator's journal, durably, and say so in the log."""
-        self.record([], [(payload, "") for payload in payloads])
-
-    def record(self, records: Sequence[Any], payloads: Sequence[tuple[Any, str]]) -> None:
-        """Write private records and events (payload, key) as one durable unit."""
-        for event in self._ledger.call(lambda host: host.emit(records, payloads)):
-            self._metrics.take(event.payload)
-            if not isinstance(event.payload, MetricsCollected):
-                event_logger("orchestrator", event).info("%s", brief(event.payload))
-
     def _observe(self, samples: dict[str, float]) -> None:
         """Put the samples of an interval into the book of trends, and tell what left its baseline; also what a crash left untold."""
         trends = self._settings["trends"]
         record = TrendsSampled(self._clock.wall_ns() // SECOND_NS, samples, trends["run_length"], trends["least_ratio"])
-        self.record([record], [])
+        self._scribe.record([record], [])
         pending = self._ledger.call(lambda host: list(host.module.trends.pending))  # type: ignore[attr-defined]  # it is the ledger
         if pending:
-            self.record([], [(alert, alert.metric) for alert in pending])
+            self._scribe.record([], [(alert, alert.metric) for alert in pending])
 
     def _scarce(self, limits: Mapping[str, Any]) -> dict[str, float]:
         """Return what is used up of the object stores, and of the credit by the module furthest behind; shares of 1."""
@@ -422,7 +428,7 @@ class Control:
     def status(self) -> dict[str, Any]:
         """Return state, modules, nodes, rates and what went wrong lately."""
         return self._standing.look() | {
-            "doing": self.doing,
+            "doing": self.doing(),
             "problems": self.query("orchestrator", "problems", {"limit": 20}),
             "throttle": str(self._runs.scheduler.throttle[0]),
             "pressure": self._runs.pressure(),
@@ -450,7 +456,12 @@ class Control:
         return Quiesce(self._module_handles, self._runs.scan_now, self._wait_healthy, self._say, self._relays.behind)
 
     def _say(self, step: str) -> None:
-        self.doing = step
+        self._step = step
+
+    def doing(self) -> str:
+        """Return the step of a long request that is under way, or what everything waits for; empty when there is neither."""
+        waits_for = self._scribe.waits_for
+        return f"waiting for room on the disk: {waits_for}" if waits_for else self._step
 
     def _check_unpaused(self) -> None:
         check_unpaused(self._lifecycle.states(), is_scheduler_paused=self._runs.is_paused)
@@ -542,9 +553,3 @@ class Control:
         with self._quiesce_lock, self._runs.held():
             found = self._checkpoints.restore(checkpoint_id)
         return found | self.digest()
-
-
-def brief(payload: Any) -> str:
-    """Return a payload as one line: its fields that say something."""
-    fields = {name: getattr(payload, name) for name in payload.__struct_fields__}
-    return " ".join(f"{name}={value}" for name, value in fields.items() if value not in (None, "", (), 0))

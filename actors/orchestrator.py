@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import ray
 
 from actors.control import Control
+from actors.logging import event_logger
+from tori.errors import NoRoom
 from tori.interpreter import tune
 
 
@@ -27,27 +30,62 @@ class OrchestratorActor:
     def __init__(self, config: OrchestratorConfig) -> None:
         tune()
         self.config = config
-        self._control = Control(Path(config.home), config.settings)
-        self._control.start()
-        threading.Thread(target=self._die_with_control, name="tori-guard", daemon=True).start()
+        self._is_reborn = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+        self._ready: Control | None = None
+        self._waits_for = ""
+        self._error: BaseException | None = None
+        self._settled = threading.Event()
+        threading.Thread(target=self._begin, name="tori-control", daemon=True).start()
+        self._settled.wait()
+        if self._error is not None:
+            raise self._error
 
     def __repr__(self) -> str:
         return "tori.orchestrator"
 
-    def _die_with_control(self) -> None:
-        """End the process when a control thread failed, so that Ray starts the orchestrator again."""
-        self._control.wait_failure()
+    def _begin(self) -> None:
+        """Build control, and guard it: when one of its threads failed the process ends, so that Ray starts the orchestrator again.
+
+        A person who starts the system on a full disk is told. After a death nobody is there, and Ray gives an actor up whose
+        constructor fails: then it waits for room, and says so to whoever asks meanwhile.
+        """
+        on_wait = self._wait if self._is_reborn else None
+        try:
+            control = Control(Path(self.config.home), self.config.settings, is_reborn=self._is_reborn, on_wait=on_wait)
+            control.start()
+        except BaseException as error:
+            if self._settled.is_set():
+                event_logger("orchestrator").error("cannot start: %s", error, exc_info=error)
+                os._exit(1)  # and the next one may tell Ray why
+            self._error = error
+            self._settled.set()
+            return
+        self._ready = control
+        self._settled.set()
+        control.wait_failure()
         os._exit(1)
+
+    def _wait(self, reason: str) -> None:
+        self._waits_for = reason
+        self._settled.set()
+
+    @property
+    def _control(self) -> Control:
+        """Return control; raises NoRoom while it waits."""
+        if self._ready is None:
+            raise NoRoom("the orchestrator waits for room on its disk:", remedy=self._waits_for)
+        return self._ready
 
     def ready(self, timeout_s: float) -> dict[str, Any]:
         return self._control.ready(timeout_s)
 
     def pid(self) -> int:
-        return os.getpid()
+        """Return the process of an orchestrator that is at work."""
+        return self._control.pid
 
     def doing(self) -> str:
-        """Return the step of a long request that is under way; empty when there is none."""
-        return self._control.doing
+        """Return the step of a long request that is under way, or what everything waits for; empty when there is neither."""
+        return self._control.doing()
 
     def publish(self, refs: list[Any]) -> list[Any]:
         """Route object refs of document batches to the relay; return the refs of the receipts."""

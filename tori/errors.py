@@ -75,6 +75,10 @@ class NodeAway(Unavailable):
     """A module is offline, because the node with its journal is away; waiting a moment does not bring it back."""
 
 
+class NoRoom(Unavailable):
+    """A part of the system waits for room on its disk; it goes on by itself, and waiting a moment does not make room."""
+
+
 class JournalError(PermanentError):
     """A journal cannot be read or written as asked."""
 

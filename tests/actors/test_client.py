@@ -19,7 +19,7 @@ from actors.client import RayClient
 from actors.cluster import ClusterInfo
 from tests.actors.fake_ray import FakeActor, FakeRay, Ref
 from tests.support.system import system_settings
-from tori.errors import Unavailable
+from tori.errors import NoRoom, Unavailable
 
 
 @pytest.fixture
@@ -41,6 +41,22 @@ def test_an_orchestrator_that_hangs_is_unavailable_and_says_what_to_do(fake: Fak
         client.status()
     with pytest.raises(Unavailable, match="did not answer"):
         client.ingest(b"")
+
+
+def test_an_orchestrator_that_waits_for_room_says_so(fake: FakeRay) -> None:
+    asked: list[str] = []
+
+    def wait(*_: Any) -> Any:
+        asked.append("again")
+        raise NoRoom("the orchestrator waits for room on its disk:", remedy="free disk space.")
+
+    client = client_of(fake, status=wait, tasks=lambda: wait() if len(asked) < 2 else Ref())
+    with pytest.raises(NoRoom, match="free disk space"):
+        client.status()
+    assert len(asked) == 1, "who asks how it stands is told at once"
+    with pytest.raises(NoRoom, match="free disk space"):
+        client.tasks()
+    assert len(asked) == 2, "others wait as long as they have patience, and are told then"
 
 
 def test_a_call_made_again_asks_for_the_same_run(fake: FakeRay) -> None:

@@ -23,6 +23,7 @@ from tori.clock import SystemClock
 from tori.errors import Unavailable
 from tori.events.system import ModuleInitialized, ModuleStateChanged
 from tori.machine import Tick
+from tori.modules.loop import LoopView
 from tori.orchestrator import signal as sig
 from tori.orchestrator.lifecycle import Lifecycle
 from tori.orchestrator.record import LifecycleOptions
@@ -32,12 +33,16 @@ from tori.orchestrator.supervision import RestartPolicy
 ORDER = ("reader", "hierarchy")
 
 
-def module_actor(incarnation: int, ready: Callable[[], Any] | None = None, replayed: Any = 0) -> FakeActor:
-    view = SimpleNamespace(paused=False, replayed_units=replayed)
-    answer = {"incarnation": incarnation, "view": view, "events": []}
+def module_actor(
+    incarnation: int,
+    ready: Callable[[], Any] | None = None,
+    replayed: Callable[[], int] = lambda: 0,
+    waits_for: str = "",
+) -> FakeActor:
+    answer = {"incarnation": incarnation, "view": LoopView(""), "events": []}
     return FakeActor(
         ready=ready or (lambda: answer),
-        view=lambda: SimpleNamespace(paused=False, replayed_units=replayed() if callable(replayed) else replayed),
+        view=lambda: LoopView("", replayed_units=replayed(), waits_for=waits_for),
         watch=lambda epoch, turn: Ref(),
         pause=lambda paused: None,
         stop=lambda: None,
@@ -153,7 +158,7 @@ def test_a_busy_module_is_waited_for_and_not_killed(begin: Begin) -> None:
     stage.up()
     stage.await_(lambda: stage.lifecycle.modules["reader"].state is State.INITIALIZING)
     stage.await_state(State.INITIALIZING)
-    pending.finish({"incarnation": 1, "view": SimpleNamespace(paused=False), "events": []})
+    pending.finish({"incarnation": 1, "view": LoopView(""), "events": []})
     stage.await_state(State.RUNNING)
     assert stage.started == []
     assert stage.ray.killed == []
@@ -181,15 +186,34 @@ def test_a_replay_longer_than_the_time_to_start_comes_up(begin: Begin) -> None:
     def slow(config: ShellConfig) -> FakeActor:
         if config.name != "reader":
             return module_actor(config.incarnation)
-        threading.Timer(
-            4.0, pending.finish, ({"incarnation": 1, "view": SimpleNamespace(paused=False), "events": []},)
-        ).start()
+        threading.Timer(4.0, pending.finish, ({"incarnation": 1, "view": LoopView(""), "events": []},)).start()
         return module_actor(1, ready=lambda: pending, replayed=lambda: int((time.monotonic() - begun) * 1000))
 
     stage.create = slow
     stage.up()
     stage.await_state(State.RUNNING)
     assert stage.started == [("reader", 1), ("hierarchy", 1)]
+    assert stage.ray.killed == []
+
+
+def test_a_start_that_waits_for_room_is_left_to_wait(begin: Begin) -> None:
+    stage = begin(Past(1), start_timeout_s=0.1)
+    pending = Ref()
+
+    def full(config: ShellConfig) -> FakeActor:
+        if config.name != "reader":
+            return module_actor(config.incarnation)
+        return module_actor(1, ready=lambda: pending, waits_for="no space left")
+
+    stage.create = full
+    stage.up()
+    stage.await_(lambda: stage.conductor.waits == {"reader": "no space left"})
+    time.sleep(0.5)  # five times what it would have had
+    assert stage.lifecycle.modules["reader"].state is State.INITIALIZING
+    pending.finish({"incarnation": 1, "view": LoopView(""), "events": []})
+    stage.await_state(State.RUNNING)
+    assert stage.started == [("reader", 1), ("hierarchy", 1)]
+    assert stage.conductor.waits == {}
     assert stage.ray.killed == []
 
 

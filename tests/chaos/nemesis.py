@@ -148,10 +148,12 @@ def wake_module(arena: Arena, chance: random.Random) -> Fault:
 
 
 def fill_disk(arena: Arena, chance: random.Random) -> Fault:
-    """Fill the small disk under the journals, let publishers and a restarting module meet it, give the space back."""
+    """Fill the small disk under the journals, let publishers and a module, relay or orchestrator that was killed meet it, give the
+    space back.
+    """
     arena.client()
     began = time.monotonic_ns()
-    module = chance.choice(MODULES)
+    module = chance.choice((*MODULES, CLIENTS, ORCHESTRATOR))
     old = arena.owner(module)
     with full_disk(arena.home / "journals"):
         kill(old.pid)

@@ -31,7 +31,7 @@ class FailingFile(SystemFile):
 
 
 class FailingFiles(SystemFiles):
-    """Asks ``refusal`` before it creates, writes, renames or syncs."""
+    """Asks ``refusal`` before it creates, reserves, writes, renames or syncs."""
 
     def __init__(self) -> None:
         self.refusal: Refusal = lambda operation: 0
@@ -41,6 +41,10 @@ class FailingFiles(SystemFiles):
     def create(self, path: Path, size: int) -> OpenFile:
         fail(self.refusal, "create")
         return self._wrapped(super().create(path, size))
+
+    def reserve(self, path: Path, size: int) -> None:
+        fail(self.refusal, "reserve")
+        super().reserve(path, size)
 
     def open(self, path: Path) -> OpenFile:
         return self._wrapped(super().open(path))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import msgspec
 import pytest
 
 from tests.support.delivery import GOOD, TEMPORARY, DeliveryBench
+from tests.support.failing_files import FailingFiles, failing
 from tests.support.system import batches, small_corpus
 from tori.errors import BadInput, JournalMissing, JournalRefused, Unavailable
 from tori.events.system import ErrorOccurred
@@ -146,6 +149,82 @@ def test_a_loop_on_a_full_disk_goes_on_serving_and_recovers(tmp_path: Path, monk
     assert loop.call(lambda host: host.counters.units, 10) == 0
     assert refused.wait(10), "it asked again"
     loop.stop()
+
+
+def _open_on(files: FailingFiles, home: Path, name: str) -> ModuleHost:
+    return open_host(home, name, segment_bytes=1 << 20, load_snapshot=lambda _: None, files=files)
+
+
+def _home_with_documents(home: Path, count: int) -> None:
+    host = open_clients(home)
+    host.command("ingest", {"documents": batches(small_corpus(count), count)[0]})
+    host.close()
+
+
+def test_a_start_on_a_full_disk_waits_for_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loops, "ROOM_RETRY_S", 0.005)
+    _home_with_documents(tmp_path, 3)
+    files = FailingFiles()
+    files.refusal = failing("create", errno.ENOSPC, 40)
+    loop = ModuleLoop("clients", lambda: _open_on(files, tmp_path, "clients"), [])
+    loop.start()
+    while not loop.view.waits_for:
+        pass
+    assert "No space left on device" in loop.view.waits_for
+    view = loop.wait_ready(0.01)
+    assert (view.events, view.waits_for) == (3, "")
+    assert [r.getMessage().split(":")[0] for r in caplog.records] == ["clients waits for room on its disk"]
+    loop.stop()
+
+
+def test_a_start_that_waits_for_room_can_be_stopped(tmp_path: Path) -> None:
+    files = FailingFiles()
+    files.refusal = failing("create", errno.ENOSPC, 1_000_000)
+    loop = ModuleLoop("clients", lambda: _open_on(files, tmp_path, "clients"), [])
+    loop.start()
+    while not loop.view.waits_for:
+        pass
+    loop.stop()
+    with pytest.raises(JournalRefused, match="No space left"):
+        loop.join()
+
+
+def test_a_start_on_a_broken_disk_does_not_wait(tmp_path: Path) -> None:
+    files = FailingFiles()
+    files.refusal = failing("create", errno.EIO, 1_000_000)
+    loop = ModuleLoop("clients", lambda: _open_on(files, tmp_path, "clients"), [])
+    loop.start()
+    with pytest.raises(JournalRefused, match="Input/output error"):
+        loop.wait_ready(10)
+    loop.stop()
+
+
+@pytest.mark.parametrize("operation", ["create", "reserve", "pwrite", "rename", "fdatasync", "sync_directory"])
+def test_a_start_that_fails_anywhere_leaves_nothing_open(tmp_path: Path, operation: str) -> None:
+    """Whichever call meets the full disk: the next start in the same process has what the last one had, and no descriptor more."""
+    _home_with_documents(tmp_path, 3)
+    _open_on(FailingFiles(), tmp_path, "reader").close()
+    descriptors = Path("/proc/self/fd")
+    for number in range(1_000):
+        files = FailingFiles()
+        files.refusal = failing(operation, errno.ENOSPC, 1_000_000, after=number)
+        before = len(list(descriptors.iterdir()))
+        host = None
+        with suppress(JournalRefused, OSError):
+            host = _open_on(files, tmp_path, "reader")
+        if host is not None:
+            files.refusal = failing("", 0, 0)
+            host.close()
+            assert number > 0, f"no start needs {operation}"
+            break
+        assert len(list(descriptors.iterdir())) == before
+    again = _open_on(FailingFiles(), tmp_path, "reader")
+    while again.step():
+        pass
+    assert again.counters.consumed == 3
+    again.close()
 
 
 def test_ids_go_on_after_the_snapshots_last() -> None:

@@ -100,6 +100,8 @@ def print_status(found: dict[str, Any]) -> None:
         )
         for journal, reason in node["problems"].items():
             out.print(f"  [yellow]{journal}[/]: {reason}")
+    if found.get("doing"):
+        out.print(f"[yellow]now[/]: {escape(found['doing'])}")
     if found.get("throttle", "off") == "stopped":
         out.print("[red]emergency stop[/]: nothing runs in the background. tori resume")
     elif found.get("pressure", {}).get("reason"):
@@ -134,6 +136,8 @@ def _held(module: dict[str, Any]) -> str:
     counts = {k: v for k, v in summary.items() if isinstance(v, int) and not k.endswith("_bytes")}
     shown = HELD.get(module["name"]) or [k for k, v in counts.items() if v][:SHOWN_COUNTS]
     words = [f"{counts[k]:,} {k}" for k in shown if k in counts]
+    if module.get("waits_for"):
+        words.append("[red]waits for room on its disk[/]")
     if module.get("dead_letters"):
         words.append(f"[red]{module['dead_letters']:,} dead letters[/]")
     return ", ".join(words) or "-"

@@ -16,8 +16,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from tori.errors import ToriError
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """What passes when somebody frees space."""
+
+
+def lacks_room(error: Exception) -> bool:
+    """Say whether something failed, here or further down, because its disk is full."""
+    number = error.fields.get("errno") if isinstance(error, ToriError) else getattr(error, "errno", None)
+    return number in NO_ROOM
 
 
 class OpenFile(Protocol):

@@ -18,6 +18,7 @@ import errno
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,16 +114,21 @@ class JournalWriter:
         self._commit_number = tail.commit + 1
         opening = Frame(OPEN, b"", first_time_ns=tail.last_time_ns, last_time_ns=tail.last_time_ns)
         content = remains.content + self._encode(opening, tail.sequence, self._commit_number, is_last=True)
-        self._use(self._rewritten(remains.begin, content))
-        self._written = self._durable = remains.begin + len(content)
-        self._control = words.open_control(self.directory, self.epoch, create=True, files=self._files)
-        # Before the first position is told: readers have to find it after a power cut.
-        words.stamp_boot(self.directory, self.epoch, self._control, self._files)
-        self._bell = bell_for(self.directory, self._files)
-        self._publish_written()
-        self._publish_durable(self._written, self.next_sequence)
-        self._owner.announce()
-        self._sweep()
+        with ExitStack() as opened:  # whoever waits for room on this disk opens it again and again
+            self._use(self._rewritten(remains.begin, content))
+            opened.callback(self._file.close)
+            self._written = self._durable = remains.begin + len(content)
+            self._control = words.open_control(self.directory, self.epoch, create=True, files=self._files)
+            opened.callback(self._control.close)
+            # Before the first position is told: readers have to find it after a power cut.
+            words.stamp_boot(self.directory, self.epoch, self._control, self._files)
+            self._bell = bell_for(self.directory, self._files)
+            opened.callback(self._bell.close)
+            self._publish_written()
+            self._publish_durable(self._written, self.next_sequence)
+            self._owner.announce()
+            self._sweep()
+            opened.pop_all()
 
     def _sweep(self) -> None:
         """Remove what nobody needs now: spares and control files of older epochs, segments that are hidden whole."""

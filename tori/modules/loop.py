@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tori.errors import JournalRefused, ToriError, Unavailable
+from tori.journal.files import lacks_room
 from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
 
@@ -27,6 +28,8 @@ _log = logging.getLogger("tori.loop")
 MAX_INBOX = 10_000
 DISK_RETRY_S = 1.0
 """A full disk is asked again this often: space comes back in seconds if at all, and each try decides the batch anew."""
+ROOM_RETRY_S = 0.5
+"""The same where a try costs next to nothing: it fails at its first write."""
 WAKE_MARGIN_S = 0.001
 """Polls count whole milliseconds: waking a little late is better than twice."""
 
@@ -54,15 +57,28 @@ class LoopView(msgspec.Struct, frozen=True):
     letters_ever: int = 0
     waited_s: float = 0.0
     """From birth until handled, summed over the events of other journals it took; for a batch as long as its oldest waited."""
+    waits_for: str = ""
+    """What keeps it from starting and passes without anybody starting it anew: its disk is full."""
 
 
 class ModuleLoop:
-    """Runs ``open_host()`` and then the host it returns, in a thread of its own."""
+    """Runs ``open_host()`` and then the host it returns, in a thread of its own.
 
-    def __init__(self, name: str, open_host: Callable[[], ModuleHost], directories: list[Path]) -> None:
+    ``on_wait``: told that the disk is full at the start; then the loop waits for room. None = it ends with the error instead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_host: Callable[[], ModuleHost],
+        directories: list[Path],
+        *,
+        on_wait: Callable[[str], None] | None = lambda reason: None,
+    ) -> None:
         self.name = name
         self._open_host = open_host
         self._directories = directories
+        self._on_wait = on_wait
         self._inbox: deque[tuple[Callable[[ModuleHost], Any], Future[Any]]] = deque()
         self._sleeper = Sleeper()
         self._stop = False
@@ -83,11 +99,11 @@ class ModuleLoop:
     def wait_ready(self, timeout_s: float) -> LoopView:
         """Return once the module has recovered; raises its error, or Unavailable after ``timeout_s`` without progress.
 
-        A long replay is progress: ``replayed`` says how far it is.
+        A long replay is progress: ``replayed`` says how far it is. Nobody is hurried who waits for room on the disk.
         """
         seen = 0
         while not self._started.wait(timeout_s):
-            if self.view.replayed_units == seen:
+            if self.view.replayed_units == seen and not self.view.waits_for:
                 raise Unavailable(
                     f"module {self.name} did not start in {timeout_s:.0f} s.", remedy="See its log for what it does."
                 )
@@ -103,7 +119,7 @@ class ModuleLoop:
     def _run(self) -> None:
         host: ModuleHost | None = None
         try:
-            host = self._open_host()
+            host = self._open()
             for directory in self._directories:
                 self._sleeper.register(directory)
             self._publish(host)
@@ -119,6 +135,20 @@ class ModuleLoop:
             self._started.set()
             self._fail_waiters()
             self._sleeper.close()
+
+    def _open(self) -> ModuleHost:
+        """Open the host, once there is room for it: a process that dies of a full disk and is started anew waits longer."""
+        while True:
+            try:
+                return self._open_host()
+            except (JournalRefused, OSError) as error:
+                if self._stop or self._on_wait is None or not lacks_room(error):
+                    raise
+                if not self.view.waits_for:
+                    _log.warning("%s waits for room on its disk: %s", self.name, error)
+                self.view = LoopView(self.name, waits_for=str(error))
+                self._on_wait(str(error))
+            self._sleeper.sleep(lambda: self._stop, ROOM_RETRY_S)
 
     def _close(self, host: ModuleHost) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -184,40 +185,48 @@ def open_host(
     The parameters from ``create`` on are what a simulation puts in place of the machine.
     """
     module = create(name, settings)
-    inputs = [JournalReader(path, files=files) for path in input_directories(home, name, mirrored, files=files)]
-    journal = open_writer(
-        journal_directory(home, name),
-        segment_bytes=segment_bytes,
-        settings=(settings or {}).get("journal"),
-        files=files,
-    )
-    archive = archive_of(home, files)
-    limits = dict((settings or {}).get("limits", {}))
-    host = ModuleHost(
-        module,
-        journal,
-        JournalReader(journal.directory, files=files),
-        inputs,
-        clock or SystemClock(),
-        LateReader(archive.read, clock=clock, wait=wait or files.processes.wait) if mirrored else archive.read,
-        incarnation=incarnation,
-        policy=delivery_policy(limits),
-        mark=MappedMark(journal.directory, files=files),
-        watchdog=_watchdog(journal.directory, limits) if watched else None,
-        rng=rng,
-        board=CursorBoard(journal.directory, FOLLOWS[name], files=files),
-        gate=open_gate(home, name, credit_policy(limits), clock=clock, files=files) if module.doors else None,
-    )
-    snapshot = load_snapshot(name)
-    if snapshot is not None:
-        try:
+    with ExitStack() as opened:  # what is open when something fails is given up: whoever waits for room comes again
+        inputs = [JournalReader(path, files=files) for path in input_directories(home, name, mirrored, files=files)]
+        for reader in inputs:
+            opened.callback(reader.close)
+        journal = open_writer(
+            journal_directory(home, name),
+            segment_bytes=segment_bytes,
+            settings=(settings or {}).get("journal"),
+            files=files,
+        )
+        opened.callback(journal.close)
+        archive = archive_of(home, files)
+        limits = dict((settings or {}).get("limits", {}))
+        mark = MappedMark(journal.directory, files=files)
+        opened.callback(mark.close)
+        board = CursorBoard(journal.directory, FOLLOWS[name], files=files)
+        opened.callback(board.close)
+        gate = open_gate(home, name, credit_policy(limits), clock=clock, files=files) if module.doors else None
+        host = ModuleHost(
+            module,
+            journal,
+            JournalReader(journal.directory, files=files),
+            inputs,
+            clock or SystemClock(),
+            LateReader(archive.read, clock=clock, wait=wait or files.processes.wait) if mirrored else archive.read,
+            incarnation=incarnation,
+            policy=delivery_policy(limits),
+            mark=mark,
+            watchdog=_watchdog(journal.directory, limits) if watched else None,
+            rng=rng,
+            board=board,
+            gate=gate,
+        )
+        opened.pop_all()
+        opened.callback(host.close)
+        snapshot = load_snapshot(name)
+        if snapshot is not None:
             check_snapshot(snapshot, journal)
             if not is_loaded:
                 snapshot = migrated(module, snapshot, first_offset=host.first_offset)
-        except BaseException:
-            host.close()
-            raise
-    host.recover(snapshot, progress, is_loaded=is_loaded)
+        host.recover(snapshot, progress, is_loaded=is_loaded)
+        opened.pop_all()
     return host
 
 
