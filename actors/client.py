@@ -21,6 +21,8 @@ from tori.events.document import Receipt
 from tori.modules.registry import CLIENTS
 
 PATIENCE_S = 60.0
+LAST_SHARE = 0.02
+"""With less of its patience left than this a call is not made again."""
 AT_ONCE = (Backpressure, NodeAway)
 """What a call that is made again in a moment meets again. Back-pressure is the caller's to wait out: only it knows whom to tell."""
 RETRY_S = 0.2
@@ -53,8 +55,11 @@ class RayClient:
         deadline = time.monotonic() + self._patience_s
         last: ToriError | None = None
         while True:
+            left = deadline - time.monotonic()
+            if last is not None and left < self._patience_s * LAST_SHARE:
+                raise last  # a call with no time for its answer would say less
             try:
-                return call(self._orchestrator(), max(0.0, deadline - time.monotonic()))
+                return call(self._orchestrator(), max(0.0, left))
             except RayTaskError as error:
                 cause = error.cause
                 if not isinstance(cause, ToriError):
@@ -63,7 +68,7 @@ class RayClient:
                     raise cause from None
                 last = cause
             except GetTimeoutError as error:
-                raise last or Unavailable(
+                raise Unavailable(
                     f"the orchestrator did not answer in {self._patience_s:.0f} s.",
                     remedy="Try again; when it stays so: tori doctor, tori down, tori up. Nothing acknowledged is lost.",
                 ) from error

@@ -29,7 +29,7 @@ from actors.options import control, module_options, remote_class
 from actors.reload import Replaced, Replacement, refusal, reload_failure
 from actors.watch import REPLACED
 from tori.clock import Clock
-from tori.errors import JournalDamaged, JournalMissing, ToriError, Unavailable
+from tori.errors import JournalDamaged, JournalMissing, NoRoom, ToriError, Unavailable
 from tori.events.system import StateCorrupted
 from tori.machine import Emit, Tick
 from tori.orchestrator import signal as sig
@@ -80,6 +80,8 @@ class Conductor:
         """Modules whose journals are not where they were."""
         self.waits: dict[str, str] = {}
         """What a module that starts waits for; empty when it is at work."""
+        self.is_held_up: Callable[[], bool] = lambda: False
+        """Whether the machine's facts wait for room on the disk."""
         self._reloads: dict[str, Future[Replaced]] = {}
         """By module, how its latest reload ended."""
         self._successors: dict[str, Any] = {}
@@ -148,11 +150,17 @@ class Conductor:
         self._stimuli.put((stimulus, None, []))
 
     def ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
-        """Give the machine a request and wait until it was handled; raises what the machine raised."""
+        """Give the machine a request and wait until it was handled; raises what the machine raised.
+
+        While everything waits for room on the disk, so does the request: it will be handled, and nobody may think that it was not.
+        """
         done, errors = threading.Event(), list[BaseException]()
         self._stimuli.put((stimulus, done, errors))
-        if not done.wait(timeout_s):
-            raise Unavailable(f"the orchestrator did not handle the request in {timeout_s:.0f} s.", remedy="Try again.")
+        while not done.wait(timeout_s):
+            if not self.is_held_up():
+                raise Unavailable(
+                    f"the orchestrator did not handle the request in {timeout_s:.0f} s.", remedy="Try again."
+                )
         if errors:
             raise errors[0]
 
@@ -272,7 +280,10 @@ class Conductor:
                             reached = view.replayed_units
                             self.tell(sig.ModuleProgressed(name, incarnation))
                     return ray.get(ready)
-                except ActorUnavailableError:  # a lost call, not a death: Ray says that otherwise
+                except (
+                    ActorUnavailableError,
+                    NoRoom,
+                ):  # a lost call, not a death; or it waits, and frees the thread of this call
                     time.sleep(LOST_CALL_S)
                     ready = control(handle, "ready").remote()
         finally:
@@ -384,9 +395,11 @@ class Conductor:
 
     def _stop(self, instruction: sig.StopModule) -> None:
         handle = self.handles.get(instruction.module)
-        if handle is not None:
-            with contextlib.suppress(RayError):
-                ray.get(control(handle, "stop").remote())
+        if handle is None:  # it still starts, maybe waits for room: its start fails now, and that is heard
+            self._clear(instruction.module)
+            return
+        with contextlib.suppress(RayError):
+            ray.get(control(handle, "stop").remote())
 
     def _kill(self, instruction: sig.KillModule) -> None:
         handle = self.handles.pop(instruction.module, None)

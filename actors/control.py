@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -49,7 +50,7 @@ from tori.modules.registry import START_ORDER, remember_journal, user_modules
 from tori.modules.user import load_modules
 from tori.orchestrator import signal as sig
 from tori.orchestrator.ledger import Ledger
-from tori.orchestrator.lifecycle import Lifecycle
+from tori.orchestrator.lifecycle import SYSTEM, Lifecycle
 from tori.orchestrator.placement import JournalsReached
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
@@ -82,8 +83,10 @@ class Control:
             remember_journal(name)
         self._ledger_origin = Origin(None)
         self._ledger = self._open_ledger(on_wait)
-        self._scribe = Scribe(self._ledger)
+        self._scribe = Scribe(self._ledger, on_wait)
         emit, record = self._scribe.emit, self._scribe.record
+        if self._nodes.fresh:
+            record(self._nodes.fresh, [])
         self._hot: dict[str, Any] = {}
         self._metrics = Metrics(self.status, emit, self._observe)
         self._lifecycle = Lifecycle(self._clock, self._lifecycle_options(settings["limits"]))
@@ -150,6 +153,7 @@ class Control:
     def _take_on(self) -> None:
         """Make ready for code that changes while the system runs, and for checks of its recovery."""
         self._scribe.on_written = self._metrics.take
+        self._conductor.is_held_up = self._runs.is_held_up = lambda: bool(self._scribe.waits_for)
         self._shipping = Shipping(self.home, self._plan, self._scribe.record_now, self._runs.learn)
         self._reloads = Reloads(self._conductor, self._handle, lambda: bool(self._nodes.relays))
         check = RecoveryCheck(self._conductor, self._modules, self._scribe.emit, self._injected)
@@ -178,14 +182,10 @@ class Control:
             on_wait=on_wait,
         )
         loop.start()
-        try:
-            loop.wait_ready(self._settings["limits"]["start_timeout_s"])
-            if self._nodes.fresh:
-                loop.call(lambda host: host.emit(self._nodes.fresh, []))
-        except BaseException:
-            loop.stop()
-            raise
-        return loop
+        while True:
+            with contextlib.suppress(NoRoom):
+                loop.wait_ready(self._settings["limits"]["start_timeout_s"])
+                return loop
 
     def _find_ledger(self, name: str) -> HostSnapshot | None:
         self._ledger_origin = find_snapshot(self.home, name, None)
@@ -291,6 +291,7 @@ class Control:
         self._pressure.start()
         self._alerts.start()
         self._nodes.start()
+        self._scribe.settle()
 
     def wait_failure(self) -> None:
         """Return when a control thread failed; blocks for ever otherwise."""
@@ -323,13 +324,14 @@ class Control:
         deadline = time.monotonic() + timeout_s
         while True:
             states = self._lifecycle.states()
-            waiting = [n for n, s in states.items() if s in (State.INITIALIZING, State.STOPPED, State.FAILED)]
+            coming = (State.INITIALIZING, State.STOPPED, State.FAILED)
+            waiting = [n for n, s in states.items() if n != SYSTEM and s in coming]
             waits = {n: why for n, why in list(self._conductor.waits.items()) if why}
             if self._conductor.missing:
                 raise next(iter(self._conductor.missing.values()))
-            if not waiting:
+            if not waiting and states[SYSTEM] not in coming:
                 return {"states": states, "pid": threading.get_native_id()}
-            if waits.keys() >= set(waiting):
+            if waiting and waits.keys() >= set(waiting):
                 raise NoRoom(f"{', '.join(waiting)} cannot start yet:", remedy=" ".join(sorted(set(waits.values()))))
             if time.monotonic() > deadline:
                 raise Unavailable(f"still starting: {', '.join(waiting)}.", remedy="See tori status and the logs.")
@@ -337,7 +339,7 @@ class Control:
 
     def stop(self, timeout_s: float) -> dict[str, Any]:
         """Take the final checkpoint and stop every module in reverse order; ``problems`` says what went wrong on the way."""
-        self._scribe.hurry()
+        self._scribe.stop()
         self._pressure.stop()
         self._runs.stop()
         self._alerts.stop()

@@ -118,7 +118,7 @@ class ModuleActor(Succeeding):
                 check_journal(journal_directory(self.home, self.config.name), self.config.berth)
             return self._open_host(load, progress=loop.replayed)
 
-        loop = self._new_loop(open_it)
+        loop = self._new_loop(open_it)  # named: the host tells it how far it is
         return loop
 
     def _open_host(self, snapshot: Callable[[str], HostSnapshot | None], **options: Any) -> ModuleHost:
@@ -133,9 +133,10 @@ class ModuleActor(Succeeding):
             **options,
         )
 
-    def _new_loop(self, open_it: Callable[[], ModuleHost]) -> ModuleLoop:
+    def _new_loop(self, open_host: Callable[[], ModuleHost], *, is_patient: bool = True) -> ModuleLoop:
         config = self.config
-        return ModuleLoop(config.name, open_it, input_directories(self.home, config.name, config.mirrored))
+        directories = input_directories(self.home, config.name, config.mirrored)
+        return ModuleLoop(config.name, open_host, directories, on_wait=(lambda reason: None) if is_patient else None)
 
     def __repr__(self) -> str:
         return f"tori.{self.config.name}"

@@ -87,6 +87,8 @@ class Runs:
         self._pool = ThreadPoolExecutor(settings["limits"]["concurrent_runs"], thread_name_prefix="tori-run")
         self._ended = threading.Event()
         self.on_failure: Callable[[BaseException], None] = lambda error: None
+        self.is_held_up: Callable[[], bool] = lambda: False
+        """Whether the machine's facts wait for room on the disk."""
         self._thread = threading.Thread(target=self._run, name="tori-scheduler", daemon=True)
         self._hold = threading.Lock()
         self._up: set[str] = set()
@@ -141,8 +143,9 @@ class Runs:
     def _ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
         done, errors = threading.Event(), list[BaseException]()
         self._stimuli.put((stimulus, done, errors))
-        if not done.wait(timeout_s):
-            raise Unavailable(f"the scheduler did not answer in {timeout_s:.0f} s.", remedy="Try again.")
+        while not done.wait(timeout_s):
+            if not self.is_held_up():
+                raise Unavailable(f"the scheduler did not answer in {timeout_s:.0f} s.", remedy="Try again.")
         if errors:
             raise errors[0]
 

@@ -99,7 +99,7 @@ class Standing:
             "waited_s": round(view.waited_s, 3),
             "late_wakes": view.late_wakes,
             "held": view.held,
-            "waits_for": self._conductor.waits.get(name, ""),
+            "waits_for": view.waits_for or self._conductor.waits.get(name, ""),
             "dead_letters": view.letters,
             "dead_letters_ever": view.letters_ever,
             "summary": summaries.get(name) or {},

@@ -44,8 +44,8 @@ class Succeeding(ABC):
         """Return the recovered host of the module."""
 
     @abstractmethod
-    def _new_loop(self, open_host: Callable[[], ModuleHost]) -> ModuleLoop:
-        """Return a loop around a host that is still to be opened."""
+    def _new_loop(self, open_host: Callable[[], ModuleHost], *, is_patient: bool = True) -> ModuleLoop:
+        """Return a loop around a host that is still to be opened; ``is_patient``: on a full disk it waits for room."""
 
     @abstractmethod
     def _begin(self) -> None:
@@ -92,7 +92,8 @@ class Succeeding(ABC):
                 return self.loop.view
             host, place, is_paused = self._kept
             self.loop = self._new_loop(
-                lambda: self._open_host(lambda name: place, create=lambda name, settings: host.module, is_loaded=True)
+                lambda: self._open_host(lambda name: place, create=lambda name, settings: host.module, is_loaded=True),
+                is_patient=False,  # it holds state already: a second try would apply twice what the first one did
             )
             self.loop.pause(paused=is_paused)
             self._kept = None
@@ -135,7 +136,7 @@ class Succeeding(ABC):
 
         with self._step:
             self.loop.stop()  # it never began
-            self.loop = self._new_loop(open_it)
+            self.loop = self._new_loop(open_it, is_patient=False)  # on a full disk the old one goes on
             self.loop.pause(paused=handover.is_paused)
             self._begin()
             view = self.loop.wait_ready(self.config.start_timeout_s)

@@ -20,7 +20,7 @@ from actors.module import ShellConfig
 from actors.nodes import Nodes
 from tests.actors.fake_ray import FakeActor, FakeRay, Ref
 from tori.clock import SystemClock
-from tori.errors import Unavailable
+from tori.errors import NoRoom, Unavailable
 from tori.events.system import ModuleInitialized, ModuleStateChanged
 from tori.machine import Tick
 from tori.modules.loop import LoopView
@@ -197,24 +197,63 @@ def test_a_replay_longer_than_the_time_to_start_comes_up(begin: Begin) -> None:
 
 
 def test_a_start_that_waits_for_room_is_left_to_wait(begin: Begin) -> None:
-    stage = begin(Past(1), start_timeout_s=0.1)
-    pending = Ref()
+    stage = begin(Past(1), start_timeout_s=0.5)
+    pending, asked = Ref(), list[int]()
+
+    def ready() -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise NoRoom("it waits, and frees the thread of this call.")
+        return pending
 
     def full(config: ShellConfig) -> FakeActor:
         if config.name != "reader":
             return module_actor(config.incarnation)
-        return module_actor(1, ready=lambda: pending, waits_for="no space left")
+        return module_actor(1, ready=ready, waits_for="no space left")
 
     stage.create = full
     stage.up()
     stage.await_(lambda: stage.conductor.waits == {"reader": "no space left"})
-    time.sleep(0.5)  # five times what it would have had
+    time.sleep(1.5)  # three times what it would have had
     assert stage.lifecycle.modules["reader"].state is State.INITIALIZING
     pending.finish({"incarnation": 1, "view": LoopView(""), "events": []})
     stage.await_state(State.RUNNING)
     assert stage.started == [("reader", 1), ("hierarchy", 1)]
     assert stage.conductor.waits == {}
     assert stage.ray.killed == []
+
+
+def test_a_stop_ends_a_start_that_waits(begin: Begin) -> None:
+    stage = begin(Past(1))
+    stage.create = lambda config: module_actor(config.incarnation, ready=Ref, waits_for="no space left")
+    stage.up()
+    stage.await_(lambda: len(stage.conductor.waits) == len(ORDER))
+    begun = time.monotonic()
+    stage.conductor.tell(sig.StopRequested())
+    assert stage.conductor.finished.wait(10)
+    assert time.monotonic() - begun < stage.lifecycle.options.drain_timeout_s / 2
+    assert stage.lifecycle.system is State.STOPPED
+
+
+def test_a_request_is_not_given_up_while_everything_waits_for_room(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = begin(Past(1))
+    stage.up()
+    stage.await_state(State.RUNNING)
+    room, waited = threading.Event(), list[bool]()
+
+    def is_held_up() -> bool:
+        waited.append(True)
+        if len(waited) == 3:
+            room.set()
+        return True
+
+    monkeypatch.setattr(stage.conductor, "_emit", lambda *payloads: room.wait(10))
+    stage.conductor.is_held_up = is_held_up
+    stage.conductor.ask(sig.PauseRequested("reader"), timeout_s=0.02)
+    assert stage.lifecycle.modules["reader"].state is State.PAUSED
+    assert len(waited) >= 3
 
 
 def test_a_start_that_fails_leaves_its_traceback_in_the_log(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,13 +29,14 @@ FILL = 200
 class Desk:
     """A scribe over a real journal, on a disk that can be full."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, is_reborn: bool = True) -> None:
         self.home = home
         self.files = FailingFiles()
         self.ledger = ModuleLoop("orchestrator", self._open, [])
         self.ledger.start()
         self.ledger.wait_ready(10)
-        self.scribe = Scribe(self.ledger)
+        self.waits: list[str] = []
+        self.scribe = Scribe(self.ledger, self.waits.append if is_reborn else None)
         self.told: list[Any] = []
         self.scribe.on_written = self.told.append
 
@@ -93,6 +94,7 @@ def test_facts_wait_for_room_and_keep_their_order(desk: Desk) -> None:
         writing.result(10)
     assert [p.message for p in desk.told] == desk.written() == [f"number {n}" for n in range(FILL)]
     assert desk.scribe.waits_for == ""
+    assert "No space left on device" in desk.waits[0]
 
 
 def test_who_can_be_told_is_told(desk: Desk) -> None:
@@ -102,14 +104,31 @@ def test_who_can_be_told_is_told(desk: Desk) -> None:
     assert [p.message for p in desk.told] == desk.written()
 
 
-def test_a_system_that_stops_waits_for_no_room(desk: Desk) -> None:
+def test_a_system_that_stops_waits_for_no_room(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     desk.fill()
     with ThreadPoolExecutor() as pool:
         writing = pool.submit(desk.write)
         wait_until(lambda: desk.scribe.waits_for)
-        desk.scribe.hurry()
-        with pytest.raises(JournalRefused, match="No space left"):
-            writing.result(10)
+        desk.scribe.stop()
+        writing.result(10)
+    lost = [r.getMessage() for r in caplog.records if "not written, the system stops" in r.getMessage()]
+    assert len(desk.told) + len(lost) == FILL
+    assert f"number {FILL - 1}" in lost[-1]
+
+
+def test_who_starts_a_system_is_told_until_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scribes, "ROOM_RETRY_S", 0.005)
+    desk = Desk(tmp_path, is_reborn=False)
+    desk.fill()
+    with pytest.raises(JournalRefused, match="No space left"):
+        desk.write()
+    desk.scribe.settle()
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(desk.write)
+        wait_until(lambda: desk.scribe.waits_for)
+        desk.free()
+        writing.result(10)
+    desk.ledger.stop()
 
 
 def test_a_disk_that_is_broken_is_not_waited_for(desk: Desk) -> None:

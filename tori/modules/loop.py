@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tori.errors import JournalRefused, ToriError, Unavailable
+from tori.errors import JournalRefused, NoRoom, ToriError, Unavailable
 from tori.journal.files import lacks_room
 from tori.journal.wake import SAFETY_POLL_S, Sleeper
 from tori.modules.host import ModuleHost
@@ -99,11 +99,13 @@ class ModuleLoop:
     def wait_ready(self, timeout_s: float) -> LoopView:
         """Return once the module has recovered; raises its error, or Unavailable after ``timeout_s`` without progress.
 
-        A long replay is progress: ``replayed`` says how far it is. Nobody is hurried who waits for room on the disk.
+        A long replay is progress: ``replayed`` says how far it is. Raises NoRoom when it waits for room on its disk, and goes on waiting.
         """
         seen = 0
         while not self._started.wait(timeout_s):
-            if self.view.replayed_units == seen and not self.view.waits_for:
+            if self.view.waits_for:
+                raise NoRoom(f"module {self.name} waits for room on its disk:", remedy=self.view.waits_for)
+            if self.view.replayed_units == seen:
                 raise Unavailable(
                     f"module {self.name} did not start in {timeout_s:.0f} s.", remedy="See its log for what it does."
                 )
@@ -114,7 +116,7 @@ class ModuleLoop:
 
     def replayed(self, units: int) -> None:
         """Show how many units the recovery that is under way has replayed."""
-        self.view = msgspec.structs.replace(self.view, replayed_units=units)
+        self.view = msgspec.structs.replace(self.view, replayed_units=units, waits_for="")
 
     def _run(self) -> None:
         host: ModuleHost | None = None

@@ -225,6 +225,7 @@ def open_host(
             check_snapshot(snapshot, journal)
             if not is_loaded:
                 snapshot = migrated(module, snapshot, first_offset=host.first_offset)
+        progress(0)  # the journal is open: from here on time counts
         host.recover(snapshot, progress, is_loaded=is_loaded)
         opened.pop_all()
     return host

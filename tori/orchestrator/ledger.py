@@ -349,5 +349,5 @@ def _describe(payload: Any) -> tuple[str, str]:
     message = getattr(payload, "message", None)
     if message is None:
         usage, threshold = getattr(payload, "usage", None), getattr(payload, "threshold", None)
-        message = f"{usage} against {threshold}" if usage is not None else str(getattr(payload, "path", "") or "")
+        message = f"{usage:.3g} against {threshold:g}" if usage is not None else str(getattr(payload, "path", "") or "")
     return str(subject), str(message)
