@@ -280,10 +280,8 @@ class Conductor:
                             reached = view.replayed_units
                             self.tell(sig.ModuleProgressed(name, incarnation))
                     return ray.get(ready)
-                except (
-                    ActorUnavailableError,
-                    NoRoom,
-                ):  # a lost call, not a death; or it waits, and frees the thread of this call
+                except (ActorUnavailableError, NoRoom):
+                    # A lost call is no death, Ray says that otherwise; who waits for room frees the thread of this call.
                     time.sleep(LOST_CALL_S)
                     ready = control(handle, "ready").remote()
         finally:
