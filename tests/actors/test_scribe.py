@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setattr(scribes, "ROOM_RETRY_S", 0.005)
+    monkeypatch.setattr(logging.getLogger("tori"), "propagate", True)  # an actor under test may have set it
     desk = Desk(tmp_path)
     yield desk
     desk.free()

@@ -165,6 +165,7 @@ def test_a_start_on_a_full_disk_waits_for_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(loops, "ROOM_RETRY_S", 0.005)
+    monkeypatch.setattr(logging.getLogger("tori"), "propagate", True)  # a test of logging may have set it
     _home_with_documents(tmp_path, 3)
     files = FailingFiles()
     files.refusal = failing("create", errno.ENOSPC, 40)
