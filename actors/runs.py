@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ from tori.scheduler.view import active_rows, run_row, story_row
 LOOK_TIMEOUT_S = 2.0
 HOLD_TIMEOUT_S = 300.0
 LONGEST_WAIT_S = 3600.0
+SETTLE_S = 0.1
+"""What a submission takes at most on a busy machine; a task that ends sooner is not waited for."""
 FUZZ = "concept_fuzz_test"
 _FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled, WorkThrottled)
 
@@ -262,6 +264,7 @@ class Runs:
 
     def _follow(self, order: sig.StartRun, *refs: Any) -> Any:
         """Note the Ray tasks of an attempt; one that was cancelled while it was being prepared is cancelled now. Returns the last."""
+        settle(refs)
         self._attempts[order.run_id] = (order.attempt, refs)
         force = self._cancelled.get((order.run_id, order.attempt))
         if force is not None:
@@ -286,7 +289,10 @@ class Runs:
         self.check_running()
         handle = self._handles()[module]
         ref = self._start_scan(handle, module, task)
+        settle([ref])
         self._scans.add(ref)
+        if self.scheduler.throttle[0] is sig.Throttle.STOPPED:  # it came meanwhile, and saw no scan
+            cancel([ref], force=True)
         try:
             concluded: Conclusion = ray.get(handle.conclude.remote(task, ref))
         finally:
@@ -438,6 +444,11 @@ class Runs:
                 }
             )
         return rows
+
+
+def settle(refs: Sequence[Any]) -> None:
+    """Let Ray take tasks in before anybody can cancel them: a cancellation that overtakes that ends this process (ADR 10)."""
+    ray.wait(list(refs), num_returns=len(refs), timeout=SETTLE_S, fetch_local=False)
 
 
 def cancel(refs: Iterable[Any], *, force: bool) -> None:

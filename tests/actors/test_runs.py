@@ -277,6 +277,7 @@ def test_a_cancellation_while_an_attempt_is_prepared_reaches_it(rig: Rig, monkey
     """Snapshots are taken before there is a Ray task: whoever cancels in that time must not be overheard, nor taken for less urgent."""
     cancelled: list[tuple[Any, bool]] = []
     monkeypatch.setattr(shell.ray, "cancel", lambda ref, force, **_: cancelled.append((ref, force)))
+    monkeypatch.setattr(shell.ray, "wait", lambda refs, **_: (refs, []))
     order = sig.StartRun("x", 1, rig.runs.scheduler.specs["state_persistence"])
     rig.runs._begun.add(("x", 1))
     rig.runs._cancel(sig.CancelRun("x", 1))
@@ -287,6 +288,23 @@ def test_a_cancellation_while_an_attempt_is_prepared_reaches_it(rig: Rig, monkey
     assert cancelled[1:] == [("a ref", True)]
     rig.runs._follow(order, "another")
     assert cancelled[2:] == [("another", True)]
+
+
+def test_a_cancellation_does_not_overtake_the_submission(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ends the process that cancels a task while it is being taken in."""
+    steps: list[str] = []
+    order = sig.StartRun("x", 1, rig.runs.scheduler.specs["state_persistence"])
+    rig.runs._begun.add(("x", 1))
+
+    def wait(refs: Any, **_: Any) -> Any:
+        rig.runs._cancel(sig.CancelRun("x", 1))  # it comes while Ray takes the task in
+        steps.append("taken in")
+        return refs, []
+
+    monkeypatch.setattr(shell.ray, "wait", wait)
+    monkeypatch.setattr(shell.ray, "cancel", lambda ref, **_: steps.append(f"cancel {ref}"))
+    rig.runs._follow(order, "a ref")
+    assert steps == ["taken in", "cancel a ref"]
 
 
 def test_what_was_triggered_counts_once_whether_it_is_read_or_told(tmp_path: Path) -> None:

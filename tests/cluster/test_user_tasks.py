@@ -252,7 +252,7 @@ def _watch(actor: Any, reading: str, interval_s: float) -> None:
     watch = PressureWatch(
         control.home,
         limits,
-        control.emit,
+        control._scribe.emit,
         control._runs.tell,
         lambda: Sample({"memory": float(Path(reading).read_text() or 0.5)}),
     )

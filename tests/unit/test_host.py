@@ -168,7 +168,7 @@ def test_a_start_on_a_full_disk_waits_for_room(
     monkeypatch.setattr(logging.getLogger("tori"), "propagate", True)  # a test of logging may have set it
     _home_with_documents(tmp_path, 3)
     files = FailingFiles()
-    files.refusal = failing("create", errno.ENOSPC, 40)
+    files.refusal = failing("create", errno.ENOSPC, 1_000_000)
     loop = ModuleLoop("clients", lambda: _open_on(files, tmp_path, "clients"), [])
     loop.start()
     while not loop.view.waits_for:
@@ -176,6 +176,7 @@ def test_a_start_on_a_full_disk_waits_for_room(
     assert "No space left on device" in loop.view.waits_for
     with pytest.raises(NoRoom, match="clients waits for room"):
         loop.wait_ready(0.001)
+    files.refusal = failing("", 0, 0)
     view = loop.wait_ready(10)
     assert (view.events, view.waits_for) == (3, "")
     assert [r.getMessage().split(":")[0] for r in caplog.records] == ["clients waits for room on its disk"]
