@@ -27,6 +27,7 @@ from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.nodes import Nodes
 from actors.options import control, module_options, remote_class
 from actors.reload import Replaced, Replacement, refusal, reload_failure
+from actors.request import Stimuli, ask
 from actors.watch import REPLACED
 from tori.clock import Clock
 from tori.errors import JournalDamaged, JournalMissing, NoRoom, ToriError, Unavailable
@@ -92,7 +93,7 @@ class Conductor:
         self._checkpoint = checkpoint
         self._snapshot = snapshot
         self._past = past
-        self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
+        self._stimuli: Stimuli = queue.Queue()
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="tori-conduct")
         self._execute: dict[type, Callable[[Any], None]] = {
             Emit: lambda i: self._emit(i.payload),
@@ -150,19 +151,8 @@ class Conductor:
         self._stimuli.put((stimulus, None, []))
 
     def ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
-        """Give the machine a request and wait until it was handled; raises what the machine raised.
-
-        While everything waits for room on the disk, so does the request: it will be handled, and nobody may think that it was not.
-        """
-        done, errors = threading.Event(), list[BaseException]()
-        self._stimuli.put((stimulus, done, errors))
-        while not done.wait(timeout_s):
-            if not self.is_held_up():
-                raise Unavailable(
-                    f"the orchestrator did not handle the request in {timeout_s:.0f} s.", remedy="Try again."
-                )
-        if errors:
-            raise errors[0]
+        """Give the machine a request and wait until it was handled; raises what the machine raised."""
+        ask(self._stimuli, stimulus, timeout_s, self.is_held_up, "the orchestrator did not handle the request")
 
     def _run(self) -> None:
         try:

@@ -21,6 +21,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from actors.fuzz import fuzz
 from actors.module import Conclusion
+from actors.request import Stimuli, ask
 from actors.scan import Work, fan_out, start_scan
 from actors.schedule import Plan, start_user
 from tori.clock import Clock
@@ -80,7 +81,7 @@ class Runs:
             "performance_metrics": collect_metrics,
         }
         """The orchestrator's own work by task type; a text that it returns is the run's result, JSON."""
-        self._stimuli: queue.Queue[tuple[Any, threading.Event | None, list[BaseException]]] = queue.Queue()
+        self._stimuli: Stimuli = queue.Queue()
         self._attempts: dict[str, tuple[int, tuple[Any, ...]]] = {}
         self._begun: set[tuple[str, int]] = set()
         """Attempts of this process that have not ended."""
@@ -143,13 +144,7 @@ class Runs:
         self._stimuli.put((stimulus, None, []))
 
     def _ask(self, stimulus: Any, timeout_s: float = 30.0) -> None:
-        done, errors = threading.Event(), list[BaseException]()
-        self._stimuli.put((stimulus, done, errors))
-        while not done.wait(timeout_s):
-            if not self.is_held_up():
-                raise Unavailable(f"the scheduler did not answer in {timeout_s:.0f} s.", remedy="Try again.")
-        if errors:
-            raise errors[0]
+        ask(self._stimuli, stimulus, timeout_s, self.is_held_up, "the scheduler did not answer")
 
     def _run(self) -> None:
         try:

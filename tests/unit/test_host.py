@@ -162,15 +162,21 @@ def _home_with_documents(home: Path, count: int) -> None:
     host.close()
 
 
+def _start_on_a_bad_disk(home: Path, number: int) -> tuple[FailingFiles, ModuleLoop]:
+    """Start the loop of the clients where no file can be made."""
+    files = FailingFiles()
+    files.refusal = failing("create", number, 1_000_000)
+    loop = ModuleLoop("clients", lambda: _open_on(files, home, "clients"), [])
+    loop.start()
+    return files, loop
+
+
 def test_a_start_on_a_full_disk_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "ROOM_RETRY_S", 0.005)
     told: list[str] = []
     monkeypatch.setattr(loops, "_log", SimpleNamespace(warning=lambda text, *what: told.append(text % what)))
     _home_with_documents(tmp_path, 3)
-    files = FailingFiles()
-    files.refusal = failing("create", errno.ENOSPC, 1_000_000)
-    loop = ModuleLoop("clients", lambda: _open_on(files, tmp_path, "clients"), [])
-    loop.start()
+    files, loop = _start_on_a_bad_disk(tmp_path, errno.ENOSPC)
     while not loop.view.waits_for:
         pass
     assert "No space left on device" in loop.view.waits_for
@@ -184,10 +190,7 @@ def test_a_start_on_a_full_disk_waits_for_room(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_start_that_waits_for_room_can_be_stopped(tmp_path: Path) -> None:
-    files = FailingFiles()
-    files.refusal = failing("create", errno.ENOSPC, 1_000_000)
-    loop = ModuleLoop("clients", lambda: _open_on(files, tmp_path, "clients"), [])
-    loop.start()
+    _, loop = _start_on_a_bad_disk(tmp_path, errno.ENOSPC)
     while not loop.view.waits_for:
         pass
     loop.stop()
@@ -196,10 +199,7 @@ def test_a_start_that_waits_for_room_can_be_stopped(tmp_path: Path) -> None:
 
 
 def test_a_start_on_a_broken_disk_does_not_wait(tmp_path: Path) -> None:
-    files = FailingFiles()
-    files.refusal = failing("create", errno.EIO, 1_000_000)
-    loop = ModuleLoop("clients", lambda: _open_on(files, tmp_path, "clients"), [])
-    loop.start()
+    _, loop = _start_on_a_bad_disk(tmp_path, errno.EIO)
     with pytest.raises(JournalRefused, match="Input/output error"):
         loop.wait_ready(10)
     loop.stop()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tori.errors import JournalError, JournalFenced, JournalMissing, JournalRefused
 from tori.journal.control import Words, newest_control, open_epoch
-from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, replace
+from tori.journal.files import SYSTEM_FILES, Files, OpenFile, lacks_room, replace
 from tori.journal.segment import parse_name
 
 FORMAT = 1
@@ -151,7 +151,7 @@ def _make_directory(directory: Path, files: Files) -> None:
     try:
         files.make_directory(directory)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if lacks_room(error):
             raise
         raise JournalError(
             f"there can be no journal at {directory}: {error.strerror}.",

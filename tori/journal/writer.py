@@ -26,7 +26,7 @@ from tori.errors import JournalError, JournalFenced, JournalRefused, JournalUnsy
 from tori.journal import control as words
 from tori.journal.control import URGENT_COUNT, URGENT_RING, URGENT_SLOTS
 from tori.journal.fallback import FallbackCommit
-from tori.journal.files import NO_ROOM, SYSTEM_FILES, Files, OpenFile, write_all
+from tori.journal.files import SYSTEM_FILES, Files, OpenFile, lacks_room, write_all
 from tori.journal.frame import HEADER_BYTES, OPEN, Frame, encode_frame, padded
 from tori.journal.ownership import Ownership
 from tori.journal.recovery import Remains, read_remains
@@ -296,7 +296,7 @@ class JournalWriter:
             except OSError as error:
                 self._generation += 1
                 failure = error
-                if error.errno in NO_ROOM:
+                if lacks_room(error):
                     break
         raise failure
 
@@ -390,7 +390,7 @@ class JournalWriter:
         try:
             segment = self._rewritten(self._durable, b"".join(unit for _, unit in self._pending))
         except OSError as again:
-            if again.errno in NO_ROOM:
+            if lacks_room(again):
                 raise JournalUnsynced(
                     f"journal {self.name} cannot be synced ({error.strerror}), and there is no room to write it again.",
                     remedy="Free disk space; what was written is kept in memory and goes to disk with the next commit.",
