@@ -1,8 +1,9 @@
 """kill -9, again and again: ``deaths.py --orchestrator 50 --runs 100 --json``, ``deaths.py --modules 50 --json``.
 
 ``--orchestrator N``: the orchestrator dies N times, each time with --runs attempts under way of which --executing are executed at
-least. No run may be lost, completed twice or executed twice at once (each attempt holds a lock that the kernel frees with its process);
-living actors are adopted, and documents are taken all the time, through the orchestrator and past it.
+least. No run may be lost, completed twice or executed twice at once (each attempt holds a lock that the kernel frees with its process).
+One more of them is cancelled in the moment before each death, and may not begin again. Living actors are adopted, and documents are
+taken all the time, through the orchestrator and past it.
 
 ``--modules N``: every module's process dies N times, two at a time, while documents come in; each is back in 6 s.
 

@@ -46,7 +46,7 @@ class Death(msgspec.Struct, frozen=True):
     """One death of the orchestrator."""
 
     executing: int
-    """Attempts that were executed at that moment."""
+    """Attempts that were executed at that moment, beside the one that was cancelled just before."""
     back_s: float
     """Until the new one said that everything runs."""
     gone_s: float
@@ -67,7 +67,9 @@ class OrchestratorReport(msgspec.Struct):
     """Until Ray had ended what executed attempts of the dead one."""
     gone_max_s: float
     runs: int
-    """Asked for, all of which have to have been completed once."""
+    """Asked for, all of which have to have been completed once, but for those that were cancelled."""
+    cancelled: int
+    """Runs under way whose cancellation was answered in the moment before a death: none may begin again."""
     attempts_begun: int
     attempts_ended: int
     adopted: int
@@ -138,7 +140,7 @@ def run_orchestrator(
     adopted = sum(isinstance(e.payload, ModuleInitialized) and e.payload.status == "adopted" for e in events)
     if adopted != deaths * len(names):
         failures.append(f"{adopted} living actors were adopted, not {deaths * len(names)}")
-    failures += judge(load.asked, events, load.lines(), load.twice())
+    failures += judge(load.asked, events, load.lines(), load.twice(), load.cancelled)
     lines = [line.what for line in load.lines()]
     assert system.past is not None
     return OrchestratorReport(
@@ -152,6 +154,7 @@ def run_orchestrator(
         gone_median_s=_rounded(statistics.median(death.gone_s for death in done)),
         gone_max_s=_rounded(max(death.gone_s for death in done)),
         runs=len(load.asked),
+        cancelled=len(load.cancelled),
         attempts_begun=lines.count(BEGUN),
         attempts_ended=lines.count(ENDED),
         adopted=adopted,
@@ -173,7 +176,7 @@ def kill_orchestrator(
     failures: list[str] = []
     for number in range(deaths):
         time.sleep(chance.random() * LONGEST_PAUSE_S)
-        done.append(_kill_orchestrator(system, load, executing))
+        done.append(_kill_orchestrator(system, load, executing, chance))
         if done[-1].back_s > BACK_S:
             failures.append(f"death {number}: everything runs after {done[-1].back_s:.1f} s, bound {BACK_S} s")
         if done[-1].gone_s > GONE_S:
@@ -187,18 +190,19 @@ def kill_orchestrator(
     return done, failures
 
 
-def _kill_orchestrator(system: FedSystem, load: Load, executing: int) -> Death:
-    """Kill it as soon as enough is under way."""
+def _kill_orchestrator(system: FedSystem, load: Load, executing: int, chance: random.Random) -> Death:
+    """Kill it as soon as enough is under way, and it has said that one run of them is cancelled."""
     pid = system.orchestrator_pid()
-    at_work = load.await_busy(system.client, executing).executed
+    at_work = load.await_busy(system.client, executing + 1).executed
     marks = [mark_process("worker", line.pid) for line in at_work]
     with ThreadPoolExecutor(1) as pool:
+        load.cancel(system.client, chance.choice(at_work))
         began = time.monotonic()
         kill(pid)
         gone = pool.submit(_await_gone, marks, began)
         system.await_running(LOST_S)
         back_s = time.monotonic() - began
-        return Death(len(at_work), back_s, gone.result())
+        return Death(len(at_work) - 1, back_s, gone.result())
 
 
 def _await_gone(marks: Sequence[ProcessMark], began: float) -> float:
@@ -213,7 +217,11 @@ def end_runs(system: FedSystem, load: Load) -> list[str]:
     load.drain(system.client)
     failures = [load.failure] if load.failure else []
     states = {run_id: system.client.run_story(run_id)["state"] for run_id in load.asked[-STORIES:]}
-    return failures + [f"run {run_id} is {state}" for run_id, state in states.items() if state != "succeeded"]
+    return failures + [
+        f"run {run_id} is {state}"
+        for run_id, state in states.items()
+        if state != "succeeded" and not (state == "cancelled" and run_id in load.cancelled)
+    ]
 
 
 # -- the modules -------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from tests.chaos.repeat import Repeater
 from tests.support import exclusive_task
 from tests.support.exclusive_task import BEGUN, ENDED, LINES, LOCKS, TASK, TWICE, WHERE
 from tori.events.envelope import Event
-from tori.events.system import TaskCompleted, TaskStarted
+from tori.events.system import TaskCancelled, TaskCompleted, TaskStarted
 from tori.resources.process import start_mark
 from tori.scheduler.transition import ACTIVE
 
@@ -69,6 +69,8 @@ class Load(Repeater):
         """What the cluster has to be started with."""
         self.settings = {"user.tasks": exclusive_task.__name__, "limits.concurrent_runs": runs + 16}
         self.asked: list[str] = []
+        self.cancelled: dict[str, int] = {}
+        """By run whose cancellation was answered: the attempt that was under way."""
         self._client = RayClient()
 
     def work(self) -> None:
@@ -94,6 +96,11 @@ class Load(Repeater):
         found = [line for line in executing(self.lines()) if (line.run_id, line.attempt) in present]
         return UnderWay(len(present), found)
 
+    def cancel(self, client: RayClient, line: Line) -> None:
+        """Cancel the run of an attempt that is executed."""
+        client.cancel_run(line.run_id)
+        self.cancelled[line.run_id] = line.attempt
+
     def drain(self, client: RayClient) -> None:
         """Ask for nothing more and return when every run has ended; raises TimeoutError."""
         self.stop()
@@ -117,21 +124,30 @@ def active_runs(client: RayClient) -> list[dict[str, Any]]:
     return [row for row in client.tasks()["active"] if row["task_id"] == TASK]
 
 
-def judge(asked: Sequence[str], events: Iterable[Event], lines: Sequence[Line], twice: Sequence[Line]) -> list[str]:
-    """Return which promises about runs were broken: none lost, each completed once, none executed twice at once."""
+def judge(
+    asked: Sequence[str],
+    events: Iterable[Event],
+    lines: Sequence[Line],
+    twice: Sequence[Line],
+    cancelled: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Return which promises about runs were broken: none lost, each ended once, none executed twice at once, or after its cancellation."""
+    cancelled = cancelled or {}
     payloads = [event.payload for event in events]
     completed = Counter(p.run_id for p in payloads if isinstance(p, TaskCompleted) and p.task_id == TASK)
+    ended = completed + Counter(p.run_id for p in payloads if isinstance(p, TaskCancelled) and p.run_id in cancelled)
     attempts: dict[str, list[int]] = {}
     for payload in payloads:
         if isinstance(payload, TaskStarted) and payload.task_id == TASK:
             attempts.setdefault(payload.run_id, []).append(payload.attempt)
     done = {line.run_id for line in lines if line.what == ENDED}
     wrong = {
-        "lost": [run_id for run_id in asked if not completed[run_id]],
-        "completed more than once": [run_id for run_id, count in completed.items() if count > 1],
+        "lost": [run_id for run_id in asked if not ended[run_id]],
+        "ended more than once": [run_id for run_id, count in ended.items() if count > 1],
         "never asked for": sorted(attempts.keys() - set(asked)),
         "completed, and never executed to the end": [run_id for run_id in completed if run_id not in done],
         "begun again under an old number": [r for r, found in attempts.items() if found != [*range(1, len(found) + 1)]],
+        "begun again after their cancellation": [r for r, last in cancelled.items() if len(attempts.get(r, [])) > last],
         "executed twice at once": sorted({line.run_id for line in twice}),
     }
     return [f"{len(runs)} runs {what}: {', '.join(runs[:SHOWN])}" for what, runs in wrong.items() if runs]

@@ -17,7 +17,7 @@ from tests.chaos.deaths import pairs_of
 from tests.chaos.load import Line, executing, judge, read_lines
 from tests.support.exclusive_task import BEGUN, ENDED, LINES, LOCKS, TASK, TWICE, hold
 from tori.events.envelope import Event
-from tori.events.system import TaskCompleted, TaskStarted
+from tori.events.system import TaskCancelled, TaskCompleted, TaskStarted
 
 HOLDER = """
 import sys
@@ -70,7 +70,7 @@ GOOD = [_event(TaskStarted, "a"), _event(TaskStarted, "a", 2), _event(TaskComple
     [
         (GOOD, [_line("a")], [], []),
         (GOOD[:2], [_line("a")], [], ["1 runs lost: a"]),
-        ([*GOOD, GOOD[2]], [_line("a")], [], ["1 runs completed more than once: a"]),
+        ([*GOOD, GOOD[2]], [_line("a")], [], ["1 runs ended more than once: a"]),
         ([*GOOD, _event(TaskStarted, "b")], [_line("a")], [], ["1 runs never asked for: b"]),
         (GOOD, [_line("a", BEGUN)], [], ["1 runs completed, and never executed to the end: a"]),
         ([*GOOD, GOOD[1]], [_line("a")], [], ["1 runs begun again under an old number: a"]),
@@ -81,6 +81,23 @@ def test_every_broken_promise_is_named(
     events: list[Event], lines: list[Line], twice: list[Line], said: list[str]
 ) -> None:
     assert judge(["a"], events, lines, twice) == said
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([*GOOD[:2], _event(TaskCancelled, "a", 2)], []),
+        (GOOD, []),
+        (GOOD[:2], ["1 runs lost: a"]),
+        ([*GOOD, _event(TaskCancelled, "a", 2)], ["1 runs ended more than once: a"]),
+        (
+            [*GOOD[:2], _event(TaskStarted, "a", 3), _event(TaskCancelled, "a", 3)],
+            ["1 runs begun again after their cancellation: a"],
+        ),
+    ],
+)
+def test_a_run_that_was_cancelled_ends_with_its_attempt(events: list[Event], said: list[str]) -> None:
+    assert judge(["a"], events, [_line("a")], [], {"a": 2}) == said
 
 
 def test_every_module_dies_as_often_as_the_others_and_never_twice_in_a_round() -> None:

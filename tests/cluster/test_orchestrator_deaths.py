@@ -47,4 +47,5 @@ def test_deaths_in_a_row(home: Path, tmp_path_factory: pytest.TempPathFactory) -
         assert max(max(found) for found in times.values()) <= BOUND_S
         assert system.settle() == [], "all documents, their digest, the journals"
     assert len(load.asked) >= RUNS
-    assert judge(load.asked, events_of(home, "orchestrator"), load.lines(), load.twice()) == []
+    assert len(load.cancelled) == DEATHS
+    assert judge(load.asked, events_of(home, "orchestrator"), load.lines(), load.twice(), load.cancelled) == []

@@ -22,6 +22,7 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = ScheduleWorld()
+        self.number = 0
 
     def one_that_executes(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(sorted(self.world.executing)))
@@ -76,9 +77,19 @@ class World(RuleBasedStateMachine):
     def pause(self, task_id: str, kind: Any) -> None:
         self.world.give(kind(task_id))
 
-    @rule(number=st.integers(0, 1000))
-    def an_event_comes(self, number: int) -> None:
-        self.world.give(sig.Triggered("replace", f"event-{number}"))
+    @rule()
+    def an_event_comes(self) -> None:
+        self.number += 1
+        self.world.trigger(f"event-{self.number}")
+
+    @precondition(lambda self: self.world.untold)
+    @rule()
+    def hears_of_events(self) -> None:
+        self.world.give(*self.world.take_triggers())
+
+    @rule(data=st.data())
+    def much_at_once(self, data: st.DataObject) -> None:
+        self.world.give(*self.world.much(lambda options: data.draw(st.sampled_from(options))))
 
     @rule(seconds=st.sampled_from([-3600.0, -60.0, 60.0, 3600.0]))
     def the_wall_clock_jumps(self, seconds: float) -> None:

@@ -32,6 +32,8 @@ class Schedule:
             "cancel": (3, self._cancel),
             "pause": (2, self._pause),
             "trigger": (6, self._trigger),
+            "hear": (5, self._hear),
+            "much": (4, self._much),
             "clock jump": (1, self._jump),
             "version": (3, self._version),
             "module": (2, self._module),
@@ -131,9 +133,20 @@ class Schedule:
         return f"{kind.__name__} {task_id}"
 
     def _trigger(self) -> str:
-        cause = f"event-{self.rng.randrange(1_000_000)}"
-        self.world.give(sig.Triggered("replace", cause))
+        cause = f"event-{self.rng.randrange(1_000_000_000)}"
+        self.world.trigger(cause)
         return cause
+
+    def _hear(self) -> str:
+        untold = self.world.take_triggers()
+        if untold:
+            self.world.give(*untold)
+        return f"of {len(untold)}"
+
+    def _much(self) -> str:
+        stimuli = self.world.much(self.rng.choice)
+        self.world.give(*stimuli)
+        return ", ".join(type(stimulus).__name__ for stimulus in stimuli)
 
     def _jump(self) -> str:
         seconds = self.rng.choice((-3600.0, -60.0, 60.0, 3600.0))

@@ -5,6 +5,7 @@ Whoever drives it (Hypothesis, the simulator) calls its methods in any order, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
 
 RETRY = RetryPolicy(retries=1, first_backoff_s=1, max_backoff_s=4)
+FOLLOWED = ("tick", "queue")
 SPECS = (
     TaskSpec(
         task_id="scan",
@@ -66,7 +68,7 @@ SPECS = (
         retry=RETRY,
         group="g",
     ),
-    TaskSpec(task_id="after", task_type="after", trigger=AfterTrigger(("tick", "queue"), "ended"), retry=RETRY),
+    TaskSpec(task_id="after", task_type="after", trigger=AfterTrigger(FOLLOWED, "ended"), retry=RETRY),
 )
 BY_ID = {spec.task_id: spec for spec in SPECS}
 SLOTS = 3
@@ -94,6 +96,14 @@ class ScheduleWorld:
         self.told_to_end: set[tuple[str, int]] = set()
         self.shed: dict[str, int] = {}
         """By run: attempts that were stopped for others' sake, which are no tries."""
+        self.cancelled_by_hand: set[str] = set()
+        """Runs whose cancellation was answered before they had ended."""
+        self.causes: dict[str, list[str]] = {task_id: [] for task_id in ("replace", "after")}
+        """By task: what triggered it, in order, as far as that is written."""
+        self.made: dict[str, dict[str, int]] = {task_id: {} for task_id in self.causes}
+        """By task and run: up to which of its causes the run was made of them."""
+        self.untold: list[sig.Triggered] = []
+        """Triggers that are written, and that the scheduler has not heard of."""
         self.machine = self.create()
         self.write(events.SystemStarted("cold"))
 
@@ -110,13 +120,22 @@ class ScheduleWorld:
 
     # -- the shell -----------------------------------------------------------------------------------------------
 
-    def give(self, stimulus: Any) -> None:
-        out = self.machine.handle(stimulus)
+    def give(self, *stimuli: Any) -> None:
+        """Let the scheduler take these in one turn: what it decides is written as one unit, records before events."""
+        out: list[Any] = []
+        asked, cancelled = set(), set()
+        for stimulus in stimuli:
+            if isinstance(stimulus, sig.CancelRequested) and not self.machine.run(stimulus.run_id).is_ended:
+                cancelled.add(stimulus.run_id)
+            new = self.machine.handle(stimulus)
+            if self.machine.throttle[0] is sig.Throttle.STOPPED:
+                assert not any(isinstance(act, sig.StartRun) for act in new), "an emergency stop lets something begin"
+            if isinstance(stimulus, sig.RunRequested) and not self._is_turned_down(stimulus.run_id):
+                asked.add(stimulus.run_id)
+            out += new
         kept = [i.record for i in out if isinstance(i, sig.Keep)]
         told = [i.payload for i in out if isinstance(i, Emit)]
         acts = [i for i in out if not isinstance(i, (sig.Keep, Emit))]
-        if self.machine.throttle[0] is sig.Throttle.STOPPED:
-            assert not any(isinstance(act, sig.StartRun) for act in acts), "an emergency stop lets something begin"
         crash_in, self.crash_in = self.crash_in, None
         if crash_in == 0:  # before the commit
             self.restart()
@@ -124,11 +143,30 @@ class ScheduleWorld:
         for fact in (*kept, *told):
             self.write(fact)
             self.hear(fact)
+        self.asked |= asked
+        self.cancelled_by_hand |= cancelled
+        self.trace_causes(kept, acts)
         for number, act in enumerate(acts, 1):
             if crash_in == number:
                 self.restart()
                 return
             self.execute(act)
+
+    def _is_turned_down(self, run_id: str) -> bool:
+        return self.machine.run(run_id).state is RunState.SKIPPED
+
+    def trace_causes(self, kept: list[Any], acts: list[Any]) -> None:
+        """No run is made of what a run was made of before."""
+        runs = [(fact.task_id, fact.run_id, fact.cause) for fact in kept if isinstance(fact, sig.RunQueued)]
+        runs += [(act.spec.task_id, act.run_id, act.cause) for act in acts if isinstance(act, sig.StartRun)]
+        for task_id, run_id, cause in runs:
+            if not cause:
+                continue
+            made, number = self.made[task_id], self.causes[task_id].index(cause)
+            assert number > max((n for other, n in made.items() if other != run_id), default=-1) or run_id in made, (
+                f"{cause} triggers {task_id} again, as {run_id}"
+            )
+            made.setdefault(run_id, number)
 
     def execute(self, act: Any) -> None:
         match act:
@@ -157,14 +195,17 @@ class ScheduleWorld:
                 else:
                     assert fact.run_id not in self.done, "a run ends once"
                     self.done[fact.run_id] = type(fact).__name__
+                    if fact.task_id in FOLLOWED:
+                        self.causes["after"].append(fact.run_id)
             case events.TaskStarted():
                 assert fact.run_id not in self.done, "nothing begins after its end"
+                assert fact.run_id not in self.cancelled_by_hand, f"{fact.run_id} was cancelled and begins again"
                 tries = fact.attempt - self.shed.get(fact.run_id, 0)
                 assert tries <= 1 + RETRY.retries + (BY_ID[fact.task_id].fallback is not None)
 
     def restart(self) -> None:
         """The shell was killed: everything but the facts, and what still executes, is gone."""
-        self.machine = self.create()
+        self.machine, self.untold = self.create(), []
         for fact, time_ns in self.facts:
             self.machine.apply(fact, time_ns)
         self.give(sig.Recovered())
@@ -206,10 +247,38 @@ class ScheduleWorld:
     # -- people and the world ------------------------------------------------------------------------------------
 
     def ask_for(self, task_id: str, run_id: str) -> None:
-        survives = self.crash_in is None
         self.give(sig.RunRequested(task_id, run_id))
-        if survives and self.machine.run(run_id).state is not RunState.SKIPPED:
-            self.asked.add(run_id)
+
+    def trigger(self, cause: str) -> None:
+        """An event comes: it is written with the ledger's cursor, and told when the scheduler has time (``tell``)."""
+        self.write(sig.TaskTriggered("replace", cause))
+        self.causes["replace"].append(cause)
+        self.untold.append(sig.Triggered("replace", cause, kept=True))
+
+    def take_triggers(self) -> list[sig.Triggered]:
+        """Return what the scheduler has not heard of, for it to hear."""
+        untold, self.untold = self.untold, []
+        return untold
+
+    def much(self, choose: Callable[[list[Any]], Any]) -> list[Any]:
+        """Return what comes at once, as ``choose`` takes it from what there is."""
+        stimuli: list[Any] = []
+        for _ in range(choose([2, 3, 4])):
+            options: list[Any] = [Tick(), *(sig.CancelRequested(run.run_id) for run in self.machine.runs()[:20])]
+            options += [sig.RunStarted(*found) for found in self.executing.values()]
+            options += [sig.RunFinished(*found) for found in self.executing.values()]
+            options += self.untold[:1] * 3
+            run_id = f"asked-{len(self.facts)}-{len(stimuli)}"
+            options += [sig.RunRequested(task_id, run_id) for task_id in sorted(BY_ID)]
+            stimulus = choose(options)
+            if isinstance(stimulus, sig.RunFinished):
+                self.end(stimulus.run_id)
+            elif isinstance(stimulus, sig.Triggered):
+                self.untold.pop(0)
+            stimuli.append(stimulus)
+            if isinstance(stimulus, sig.RunRequested) and choose([True, False]):
+                stimuli.append(sig.CancelRequested(run_id))
+        return stimuli
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -261,6 +330,7 @@ class ScheduleWorld:
             self.give(stimulus)
         oldest = {run.run_id for run in self.machine.runs() if not run.is_ended}
         begun = len(self.facts)
+        told = len(self.causes["after"])
         causes = {cause for task_id in BY_ID for cause in self.machine.task(task_id).triggers}
         for _ in range(SETTLE_ROUNDS):
             for run_id in sorted(self.executing):
@@ -268,6 +338,10 @@ class ScheduleWorld:
                     self.give(sig.RunFinished(*self.end(run_id)))
             self.pass_time(2.0)
             self.check()
+        for task_id, causes_written in self.causes.items():
+            last = max(self.made[task_id].values(), default=-1)
+            old = causes_written[: len(causes_written) if task_id == "replace" else told]
+            assert last >= len(old) - 1, f"no run of {task_id} was made of {old[last + 1 :]}"
         left = oldest & {run.run_id for run in self.machine.runs() if not run.is_ended}
         assert not left, f"these never ended: {left}; {self.machine.holds()}"
         assert self.asked <= set(self.done), f"these were asked for and never ended: {self.asked - set(self.done)}"

@@ -212,7 +212,11 @@ def test_a_result_that_comes_after_the_time_out_still_counts() -> None:
 def test_cancelling_a_run_under_way_waits_for_its_end() -> None:
     rig = Rig()
     run = begin(rig)
-    assert rig.give(sig.CancelRequested(run.run_id)) == [sig.CancelRun(run.run_id, 1)]
+    kept, order = rig.give(sig.CancelRequested(run.run_id))
+    assert (kept, order) == (
+        sig.Keep(sig.RunCancelling(run.run_id, 1, "cancelled")),
+        sig.CancelRun(run.run_id, 1),
+    )
     assert rig.give(sig.CancelRequested(run.run_id)) == []
     assert names(rig.give(sig.RunFailed(run.run_id, 1, "TaskCancelledError", temporary=True))) == ["TaskCancelled"]
     assert rig.machine.run(run.run_id).state is RunState.CANCELLED

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.scheduling import Rig, begin, started
+from tests.support.scheduling import ASKED, SCAN, Rig, begin, started
 from tori.events import system as events
-from tori.machine import Emit
+from tori.machine import Emit, Tick
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Fallback, Missed, Overlap, Resources, TaskSpec
 from tori.scheduler.transition import RunState
-from tori.scheduler.trigger import CronTrigger, EventTrigger, IntervalTrigger
+from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
 
 NEVER = RetryPolicy(retries=0)
 ON_EVENT = TaskSpec(task_id="on", task_type="on", trigger=EventTrigger(("*",), min_gap_s=60), overlap=Overlap.QUEUE)
@@ -164,3 +164,76 @@ def test_attempts_that_were_stopped_for_others_are_no_tries_after_a_crash_either
     assert again.attempt == 2
     rig.give(sig.RunFailed(run.run_id, 2, "no", temporary=True))
     assert rig.machine.run(run.run_id).state is RunState.RETRYING
+
+
+def ended_as(rig: Rig, run_id: str) -> tuple[RunState, str]:
+    run = rig.machine.run(run_id)
+    return run.state, run.error
+
+
+def test_a_cancellation_that_was_answered_outlives_the_orchestrator() -> None:
+    rig = Rig(QUEUE)
+    run = begin(rig, 10)
+    rig.give(sig.CancelRequested(run.run_id))
+    out = recover(rig)
+    assert [i for i in out if isinstance(i, sig.CancelRun)] == [sig.CancelRun(run.run_id, 1, force=True)]
+    assert started(rig.give(sig.RunLost(run.run_id, 1))) == []
+    assert ended_as(rig, run.run_id) == (RunState.CANCELLED, "")
+
+
+def test_a_cancellation_in_the_unit_of_its_attempts_start_is_read_back() -> None:
+    rig = Rig(QUEUE)
+    run = begin(rig, 10)
+    rig.give(sig.CancelRequested(run.run_id))
+    rig.facts.sort(key=lambda fact: not isinstance(fact[0], sig.SchedulerRecord))  # as the journal has it
+    recover(rig)
+    rig.give(sig.RunLost(run.run_id, 1))
+    assert ended_as(rig, run.run_id) == (RunState.CANCELLED, "")
+
+
+def test_a_result_that_was_faster_than_its_cancellation_stays() -> None:
+    rig = Rig(QUEUE)
+    run = begin(rig, 10)
+    rig.give(sig.CancelRequested(run.run_id), sig.RunFinished(run.run_id, 1))
+    recover(rig)
+    assert ended_as(rig, run.run_id) == (RunState.SUCCEEDED, "")
+
+
+def test_a_run_that_was_replaced_does_not_come_back() -> None:
+    rig = Rig(TaskSpec(task_id="on", task_type="on", trigger=EventTrigger(("*",)), overlap=Overlap.REPLACE))
+    [old] = started(rig.give(sig.Triggered("on", "e-1")))
+    rig.give(sig.Triggered("on", "e-2"))
+    recover(rig)
+    [new] = started(rig.give(sig.RunLost(old.run_id, 1)))
+    assert new.cause == "e-2"
+    assert ended_as(rig, old.run_id) == (RunState.CANCELLED, "a newer run replaces it")
+
+
+def test_what_triggers_a_task_in_the_midst_of_a_run_is_not_used_up_by_it() -> None:
+    rig = Rig(ON_EVENT)
+    for cause in ("e-1", "e-2"):  # both are written with the ledger's cursor before the scheduler hears of the first
+        rig.facts.append((sig.TaskTriggered("on", cause), rig.clock.wall_ns()))
+    [first] = started(rig.give(sig.Triggered("on", "e-1", kept=True), sig.Triggered("on", "e-2", kept=True)))
+    rig.give(sig.RunFinished(first.run_id, 1))
+    recover(rig)
+    [second] = started(rig.after(60))
+    assert (first.cause, second.cause) == ("e-1", "e-2")
+
+
+def test_a_task_that_follows_another_runs_once_for_it_over_a_crash() -> None:
+    rig = Rig(ASKED, TaskSpec(task_id="then", task_type="then", trigger=AfterTrigger(("asked",))))
+    rig.give(sig.RunRequested("asked", "a"))
+    [then] = started(rig.give(sig.RunFinished("a", 1), Tick()))
+    rig.facts.sort(key=lambda fact: not isinstance(fact[0], sig.SchedulerRecord))
+    assert started(recover(rig)) == []
+    [again] = started(rig.after(60, sig.RunLost(then.run_id, 1), Tick()) + rig.after(60))
+    assert (again.run_id, again.cause) == (then.run_id, "a")
+    rig.give(sig.RunFinished(then.run_id, 2))
+    assert started(rig.after(600)) == []
+
+
+def test_a_request_that_was_turned_down_has_nothing_that_follows() -> None:
+    rig = Rig(SCAN, TaskSpec(task_id="then", task_type="then", trigger=AfterTrigger(("wormhole_scan",), "ended")))
+    rig.give(sig.RunRequested("wormhole_scan", "a"), sig.RunRequested("wormhole_scan", "b"))
+    assert rig.machine.run("b").state is RunState.SKIPPED
+    assert started(rig.after(1)) == []

@@ -11,6 +11,7 @@ import msgspec
 from tori.clock import SECOND_NS
 from tori.events import system as events
 from tori.scheduler.signal import (
+    RunCancelling,
     RunQueued,
     RunResulted,
     RunRetrying,
@@ -157,6 +158,10 @@ class Book:
         """Replayed results whose TaskCompleted has not been seen yet."""
         self._variants: dict[str, str] = {}
         """Replayed variants whose TaskStarted has not been seen yet."""
+        self._cancelling: dict[tuple[str, int], RunCancelling] = {}
+        """Replayed cancellations of attempts whose TaskStarted has not been seen yet."""
+        self._used: dict[str, str] = {}
+        """By task: the run it was made due by, when its end has not been seen yet: in one unit with what followed it."""
 
     def learn(self, specs: dict[str, TaskSpec]) -> None:
         """Take these specs for all there are; what is known of their tasks stays. Raises BadSettings with nothing changed for a circle.
@@ -226,18 +231,36 @@ class Book:
             self._variants[record.run_id] = record.variant
         elif isinstance(record, TaskPaused):
             self._apply_pause(record)
+        elif isinstance(record, RunCancelling):
+            self._apply_cancelling(record)
         else:
             self._apply_retrying(record)
 
     def trigger(self, task_id: str, cause: str) -> None:
         """Note what made a task due; an unknown task is none any more."""
         task = self.tasks.get(task_id)
-        if task is not None and cause not in task.triggers:
+        if self._used.get(task_id) == cause:
+            del self._used[task_id]
+            if task is not None:
+                task.triggers = []
+        elif task is not None and cause not in task.triggers:
             task.triggers = [*task.triggers[1 - MAX_TRIGGERS :], cause]
 
+    def _use_triggers(self, task_id: str, cause: str) -> None:
+        """A run was made of ``cause`` and of all that had made its task due before."""
+        task = self.tasks.get(task_id)
+        if task is None or not cause:
+            return
+        if cause in task.triggers:
+            task.triggers = task.triggers[task.triggers.index(cause) + 1 :]
+        elif isinstance(self.specs[task_id].trigger, AfterTrigger):
+            self._used[task_id] = cause
+
     def trigger_dependents(self, run: Run) -> tuple[str, ...]:
-        """Note for every task that follows this one that it is due; return those."""
-        found = []
+        """Note for every task that follows this one that it is due; return those. A request that was turned down never ran."""
+        found: list[str] = []
+        if run.state is RunState.SKIPPED:
+            return ()
         for task_id in self.dependents.get(run.task_id, ()):
             trigger = self.specs[task_id].trigger
             if isinstance(trigger, AfterTrigger) and (trigger.on == "ended" or run.state is RunState.SUCCEEDED):
@@ -249,8 +272,8 @@ class Book:
         if self.find(fact.run_id) is not None:
             return
         self.open(Run(fact.run_id, fact.task_id, is_asked=fact.is_asked, cause=fact.cause, is_forced=fact.is_forced))
-        if not fact.is_asked and fact.task_id in self.tasks:
-            self.tasks[fact.task_id].triggers = []
+        if not fact.is_asked:
+            self._use_triggers(fact.task_id, fact.cause)
 
     def _apply_pause(self, fact: TaskPaused) -> None:
         if not fact.task_id:
@@ -271,15 +294,26 @@ class Book:
         else:
             self._retrying[fact.run_id, fact.attempt] = fact
 
+    def _apply_cancelling(self, fact: RunCancelling) -> None:
+        """Of one commit unit it may come before the start of its attempt."""
+        run = self.runs.get(fact.run_id)
+        if run is not None and run.is_active and run.attempt == fact.attempt:
+            run.ending, run.error = fact.why, fact.error
+        else:
+            self._cancelling[fact.run_id, fact.attempt] = fact
+
     def _apply_started(self, fact: events.TaskStarted, time_ns: int) -> None:
         run = self.runs.get(fact.run_id)
         if run is None:
             run = Run(fact.run_id, fact.task_id, began_wall_ns=time_ns)
             self.open(run)
             if fact.task_id in self.tasks:
-                self.tasks[fact.task_id].triggers = []
+                self.tasks[fact.task_id].triggers = []  # an earlier version kept no record of what a run was made of
         run.state, run.attempt, run.variant = RunState.RUNNING, fact.attempt, self._variants.pop(fact.run_id, "")
         run.began_wall_ns = run.began_wall_ns or time_ns
+        cancelling = self._cancelling.pop((fact.run_id, fact.attempt), None)
+        if cancelling is not None:
+            self._apply_cancelling(cancelling)
         task = self.tasks.get(fact.task_id)
         if task is not None:
             task.last_wall_ns = time_ns
@@ -293,6 +327,7 @@ class Book:
             run = Run(fact.run_id, fact.task_id)  # it ended before it began: nobody may have its id again
             self.open(run)
         run.state, run.attempt, run.error, run.duration_s = state, fact.attempt, fact.error or "", fact.duration_s
+        run.ending = ""
         if retry is not None:
             run.variant, run.shed = retry.variant, retry.shed
         if run.is_ended:

@@ -263,6 +263,7 @@ class Desk:
         elif run.ending not in ("cancelled", "replaced"):
             run.ending = ""
             self.tell(run, f"it is {why}")
+            self.out.append(sig.Keep(sig.RunCancelling(run.run_id, run.attempt, why, run.error)))
             self.ask_to_end(run, why)
 
     def attempt_failed(self, run: Run, error: str, *, temporary: bool) -> None:

@@ -105,7 +105,7 @@ class Scheduler:
         kept = [
             sig.Keep(sig.RunQueued(run.task_id, run.run_id, run.is_asked, run.cause, run.is_forced))
             for run in self._opened
-            if run.is_asked or not run.is_active
+            if run.is_asked or run.cause or not run.is_active
         ]
         out, self._desk.out = self._desk.out, []
         return [*self._noted, *kept, *out]
@@ -514,7 +514,7 @@ class Scheduler:
                 run.error = "its task no longer exists"
                 self._desk.end(run, RunState.CANCELLED)
             elif run.is_active:
-                run.error = "the orchestrator restarted"
+                run.error = run.error if run.ending else "the orchestrator restarted"
                 run.started_ns = now_ns
                 self._desk.tell(run, "the orchestrator restarted: looking for what is left of it")
                 self._desk.ask_to_end(run, "lost", force=True)

@@ -242,7 +242,17 @@ class RunVaried(msgspec.Struct, frozen=True, array_like=True, tag=6):
     variant: str
 
 
-SchedulerRecord: TypeAlias = RunQueued | RunRetrying | TaskPaused | TaskTriggered | RunResulted | RunVaried
+class RunCancelling(_Attempt, frozen=True, array_like=True, tag=7):
+    """A run is to end with its attempt, whatever becomes of the process that was asked; ``RunCancelled`` says that it has."""
+
+    why: str
+    """``cancelled`` or ``replaced``."""
+    error: str = ""
+
+
+SchedulerRecord: TypeAlias = (
+    RunQueued | RunRetrying | TaskPaused | TaskTriggered | RunResulted | RunVaried | RunCancelling
+)
 
 MAX_RESULT = 16_384
 """Characters kept of a result; what is larger belongs into a journal or a file."""
