@@ -108,9 +108,8 @@ class Runs:
     def start(self) -> None:
         """Begin, after ``remember``."""
         self._plan.measure(self._resources())
-        for module in START_ORDER:
-            self.scheduler.handle(sig.ModuleAvailable(module, module in self._up))
-        self._execute(self.scheduler.handle(sig.Recovered()))
+        away = tuple(module for module in START_ORDER if module not in self._up)
+        self._execute(self.scheduler.handle(sig.Recovered(away)))
         self._thread.start()
 
     def remember(self, until: int | None = None) -> None:
@@ -273,6 +272,8 @@ class Runs:
             return
         # before the look: whoever comes second sees the other
         self._cancelled[order.run_id, order.attempt] = order.force
+        if (order.run_id, order.attempt) not in self._begun:  # it ended meanwhile
+            self._cancelled.pop((order.run_id, order.attempt), None)
         attempt, refs = self._attempts.get(order.run_id, (0, ()))
         if attempt == order.attempt:
             cancel(refs, force=order.force)
@@ -336,6 +337,7 @@ class Runs:
 
     def learn(self, specs: tuple[TaskSpec, ...]) -> None:
         """Take tasks in while the schedule runs; those that wait for events hear of them from now on."""
+        self._ask(sig.SpecsAdded(specs))  # first: who hears of an event for a task must know the task
         triggers = self._plan.triggers
 
         def listen(host: ModuleHost) -> None:
@@ -344,7 +346,6 @@ class Runs:
             host.take_inputs()
 
         self._ledger.call(listen)
-        self._ask(sig.SpecsAdded(specs))
 
     def _await_scans(self) -> None:
         deadline = time.monotonic() + HOLD_TIMEOUT_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,13 +19,14 @@ from actors.schedule import Plan
 from tests.support.system import system_settings
 from tori.clock import VirtualClock
 from tori.errors import BadInput, JournalError
-from tori.events.system import MemoryPressure, ResourceRecovered
+from tori.events.system import MemoryPressure, ResourceRecovered, TaskStarted
 from tori.local import LocalSystem
 from tori.machine import Tick
 from tori.resources.pressure import Sample
 from tori.scheduler import signal as sig
-from tori.scheduler.spec import default_specs
+from tori.scheduler.spec import TaskSpec, default_specs
 from tori.scheduler.transition import RunState
+from tori.scheduler.trigger import EventTrigger
 
 
 class Rig:
@@ -337,3 +339,34 @@ def test_a_cancellation_is_one_however_ray_wraps_it() -> None:
     assert _outcome(order, wrapped) == _outcome(order, TaskCancelledError()) == sig.RunCancelled("r", 2)
     assert _outcome(order, BadInput("no.")) == sig.RunFailed("r", 2, "BadInput: no.", temporary=False)
     assert _outcome(order, OSError("gone")) == sig.RunFailed("r", 2, "OSError: gone", temporary=True)
+
+
+def test_a_run_that_waited_for_a_module_is_tried_when_that_is_there(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.runs.scheduler.apply(sig.RunQueued("wormhole_scan", "a"), 0)
+    monkeypatch.setattr(rig.runs._thread, "start", lambda: None)
+    rig.runs.set_available("relay", is_up=True)
+    rig.runs.start()
+    assert rig.runs.scheduler.run("a").attempt == 0
+    rig.runs.set_available("wormhole", is_up=True)
+    rig.work()
+    started = [fact for fact in rig.kept if isinstance(fact, TaskStarted)]
+    assert [(fact.run_id, fact.attempt) for fact in started] == [("a", 1)], "none that was never executed"
+
+
+def test_a_module_that_was_there_before_the_schedule_begins_is_worked_with(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.runs.scheduler.apply(sig.RunQueued("wormhole_scan", "a"), 0)
+    monkeypatch.setattr(rig.runs._thread, "start", lambda: None)
+    rig.runs.set_available("wormhole", is_up=True)
+    rig.runs.start()
+    assert [fact.run_id for fact in rig.kept if isinstance(fact, TaskStarted)] == ["a"]
+
+
+def test_a_task_is_known_before_anybody_hears_of_events_for_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = TaskSpec(task_id="on", task_type="user", trigger=EventTrigger(("*",)))
+    order: list[str] = []
+    monkeypatch.setattr(rig.runs, "_ask", lambda stimulus: order.append(type(stimulus).__name__))
+    monkeypatch.setattr(rig.runs, "_ledger", SimpleNamespace(call=lambda work: order.append(work.__name__)))
+    rig.runs.learn((on,))
+    assert order == ["SpecsAdded", "listen"]

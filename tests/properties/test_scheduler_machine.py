@@ -8,12 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support.schedule_world import BY_ID, ScheduleWorld
+from tests.support.schedule_world import SPECS, ScheduleWorld
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.transition import ENDED, RUN_TABLE, RunState
 
-task_ids = st.sampled_from(sorted(BY_ID))
+task_ids = st.sampled_from(sorted(spec.task_id for spec in SPECS))
 
 
 class World(RuleBasedStateMachine):
@@ -60,6 +60,11 @@ class World(RuleBasedStateMachine):
         if ended:
             self.world.late_report(kind, data.draw(st.sampled_from(ended)))
 
+    @precondition(lambda self: self.world.is_shipped)
+    @rule(number=st.integers(0, 5))
+    def a_late_one_is_asked_for(self, number: int) -> None:
+        self.world.ask_for("late", f"late-asked-{number}")
+
     @rule(task_id=task_ids, number=st.integers(0, 5))
     def is_asked_for(self, task_id: str, number: int) -> None:
         self.world.ask_for(task_id, f"{task_id}-asked-{number}")
@@ -101,7 +106,7 @@ class World(RuleBasedStateMachine):
 
     @rule(available=st.booleans())
     def module_comes_or_goes(self, available: bool) -> None:
-        self.world.give(sig.ModuleAvailable("m", available))
+        self.world.set_available(available=available)
 
     @rule(pressure=st.sampled_from(Pressure), sheds=st.booleans())
     def pressure_changes(self, pressure: Pressure, sheds: bool) -> None:
@@ -122,7 +127,12 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def is_killed(self) -> None:
-        self.world.restart()
+        self.world.kill()
+
+    @precondition(lambda self: not self.world.is_shipped)
+    @rule()
+    def a_task_is_shipped(self) -> None:
+        self.world.ship()
 
     @rule()
     def restored_elsewhere(self) -> None:

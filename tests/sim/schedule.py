@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.sim.story import Story
 from tests.sim.world import Outcome
-from tests.support.schedule_world import BY_ID, ScheduleWorld
+from tests.support.schedule_world import ScheduleWorld
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 
@@ -40,6 +40,7 @@ class Schedule:
             "pressure": (3, self._pressure),
             "kill soon": (3, self._kill_soon),
             "kill": (1, self._kill),
+            "ship": (0.3, self._ship),
             "restore": (1, self._restore),
             "drain": (0.3, self._drain),
         }
@@ -113,7 +114,7 @@ class Schedule:
         return run.run_id
 
     def _ask(self) -> str:
-        task_id = self.rng.choice(sorted(BY_ID))
+        task_id = self.rng.choice(self.world.task_ids)
         run_id = f"{task_id}-asked-{self.rng.randrange(40)}"
         self.world.ask_for(task_id, run_id)
         return run_id
@@ -127,7 +128,7 @@ class Schedule:
         return run.run_id
 
     def _pause(self) -> str:
-        task_id = self.rng.choice(("", *sorted(BY_ID)))
+        task_id = self.rng.choice(("", *self.world.task_ids))
         kind = self.rng.choice((sig.PauseRequested, sig.ResumeRequested, sig.ResumeRequested))
         self.world.give(kind(task_id))
         return f"{kind.__name__} {task_id}"
@@ -160,7 +161,7 @@ class Schedule:
 
     def _module(self) -> str:
         is_up = self.rng.random() < 0.6
-        self.world.give(sig.ModuleAvailable("m", available=is_up))
+        self.world.set_available(available=is_up)
         return "comes" if is_up else "goes"
 
     def _pressure(self) -> str:
@@ -173,8 +174,14 @@ class Schedule:
         return f"after {self.world.crash_in}"
 
     def _kill(self) -> str:
-        self.world.restart()
+        self.world.kill()
         return ""
+
+    def _ship(self) -> str:
+        if self.world.is_shipped:
+            return "again"
+        self.world.ship()
+        return "late"
 
     def _restore(self) -> str:
         self.world.restore()

@@ -15,13 +15,14 @@ import pytest
 from scripts import simulate as script
 from tests.sim.campaign import simulate
 from tests.sim.schedule import Schedule
-from tori.scheduler.book import Book
+from tori.scheduler.book import Book, Task
 from tori.scheduler.desk import Desk
+from tori.scheduler.replay import Replay
 
 STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "30000")) // 5
 MOST_SEEDS = 60
-ALL = """ask cancel clock|jump drain end fail finish kill kill|soon late module pass pause pressure progress restore settled
-start trigger version""".split()
+ALL = """ask cancel clock|jump drain end fail finish hear kill kill|soon late module much pass pause pressure progress restore
+settled ship start trigger version""".split()
 
 
 def test_no_promise_is_broken() -> None:
@@ -39,7 +40,27 @@ def test_the_script_walks_the_same_worlds(capsys: pytest.CaptureFixture[str]) ->
 
 def forgets_asked(patch: pytest.MonkeyPatch) -> None:
     """A request that waits is not written."""
-    patch.setattr(Book, "_apply_queued", lambda self, fact: None)
+    patch.setattr(Replay, "_apply_queued", lambda self, fact: None)
+
+
+def forgets_cancellations(patch: pytest.MonkeyPatch) -> None:
+    """A cancellation is not read back."""
+    patch.setattr(Replay, "_apply_cancelling", lambda self, fact: None)
+
+
+def uses_up_everything(patch: pytest.MonkeyPatch) -> None:
+    """A run uses up what came after it too."""
+    patch.setattr(Replay, "_use_triggers", lambda self, task, cause: task.triggers.clear())
+
+
+def is_due_again(patch: pytest.MonkeyPatch) -> None:
+    """What runs were made of is not read back."""
+    patch.setattr(Task, "settle_due", lambda self, wall_ns: None)
+
+
+def has_always_been_there(patch: pytest.MonkeyPatch) -> None:
+    """A task that was shipped finds what happened before it."""
+    patch.setattr(Book, "take_known", lambda self, fact: None)
 
 
 def believes_the_dead(patch: pytest.MonkeyPatch) -> None:
@@ -72,7 +93,19 @@ def never_looks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Desk, "_may_admit", property(lambda self: False, lambda self, value: None), raising=False)
 
 
-@pytest.mark.parametrize("sabotage", [forgets_asked, believes_the_dead, counts_no_budget, never_looks])
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        forgets_asked,
+        forgets_cancellations,
+        uses_up_everything,
+        is_due_again,
+        has_always_been_there,
+        believes_the_dead,
+        counts_no_budget,
+        never_looks,
+    ],
+)
 def test_a_missing_protection_is_noticed(
     sabotage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,9 @@ SPECS = (
     ),
     TaskSpec(task_id="after", task_type="after", trigger=AfterTrigger(FOLLOWED, "ended"), retry=RETRY),
 )
-BY_ID = {spec.task_id: spec for spec in SPECS}
+LATE = TaskSpec(task_id="late", task_type="late", trigger=AfterTrigger(("tick",)), overlap=Overlap.QUEUE, retry=RETRY)
+"""It is shipped to a system that runs."""
+BY_ID = {spec.task_id: spec for spec in (*SPECS, LATE)}
 SLOTS = 3
 GROUP = 2
 BUDGET = 3.0
@@ -98,18 +100,29 @@ class ScheduleWorld:
         """By run: attempts that were stopped for others' sake, which are no tries."""
         self.cancelled_by_hand: set[str] = set()
         """Runs whose cancellation was answered before they had ended."""
-        self.causes: dict[str, list[str]] = {task_id: [] for task_id in ("replace", "after")}
+        self.causes: dict[str, list[str]] = {task_id: [] for task_id in ("replace", "after", "late")}
         """By task: what triggered it, in order, as far as that is written."""
         self.made: dict[str, dict[str, int]] = {task_id: {} for task_id in self.causes}
         """By task and run: up to which of its causes the run was made of them."""
         self.untold: list[sig.Triggered] = []
         """Triggers that are written, and that the scheduler has not heard of."""
+        self.known: set[str] = set()
+        """Tasks that the journal tells of."""
+        self.is_shipped = False
+        self.is_away = False
+        """Whether module ``m`` cannot be worked with."""
+        self.has_jumped = False
         self.machine = self.create()
         self.write(events.SystemStarted("cold"))
+        self.give(sig.Recovered())
+
+    @property
+    def task_ids(self) -> list[str]:
+        return sorted(BY_ID) if self.is_shipped else sorted(spec.task_id for spec in SPECS)
 
     def create(self) -> Scheduler:
         return Scheduler(
-            SPECS,
+            (*SPECS, LATE) if self.is_shipped else SPECS,
             self.clock,
             admission=SlotPolicy(SLOTS, groups={"g": GROUP}, budget={"CPU": BUDGET}, ageing_s=30),
             ids=IdSource(source_suffix("scheduler", b"t"), self.clock.wall_ns),
@@ -184,6 +197,8 @@ class ScheduleWorld:
 
     def hear(self, fact: Any) -> None:
         match fact:
+            case sig.TasksKnown(task_ids):
+                self.known |= set(task_ids)
             case sig.RunRetrying(run_id, attempt):
                 self.retrying.add((run_id, attempt))
                 more = fact.shed - self.shed.get(run_id, 0)
@@ -195,20 +210,40 @@ class ScheduleWorld:
                 else:
                     assert fact.run_id not in self.done, "a run ends once"
                     self.done[fact.run_id] = type(fact).__name__
-                    if fact.task_id in FOLLOWED:
-                        self.causes["after"].append(fact.run_id)
+                    for follower in {"after", "late"} & self.known:
+                        self._follow(follower, fact)
             case events.TaskStarted():
                 assert fact.run_id not in self.done, "nothing begins after its end"
                 assert fact.run_id not in self.cancelled_by_hand, f"{fact.run_id} was cancelled and begins again"
                 tries = fact.attempt - self.shed.get(fact.run_id, 0)
                 assert tries <= 1 + RETRY.retries + (BY_ID[fact.task_id].fallback is not None)
 
+    def _follow(self, follower: str, fact: Any) -> None:
+        trigger = BY_ID[follower].trigger
+        assert isinstance(trigger, AfterTrigger)
+        if fact.task_id in trigger.task_ids and (trigger.on == "ended" or isinstance(fact, events.TaskCompleted)):
+            self.causes[follower].append(fact.run_id)
+
+    def kill(self) -> None:
+        """Kill the shell between two stimuli: what is due in the next moment is what would have been due."""
+        self.machine.handle(Tick())  # it died before it could write what follows
+        would = self._due()
+        self.restart()
+        self.give(Tick())
+        if not self.has_jumped:
+            assert self._due() <= would, f"due after a restart: {self._due()}, otherwise: {would}"
+        self.has_jumped = False
+
+    def _due(self) -> int:
+        """Return how many runs there are that only time made due."""
+        return sum(run.task_id in ("queue", "allow") and not run.is_asked for run in self.machine.runs())
+
     def restart(self) -> None:
         """The shell was killed: everything but the facts, and what still executes, is gone."""
         self.machine, self.untold = self.create(), []
         for fact, time_ns in self.facts:
             self.machine.apply(fact, time_ns)
-        self.give(sig.Recovered())
+        self.give(sig.Recovered(("m",) if self.is_away else ()))
 
     def restore(self) -> None:
         """The machine goes on from its snapshot, which says everything."""
@@ -269,7 +304,7 @@ class ScheduleWorld:
             options += [sig.RunFinished(*found) for found in self.executing.values()]
             options += self.untold[:1] * 3
             run_id = f"asked-{len(self.facts)}-{len(stimuli)}"
-            options += [sig.RunRequested(task_id, run_id) for task_id in sorted(BY_ID)]
+            options += [sig.RunRequested(task_id, run_id) for task_id in self.task_ids]
             stimulus = choose(options)
             if isinstance(stimulus, sig.RunFinished):
                 self.end(stimulus.run_id)
@@ -284,7 +319,17 @@ class ScheduleWorld:
         self.clock.advance(seconds)
         self.give(Tick())
 
+    def ship(self) -> None:
+        """Another task comes while life goes on; its code is on disk before the scheduler hears of it."""
+        self.is_shipped = True
+        self.give(sig.SpecsAdded((LATE,)))
+
+    def set_available(self, *, available: bool) -> None:
+        self.is_away = not available
+        self.give(sig.ModuleAvailable("m", available))
+
     def jump(self, seconds: float) -> None:
+        self.has_jumped = True
         self.clock.jump_wall(seconds)
         self.give(Tick())
 
@@ -312,17 +357,18 @@ class ScheduleWorld:
         for run_id in self.asked:
             ended = run_id not in known or known[run_id].is_ended
             assert ended == (run_id in self.done), f"{run_id} was asked for and is forgotten"
-        for task in [t for t in map(self.machine.task, BY_ID) if t.triggers]:
+        for task in [t for t in map(self.machine.task, self.task_ids) if t.triggers]:
             assert task.run_ids or task.next_due_ns is not None, f"nobody will make a run of what triggered {task}"
         assert all(reason for _, reason in self.machine.holds()), "nobody says what holds them"
 
     def settle(self) -> None:
         """Faults are over and attempts succeed: then all that was asked for or triggered has run before long."""
         self.crash_in = None
-        self.restart()
+        self.is_away = False
+        self.kill()
         for stimulus in (
             sig.ResumeRequested(),
-            *(sig.ResumeRequested(task_id) for task_id in BY_ID),
+            *(sig.ResumeRequested(task_id) for task_id in self.task_ids),
             sig.ModuleAvailable("m", available=True),
             PressureChanged(Pressure.NONE),
             sig.ThrottleRequested(sig.Throttle.OFF),
@@ -330,22 +376,21 @@ class ScheduleWorld:
             self.give(stimulus)
         oldest = {run.run_id for run in self.machine.runs() if not run.is_ended}
         begun = len(self.facts)
-        told = len(self.causes["after"])
-        causes = {cause for task_id in BY_ID for cause in self.machine.task(task_id).triggers}
+        old = {task_id: list(found) for task_id, found in self.causes.items()}
+        causes = {cause for task_id in self.task_ids for cause in self.machine.task(task_id).triggers}
         for _ in range(SETTLE_ROUNDS):
             for run_id in sorted(self.executing):
                 if run_id in self.executing:
                     self.give(sig.RunFinished(*self.end(run_id)))
             self.pass_time(2.0)
             self.check()
-        for task_id, causes_written in self.causes.items():
+        for task_id, written in old.items():
             last = max(self.made[task_id].values(), default=-1)
-            old = causes_written[: len(causes_written) if task_id == "replace" else told]
-            assert last >= len(old) - 1, f"no run of {task_id} was made of {old[last + 1 :]}"
+            assert last >= len(written) - 1, f"no run of {task_id} was made of {written[last + 1 :]}"
         left = oldest & {run.run_id for run in self.machine.runs() if not run.is_ended}
         assert not left, f"these never ended: {left}; {self.machine.holds()}"
         assert self.asked <= set(self.done), f"these were asked for and never ended: {self.asked - set(self.done)}"
-        causes &= {cause for task_id in BY_ID for cause in self.machine.task(task_id).triggers}
+        causes &= {cause for task_id in self.task_ids for cause in self.machine.task(task_id).triggers}
         assert not causes, f"these triggered a task that never ran: {causes}"
         ran = {fact.task_id for fact, _ in self.facts[begun:] if isinstance(fact, events.TaskStarted)}
         assert ran >= {"tick", "queue", "allow"}, f"these are due every minute or oftener and never ran: only {ran} did"

@@ -78,6 +78,16 @@ def roundtrip(fact: Any) -> Any:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(fact), type=type(fact))
 
 
+def acts(out: list[Any]) -> list[Any]:
+    """Return what is to be done, without what is written."""
+    return [i for i in out if not isinstance(i, (Emit, sig.Keep))]
+
+
+def kept(out: list[Any]) -> list[Any]:
+    """Return the private records that are written."""
+    return [i.record for i in out if isinstance(i, sig.Keep)]
+
+
 def started(out: list[Any]) -> list[sig.StartRun]:
     return [i for i in out if isinstance(i, sig.StartRun)]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scheduling import Rig, begin, names, started
+from tests.support.scheduling import Rig, acts, begin, names, started
 from tori.clock import SECOND_NS
 from tori.errors import BadSettings
 from tori.machine import Emit
@@ -43,7 +43,7 @@ def test_queue_lets_runs_wait_their_turn_up_to_a_bound() -> None:
     assert len(rig.machine.task("t").run_ids) == 3
     assert {reason for _, reason in rig.machine.holds()} == {f"run {first.run_id} of its task has not ended"}
     rig.crash()
-    assert rig.give(sig.Recovered()) == [sig.CancelRun(first.run_id, 1, force=True)]
+    assert acts(rig.give(sig.Recovered())) == [sig.CancelRun(first.run_id, 1, force=True)]
     assert len(rig.machine.task("t").run_ids) == 3, "queued runs survive a crash"
     [second] = started(rig.give(sig.RunFinished(first.run_id, 1)))
     assert second.run_id != first.run_id

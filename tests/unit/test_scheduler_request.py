@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scheduling import ASKED, METRICS, SCAN, Rig, begin, names, started
+from tests.support.scheduling import ASKED, METRICS, SCAN, Rig, acts, begin, names, started
 from tori.clock import VirtualClock
 from tori.errors import BadInput, BadSettings, IllegalTransition
 from tori.events import system as events
@@ -51,7 +51,10 @@ def test_a_request_hurries_a_run_that_waits() -> None:
 def test_a_request_that_has_to_wait_is_kept() -> None:
     rig = Rig(ASKED)
     rig.give(sig.PauseRequested())
-    assert rig.give(sig.RunRequested("asked", "mine")) == [sig.Keep(sig.RunQueued("asked", "mine"))]
+    now_ns = rig.clock.wall_ns()
+    assert rig.give(sig.RunRequested("asked", "mine")) == [
+        sig.Keep(sig.RunQueued("asked", "mine", due_wall_ns=now_ns, made_wall_ns=now_ns))
+    ]
     assert rig.machine.holds() == [("mine", "the scheduler is paused")]
     rig.crash()
     rig.give(sig.Recovered())
@@ -166,7 +169,7 @@ def test_a_run_that_was_under_way_is_looked_for_before_anything_else_of_its_task
     run = begin(rig)
     rig.clock.advance(40)
     rig.crash()
-    assert rig.give(sig.Recovered()) == [sig.CancelRun(run.run_id, 1, force=True)]
+    assert acts(rig.give(sig.Recovered())) == [sig.CancelRun(run.run_id, 1, force=True)]
     assert started(rig.after(5)) == [], "it may still run"
     assert rig.after(5) == [sig.CancelRun(run.run_id, 1, force=True)]
     out = rig.give(sig.RunLost(run.run_id, 1))
@@ -198,7 +201,7 @@ def test_what_ended_stays_ended_after_a_crash() -> None:
     rig.give(sig.CancelRequested(cancelled.run_id), sig.RunCancelled(cancelled.run_id, 1))
     before = {run.run_id: (run.state, run.error, run.duration_s, run.ended_wall_ns) for run in rig.machine.runs()}
     rig.crash()
-    assert rig.give(sig.Recovered()) == []
+    assert acts(rig.give(sig.Recovered())) == []
     assert {r.run_id: (r.state, r.error, r.duration_s, r.ended_wall_ns) for r in rig.machine.runs()} == before
 
 

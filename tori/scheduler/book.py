@@ -1,30 +1,21 @@
-"""The book of runs: what the scheduler knows, bounded, and how it is read back from facts after a restart."""
+"""The book of runs: what the scheduler knows, bounded. ``replay`` reads it back from facts."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import msgspec
 
 from tori.clock import SECOND_NS
-from tori.events import system as events
 from tori.scheduler.signal import (
-    RunCancelling,
-    RunQueued,
-    RunResulted,
-    RunRetrying,
-    RunVaried,
-    SchedulerRecord,
-    TaskPaused,
-    TaskTriggered,
+    TasksKnown,
     Throttle,
     Version,
 )
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import ACTIVE, ENDED, WAITING, RunState
-from tori.scheduler.trigger import AfterTrigger, Unscheduled, dependents
+from tori.scheduler.trigger import AfterTrigger, Trigger, Unscheduled, dependents
 
 KEPT_RUNS = 500
 """Ended runs that are remembered; the oldest is forgotten first."""
@@ -48,7 +39,7 @@ class Run(msgspec.Struct):
     deadline_ns: int | None = None
     """Monotonic: when the attempt, or the wait for its end, takes too long."""
     ending: str = ""
-    """Why its end was asked for: ``cancelled``, ``timed out`` or ``lost``."""
+    """Why its end was asked for: a word of ``tori.scheduler.transition``."""
     hold: str = ""
     """What keeps it waiting."""
     error: str = ""
@@ -76,6 +67,8 @@ class Run(msgspec.Struct):
     """A person wants it whatever the pressure."""
     shed: int = 0
     """Attempts that were stopped for others' sake; they do not count as tries."""
+    due_wall_ns: int = 0
+    """Wall clock: since when it is due, as read back; 0 = made in this life, or not known."""
 
     @property
     def is_active(self) -> bool:
@@ -106,7 +99,7 @@ class Task(msgspec.Struct):
     run_id: str = ""
     """Its oldest run that has not ended."""
     last_wall_ns: int | None = None
-    """Wall clock: when its last run began; before the first one, when the system first started."""
+    """Wall clock: when its last run began; before the first one, since when the task is there."""
     covered: dict[str, Version] = {}
     """Versions that the last good run speaks for."""
     counts: dict[str, int] = {}
@@ -122,6 +115,19 @@ class Task(msgspec.Struct):
 
     backlog: int = 0
     """Due times of an earlier life that its first run makes up for (``missed = all``)."""
+    made_wall_ns: int = 0
+    """Wall clock: up to then its due times have become runs, begun or not, or were turned down."""
+    is_known: bool = False
+    """Whether the journal says since when it is there."""
+
+    @property
+    def settled_wall_ns(self) -> int | None:
+        """Return up to when nothing is due any more, wall clock; None = it is new."""
+        return max(self.last_wall_ns or 0, self.made_wall_ns) or None
+
+    def settle_due(self, wall_ns: int) -> None:
+        """What was due up to then has become runs, or never will."""
+        self.made_wall_ns = max(self.made_wall_ns, wall_ns)
 
     def count(self, what: str, number: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + number
@@ -152,16 +158,8 @@ class Book:
         self.is_paused = False
         self.throttle = Throttle.OFF
         self.throttle_reason = ""
-        self._retrying: dict[tuple[str, int], RunRetrying] = {}
-        """Replayed records whose TaskFailed has not been seen yet."""
-        self._results: dict[str, str] = {}
-        """Replayed results whose TaskCompleted has not been seen yet."""
-        self._variants: dict[str, str] = {}
-        """Replayed variants whose TaskStarted has not been seen yet."""
-        self._cancelling: dict[tuple[str, int], RunCancelling] = {}
-        """Replayed cancellations of attempts whose TaskStarted has not been seen yet."""
-        self._used: dict[str, str] = {}
-        """By task: the run it was made due by, when its end has not been seen yet: in one unit with what followed it."""
+        self._knows_tasks = False
+        """Whether the journal says which tasks were there, so that another one is new."""
 
     def learn(self, specs: dict[str, TaskSpec]) -> None:
         """Take these specs for all there are; what is known of their tasks stays. Raises BadSettings with nothing changed for a circle.
@@ -197,143 +195,41 @@ class Book:
         while len(self.ended) > KEPT_RUNS:
             self.ended.popitem(last=False)
 
-    # -- replay --------------------------------------------------------------------------------------------------
-
-    def apply(self, fact: Any, time_ns: int) -> None:
-        """Take one fact of an earlier life: a Task* payload, SystemStarted or a private record. Others are ignored. Never fails."""
-        if isinstance(fact, SchedulerRecord):
-            self._apply_record(fact)
-        elif isinstance(fact, events.WorkThrottled):
-            if fact.by == "person":
-                self.throttle, self.throttle_reason = Throttle(fact.level), fact.reason
-        elif isinstance(fact, events.TaskStarted):
-            self._apply_started(fact, time_ns)
-        elif isinstance(fact, events.SystemStarted):
-            for task in self.tasks.values():
-                if not isinstance(self.specs[task.task_id].trigger, Unscheduled):
-                    task.last_wall_ns = task.last_wall_ns or time_ns
-        elif isinstance(fact, events.TaskCompleted):
-            self._apply_end(fact, RunState.SUCCEEDED, time_ns)
-        elif isinstance(fact, events.TaskCancelled):
-            self._apply_end(fact, RunState.CANCELLED, time_ns)
-        elif isinstance(fact, events.TaskFailed):
-            record = self._retrying.pop((fact.run_id, fact.attempt), None)
-            self._apply_end(fact, RunState.FAILED if record is None else RunState.RETRYING, time_ns, record)
-
-    def _apply_record(self, record: SchedulerRecord) -> None:
-        if isinstance(record, RunQueued):
-            self._apply_queued(record)
-        elif isinstance(record, TaskTriggered):
-            self.trigger(record.task_id, record.cause)
-        elif isinstance(record, RunResulted):
-            self._results[record.run_id] = record.result
-        elif isinstance(record, RunVaried):
-            self._variants[record.run_id] = record.variant
-        elif isinstance(record, TaskPaused):
-            self._apply_pause(record)
-        elif isinstance(record, RunCancelling):
-            self._apply_cancelling(record)
-        else:
-            self._apply_retrying(record)
+    # -- tasks ---------------------------------------------------------------------------------------------------
 
     def trigger(self, task_id: str, cause: str) -> None:
         """Note what made a task due; an unknown task is none any more."""
         task = self.tasks.get(task_id)
-        if self._used.get(task_id) == cause:
-            del self._used[task_id]
-            if task is not None:
-                task.triggers = []
-        elif task is not None and cause not in task.triggers:
+        if task is not None and cause not in task.triggers:
             task.triggers = [*task.triggers[1 - MAX_TRIGGERS :], cause]
 
-    def _use_triggers(self, task_id: str, cause: str) -> None:
-        """A run was made of ``cause`` and of all that had made its task due before."""
-        task = self.tasks.get(task_id)
-        if task is None or not cause:
-            return
-        if cause in task.triggers:
-            task.triggers = task.triggers[task.triggers.index(cause) + 1 :]
-        elif isinstance(self.specs[task_id].trigger, AfterTrigger):
-            self._used[task_id] = cause
-
-    def trigger_dependents(self, run: Run) -> tuple[str, ...]:
-        """Note for every task that follows this one that it is due; return those. A request that was turned down never ran."""
-        found: list[str] = []
+    def followers(self, run: Run) -> list[str]:
+        """Return the tasks that are due because this run has ended. A request that was turned down never ran."""
         if run.state is RunState.SKIPPED:
-            return ()
-        for task_id in self.dependents.get(run.task_id, ()):
-            trigger = self.specs[task_id].trigger
-            if isinstance(trigger, AfterTrigger) and (trigger.on == "ended" or run.state is RunState.SUCCEEDED):
-                self.trigger(task_id, run.run_id)
-                found.append(task_id)
-        return tuple(found)
+            return []
+        found = self.dependents.get(run.task_id, ())
+        return [task_id for task_id in found if self._follows(self.specs[task_id].trigger, run)]
 
-    def _apply_queued(self, fact: RunQueued) -> None:
-        if self.find(fact.run_id) is not None:
-            return
-        self.open(Run(fact.run_id, fact.task_id, is_asked=fact.is_asked, cause=fact.cause, is_forced=fact.is_forced))
-        if not fact.is_asked:
-            self._use_triggers(fact.task_id, fact.cause)
+    def _follows(self, trigger: Trigger, run: Run) -> bool:
+        return isinstance(trigger, AfterTrigger) and (trigger.on == "ended" or run.state is RunState.SUCCEEDED)
 
-    def _apply_pause(self, fact: TaskPaused) -> None:
-        if not fact.task_id:
-            self.is_paused = fact.paused
-        elif fact.task_id in self.tasks:
-            self.tasks[fact.task_id].is_paused = fact.paused
+    def know(self, tasks: Iterable[Task], wall_ns: int, *, is_new: bool) -> TasksKnown | None:
+        """Note which of these are there for the first time; None = none. They are new too if the journal told of others before."""
+        unknown = tuple(task.task_id for task in tasks if not task.is_known)
+        if not unknown:
+            return None
+        fact = TasksKnown(unknown, wall_ns, is_new=is_new or self._knows_tasks)
+        self.take_known(fact)
+        return fact
 
-    def _apply_retrying(self, fact: RunRetrying) -> None:
-        """Of one commit unit the records come before the events, of several handed over one by one perhaps after."""
-        run = self.ended.get(fact.run_id)
-        if run is not None and run.state is RunState.FAILED and run.attempt == fact.attempt:
-            task = self.tasks.get(run.task_id)
-            if task is not None:
-                task.counts[str(RunState.FAILED)] -= 1
-            del self.ended[fact.run_id]
-            run.state, run.variant, run.shed = RunState.RETRYING, fact.variant, fact.shed
-            self.open(run)
-        else:
-            self._retrying[fact.run_id, fact.attempt] = fact
-
-    def _apply_cancelling(self, fact: RunCancelling) -> None:
-        """Of one commit unit it may come before the start of its attempt."""
-        run = self.runs.get(fact.run_id)
-        if run is not None and run.is_active and run.attempt == fact.attempt:
-            run.ending, run.error = fact.why, fact.error
-        else:
-            self._cancelling[fact.run_id, fact.attempt] = fact
-
-    def _apply_started(self, fact: events.TaskStarted, time_ns: int) -> None:
-        run = self.runs.get(fact.run_id)
-        if run is None:
-            run = Run(fact.run_id, fact.task_id, began_wall_ns=time_ns)
-            self.open(run)
-            if fact.task_id in self.tasks:
-                self.tasks[fact.task_id].triggers = []  # an earlier version kept no record of what a run was made of
-        run.state, run.attempt, run.variant = RunState.RUNNING, fact.attempt, self._variants.pop(fact.run_id, "")
-        run.began_wall_ns = run.began_wall_ns or time_ns
-        cancelling = self._cancelling.pop((fact.run_id, fact.attempt), None)
-        if cancelling is not None:
-            self._apply_cancelling(cancelling)
-        task = self.tasks.get(fact.task_id)
-        if task is not None:
-            task.last_wall_ns = time_ns
-
-    def _apply_end(self, fact: Any, state: RunState, time_ns: int, retry: RunRetrying | None = None) -> None:
-        result = self._results.pop(fact.run_id, "")
-        run = self.runs.get(fact.run_id)
-        if run is None:
-            if fact.run_id in self.ended or state not in (RunState.CANCELLED, RunState.FAILED):
-                return
-            run = Run(fact.run_id, fact.task_id)  # it ended before it began: nobody may have its id again
-            self.open(run)
-        run.state, run.attempt, run.error, run.duration_s = state, fact.attempt, fact.error or "", fact.duration_s
-        run.ending = ""
-        if retry is not None:
-            run.variant, run.shed = retry.variant, retry.shed
-        if run.is_ended:
-            run.ended_wall_ns, run.result = time_ns, result
-            self.close(run)
-            self.trigger_dependents(run)
+    def take_known(self, fact: TasksKnown) -> None:
+        """Take tasks for known; what happened before is nothing to those that are new."""
+        self._knows_tasks = True
+        for task in [self.tasks[task_id] for task_id in fact.task_ids if task_id in self.tasks]:
+            task.is_known = True
+            if fact.is_new:
+                is_timed = not isinstance(self.specs[task.task_id].trigger, Unscheduled)
+                task.triggers, task.last_wall_ns = [], fact.wall_ns if is_timed else None
 
     # -- snapshot ------------------------------------------------------------------------------------------------
 
@@ -355,6 +251,7 @@ class Book:
         self.runs = {run.run_id: _shift_run(run, now_ns) for run in state.runs}
         self.ended = OrderedDict((run.run_id, _shift_run(run, now_ns)) for run in state.ended)
         self.is_paused = state.is_paused
+        self._knows_tasks = any(task.is_known for task in state.tasks)
         self.throttle, self.throttle_reason = state.throttle, state.throttle_reason
 
     def check(self, is_known: Callable[[str], bool]) -> None:

@@ -16,13 +16,22 @@ from tori.scheduler.book import Book, Run
 from tori.scheduler.calendar import Calendar
 from tori.scheduler.signal import SchedulerInstruction, Throttle, Version
 from tori.scheduler.spec import Resources, TaskSpec
-from tori.scheduler.transition import RUN_TABLE, RunState
+from tori.scheduler.transition import (
+    CANCELLED,
+    FINAL,
+    LOST,
+    REPLACED,
+    RUN_TABLE,
+    SHED,
+    TIMED_OUT,
+    TOO_LATE,
+    RunState,
+)
 from tori.scheduler.waiting import WaitingLine
 
 CANCEL_GRACE_S = 10.0
 """How long an attempt that was asked to end may take before its process is killed; then the kill is repeated as often."""
 RESTING = "it waits before its next attempt"
-SHED = "shed"
 IN_LINE = "runs that are more urgent or wait longer go first"
 LOOK_AHEAD = 32
 """Runs of a class that admission is asked about at a time."""
@@ -239,7 +248,7 @@ class Desk:
             return
         run.error = f"it took longer than {self.spec(run).timeout_of(run.variant):g} s"
         self.tell(run, run.error)
-        self.ask_to_end(run, "timed out")
+        self.ask_to_end(run, TIMED_OUT)
 
     def expire(self, run: Run) -> None:
         """The deadline of a run has passed."""
@@ -250,17 +259,20 @@ class Desk:
         else:
             run.error = error
             self.tell(run, error)
-            self.ask_to_end(run, "too late")
+            self.ask_to_end(run, TOO_LATE)
 
     def _too_late(self, run: Run) -> str:
         deadline_s = self.spec(run).deadline_s  # a task that was shipped again may have another by now, or none
         return "its deadline passed" if deadline_s is None else f"its deadline of {deadline_s:g} s passed"
 
-    def cancel(self, run: Run, why: str) -> None:
+    def cancel(self, run: Run, why: str, error: str = "") -> None:
         """Cancel a run: at once when it waits, when its attempt has ended otherwise."""
+        if run.ending in (CANCELLED, REPLACED):
+            return
+        run.error = error
         if run.is_waiting:
             self.end(run, RunState.CANCELLED)
-        elif run.ending not in ("cancelled", "replaced"):
+        else:
             run.ending = ""
             self.tell(run, f"it is {why}")
             self.out.append(sig.Keep(sig.RunCancelling(run.run_id, run.attempt, why, run.error)))
@@ -268,18 +280,18 @@ class Desk:
 
     def attempt_failed(self, run: Run, error: str, *, temporary: bool) -> None:
         """An attempt is over without a result: cancelled, or followed by another, or the end of its run."""
-        if run.ending in ("cancelled", "replaced"):
+        if run.ending in FINAL:
             self.end(run, RunState.CANCELLED)
             return
         if run.ending == SHED:
             run.shed += 1
             self._retry(run, 0.0, run.variant)
             return
-        if run.ending == "too late":
+        if run.ending == TOO_LATE:
             self.end(run, RunState.FAILED)
             return
-        if run.ending in ("timed out", "lost"):
-            error, temporary = (run.error if run.ending == "timed out" else error), True
+        if run.ending in (TIMED_OUT, LOST):
+            error, temporary = (run.error if run.ending == TIMED_OUT else error), True
         run.error = error
         spec = self.spec(run)
         decision = spec.retry.decide(
@@ -318,7 +330,10 @@ class Desk:
     def end(self, run: Run, state: RunState) -> None:
         """Take a run to its end: event, history, free place."""
         self.change(run, state, run.error)
-        run.ended_wall_ns = self._clock.wall_ns()
+        run.ended_wall_ns, run.ending = self._clock.wall_ns(), ""
+        task = self.book.tasks.get(run.task_id)
+        if task is not None and not run.attempt and not run.is_asked and not run.cause:
+            task.settle_due(run.ended_wall_ns)  # nor is it due again after a restart
         if run.deadline_ns is not None:
             run.duration_s = self._duration_s(run)
             self._close_attempt(run)

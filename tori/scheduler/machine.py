@@ -6,7 +6,7 @@ under way is known. Such a run keeps its task's place until it is certain that n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,13 +23,14 @@ from tori.scheduler.admission import AdmissionPolicy, SlotPolicy
 from tori.scheduler.book import Book, BookSnapshot, Run, Task
 from tori.scheduler.calendar import Entry
 from tori.scheduler.desk import IN_LINE, Desk
+from tori.scheduler.replay import Replay
 from tori.scheduler.signal import SchedulerInstruction, SchedulerStimulus, Version
 from tori.scheduler.spec import Missed, Overlap, TaskSpec
-from tori.scheduler.transition import RunState
+from tori.scheduler.timetable import Timetable
+from tori.scheduler.transition import CANCELLED, DRAINED, LOST, REPLACED, RunState
 from tori.scheduler.trigger import EventTrigger, Moment
 
-LOOK_S = 60.0
-"""How often a task that goes by the wall clock looks at it: a clock that jumps is noticed so soon."""
+QUEUE_FULL = "queue full"
 
 
 class SchedulerSnapshot(msgspec.Struct, array_like=True):
@@ -65,10 +66,12 @@ class Scheduler:
         self._ids = ids or IdSource(source_suffix("scheduler"), clock.wall_ns)
         self._desk = Desk(specs, clock, admission or SlotPolicy())
         self._desk.on_end = self._on_end
+        self._replay = Replay(self._desk.book)
+        self._timetable = Timetable(self._desk, clock)
         self._opened: list[Run] = []
         """Runs of the present stimulus that would not come again."""
         self._noted: list[sig.Keep] = []
-        """Triggers of the present stimulus. They are written before the runs that were made of them."""
+        """What is written before the runs of the present stimulus: triggers that they were made of, tasks that are new."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
             sig.RunRequested: self._on_request,
@@ -90,7 +93,7 @@ class Scheduler:
             PressureChanged: self._on_pressure,
             sig.Recovered: self._on_recovered,
         }
-        self._arm()
+        self._timetable.arm()
 
     # -- the protocol of machines --------------------------------------------------------------------------------
 
@@ -102,11 +105,7 @@ class Scheduler:
         self._desk.out, self._opened, self._noted = [], [], []
         self._handlers[type(stimulus)](stimulus)
         self._desk.admit()
-        kept = [
-            sig.Keep(sig.RunQueued(run.task_id, run.run_id, run.is_asked, run.cause, run.is_forced))
-            for run in self._opened
-            if run.is_asked or run.cause or not run.is_active
-        ]
+        kept = [self._keep(run) for run in self._opened if run.is_asked or run.cause or not run.is_active]
         out, self._desk.out = self._desk.out, []
         return [*self._noted, *kept, *out]
 
@@ -116,9 +115,9 @@ class Scheduler:
         For replay only, before ``Recovered``. SystemStarted tells tasks that never ran since when they wait; other payloads
         are ignored.
         """
-        self._book.apply(fact, time_ns)
+        self._replay.apply(fact, time_ns)
         if isinstance(fact, (sig.TaskPaused, WorkThrottled)):
-            self._replan()
+            self._timetable.replan()
 
     @property
     def wake_ns(self) -> int | None:
@@ -217,71 +216,19 @@ class Scheduler:
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    def _arm(self) -> None:
-        """Set every task's next due time from when it last began."""
-        for task in self._book.tasks.values():
-            self._arm_task(task)
-
-    def _arm_task(self, task: Task) -> None:
-        spec, moment = self.specs[task.task_id], self._moment()
-        last_wall_ns = None if spec.missed is Missed.SKIP and self._is_overdue(task, moment) else task.last_wall_ns
-        task.backlog = max(0, spec.trigger.backlog(moment, last_wall_ns) - 1) if spec.missed is Missed.ALL else 0
-        self._set_due(task, spec.trigger.first(moment, last_wall_ns), moment)
-        self._arm_triggered(task)
-
     def _on_specs(self, stimulus: sig.SpecsAdded) -> None:
         """Take tasks in, or in the place of those of the same names, while life goes on."""
         specs = self.specs | {spec.task_id: spec for spec in stimulus.specs}
         self._book.learn(specs)
         self.specs = specs
+        self._know([self._book.tasks[spec.task_id] for spec in stimulus.specs], is_new=True)
         for spec in stimulus.specs:
-            self._arm_task(self._book.tasks[spec.task_id])
+            self._timetable.arm_task(self._book.tasks[spec.task_id])
             self._desk.reconsider(spec.task_id)
-
-    def _is_overdue(self, task: Task, moment: Moment) -> bool:
-        return self.specs[task.task_id].trigger.backlog(moment, task.last_wall_ns) > 0
-
-    def _set_due(self, task: Task, grid_ns: int | None, moment: Moment) -> None:
-        """Plan the next due time, jitter included; None = never by itself."""
-        spec = self.specs[task.task_id]
-        task.grid_ns, task.next_due_ns, task.due_wall_ns = grid_ns or 0, None, None
-        if grid_ns is not None:
-            task.next_due_ns = grid_ns + spec.jitter_ns(grid_ns)
-            if spec.trigger.follows_wall:
-                task.due_wall_ns = moment.wall_ns + task.next_due_ns - moment.monotonic_ns
-        self._plan(task)
-
-    def _arm_triggered(self, task: Task) -> None:
-        """A task that something made due, and that is not planned yet, is due now or when its gap is over."""
-        if not task.triggers or task.next_due_ns is not None:
-            return
-        trigger, moment, gap_ns = self.specs[task.task_id].trigger, self._moment(), 0
-        if isinstance(trigger, EventTrigger) and task.last_wall_ns is not None:
-            passed_ns = max(0, moment.wall_ns - task.last_wall_ns)
-            gap_ns = max(0, round(trigger.min_gap_s * SECOND_NS) - passed_ns)
-        self._set_due(task, moment.monotonic_ns + gap_ns, moment)
-
-    def _plan(self, task: Task) -> None:
-        """Enter a task in the calendar, if it may fire."""
-        at = task.next_due_ns if self._may_fire(task) else None
-        self._desk.calendar.set("due", task.task_id, at)
-        is_far = at is not None and task.due_wall_ns is not None
-        look_ns = round(LOOK_S * SECOND_NS)
-        look_ns *= self._clock.monotonic_ns() // look_ns + 1  # all at the same moments: one wake-up for all
-        self._desk.calendar.set("look", task.task_id, look_ns if is_far else None)
-
-    def _may_fire(self, task: Task) -> bool:
-        if self._book.is_paused or self._desk.is_draining or self._book.throttle is sig.Throttle.STOPPED:
-            return False
-        return not task.is_paused and self.specs[task.task_id].module not in self._desk.unavailable
-
-    def _replan(self) -> None:
-        for task in self._book.tasks.values():
-            self._plan(task)
 
     def _rebuild(self) -> None:
         self._desk.rebuild()
-        self._replan()
+        self._timetable.replan()
 
     def _on_tick(self, _: Tick) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -307,16 +254,16 @@ class Scheduler:
 
     def _come_up(self, task: Task) -> None:
         """A task is due, or looks whether the wall clock has jumped."""
-        moment = self._moment()
+        moment = Moment.at(self._clock)
         if task.due_wall_ns is not None:
             task.next_due_ns = moment.monotonic_ns + task.due_wall_ns - moment.wall_ns
-        if task.next_due_ns is None or task.next_due_ns > moment.monotonic_ns or not self._may_fire(task):
-            self._plan(task)
+        if task.next_due_ns is None or task.next_due_ns > moment.monotonic_ns or not self._timetable.may_fire(task):
+            self._timetable.plan(task)
             return
         spec, due_ns = self.specs[task.task_id], task.next_due_ns
         missed, task_backlog = spec.trigger.missed(min(task.grid_ns, due_ns), moment), task.backlog
         task.backlog = 0
-        self._set_due(task, spec.trigger.next(task.grid_ns, moment), moment)
+        self._timetable.set_due(task, spec.trigger.next(task.grid_ns, moment), moment)
         if task.triggers:
             self._fire_triggered(task, due_ns)
         elif spec.missed is Missed.SKIP and missed:
@@ -342,18 +289,36 @@ class Scheduler:
         refusal = self._make_room(task)
         if refusal:
             task.count(f"skipped: {refusal}")
+            if refusal == QUEUE_FULL and not cause:
+                self._pass_due(task)
             return None
         run = Run(self._new_id(task.task_id), task.task_id, due_ns=due_ns, cause=cause)
+        if not cause:
+            task.settle_due(self._clock.wall_ns())
         self._open(run, f"due: {cause or 'its trigger'}")
         return run
+
+    def _pass_due(self, task: Task) -> None:
+        """Note that what is due becomes no run: after a restart it is not due again."""
+        wall_ns = self._clock.wall_ns()
+        if task.made_wall_ns < wall_ns:
+            task.settle_due(wall_ns)
+            self._noted.append(sig.Keep(sig.DuePassed(task.task_id, wall_ns)))
 
     def _open(self, run: Run, why: str) -> None:
         """Enter a run; one that would not come again is kept if it has to wait."""
         spec = self.specs[run.task_id]
         self._desk.tell(run, why)
         self._desk.open(run)
-        if run.is_asked or run.cause or spec.overlap is not Overlap.SKIP:
+        if run.is_asked or run.cause or spec.overlap is not Overlap.SKIP or spec.deadline_s is not None:
             self._opened.append(run)
+
+    def _keep(self, run: Run) -> sig.Keep:
+        """Return what is written of a run that was made, or that is asked for again."""
+        moment = Moment.at(self._clock)
+        due_wall_ns = run.due_wall_ns or moment.wall_ns - (moment.monotonic_ns - run.due_ns)
+        made = (run.task_id, run.run_id, run.is_asked, run.cause, run.is_forced)
+        return sig.Keep(sig.RunQueued(*made, due_wall_ns, moment.wall_ns))
 
     def _make_room(self, task: Task) -> str:
         """Let the overlap policy deal with the runs that have not ended; return why there is no room, empty = there is."""
@@ -365,10 +330,9 @@ class Scheduler:
             return "overlap"
         if spec.overlap is Overlap.REPLACE:
             for run in present:
-                run.error = "a newer run replaces it"
-                self._desk.cancel(run, "replaced")
+                self._desk.cancel(run, REPLACED, "a newer run replaces it")
             return ""
-        return "queue full" if sum(run.is_waiting for run in present) >= spec.max_queued else ""
+        return QUEUE_FULL if sum(run.is_waiting for run in present) >= spec.max_queued else ""
 
     def _has_moved(self, task: Task) -> bool:
         """Whether a version that the task watches is unknown, or differs from what its last good run covered."""
@@ -394,6 +358,7 @@ class Scheduler:
         if present.is_waiting and refusal == "overlap":
             present.is_asked, present.due_ns = True, now_ns
             present.is_forced = present.is_forced or request.force
+            self._noted.append(self._keep(present))
             self._desk.tell(present, "asked for: it waits no longer than it must")
             self._desk.await_turn(present)
         run.error = f"run {present.run_id} of this task has not ended"
@@ -404,30 +369,30 @@ class Scheduler:
     def _on_cancel(self, request: sig.CancelRequested) -> None:
         run = self.run(request.run_id)
         if not run.is_ended:
-            self._desk.cancel(run, "cancelled")
+            self._desk.cancel(run, CANCELLED)
 
     def _set_pause(self, task_id: str, *, paused: bool) -> None:
         holder = self.task(task_id) if task_id else self._book
         if holder.is_paused is not paused:
             holder.is_paused = paused
             self._desk.out.append(sig.Keep(sig.TaskPaused(task_id, paused)))
-            self._replan()
+            self._timetable.replan()
             self._desk.reconsider_all()
             self._on_tick(Tick())
 
     def _on_drain(self, _: sig.DrainRequested) -> None:
         self._desk.is_draining = True
-        self._replan()
+        self._timetable.replan()
         self._desk.reconsider_all()
         for run in list(self._book.runs.values()):
             if run.is_active and not run.ending:
                 self._desk.tell(run, "the system stops")
-                self._desk.ask_to_end(run, "cancelled")
+                self._desk.ask_to_end(run, DRAINED)
 
     def _on_throttle(self, request: sig.ThrottleRequested) -> None:
         if (request.level, request.reason) != (self._book.throttle, self._book.throttle_reason):
             self._desk.throttle(request.level, request.reason)
-            self._replan()
+            self._timetable.replan()
             self._on_tick(Tick())
 
     def _on_triggered(self, stimulus: sig.Triggered) -> None:
@@ -437,7 +402,7 @@ class Scheduler:
         self._book.trigger(task.task_id, stimulus.cause)
         if not stimulus.kept:
             self._noted.append(sig.Keep(sig.TaskTriggered(task.task_id, stimulus.cause)))
-        self._arm_triggered(task)
+        self._timetable.arm_triggered(task)
         self._on_tick(Tick())
 
     # -- reports -------------------------------------------------------------------------------------------------
@@ -476,16 +441,17 @@ class Scheduler:
     def _on_cancelled(self, report: sig.RunCancelled) -> None:
         run = self._subject(report)
         if run is not None:
-            run.ending = run.ending or "cancelled"
+            run.ending = run.ending or CANCELLED
             self._desk.attempt_failed(run, run.error, temporary=True)
 
     def _on_end(self, run: Run) -> None:
         """What follows when a run has ended: the tasks after it, and what was triggered meanwhile."""
-        for task_id in self._book.trigger_dependents(run):
-            self._arm_triggered(self._book.tasks[task_id])
+        for task_id in self._book.followers(run):
+            self._book.trigger(task_id, run.run_id)
+            self._timetable.arm_triggered(self._book.tasks[task_id])
         task = self._book.tasks.get(run.task_id)
         if task is not None:
-            self._arm_triggered(task)
+            self._timetable.arm_triggered(task)
 
     # -- the world -----------------------------------------------------------------------------------------------
 
@@ -496,17 +462,25 @@ class Scheduler:
         (self._desk.unavailable.discard if report.available else self._desk.unavailable.add)(report.module)
         for task in self._book.tasks.values():
             if self.specs[task.task_id].module == report.module:
-                self._plan(task)
+                self._timetable.plan(task)
                 self._desk.reconsider(task.task_id)
         self._on_tick(Tick())
 
     def _on_pressure(self, report: PressureChanged) -> None:
         self._desk.measure(report)
 
-    def _on_recovered(self, _: sig.Recovered) -> None:
+    def _know(self, tasks: Iterable[Task], *, is_new: bool = False) -> None:
+        fact = self._book.know(tasks, self._clock.wall_ns(), is_new=is_new)
+        if fact is not None:
+            self._noted.append(sig.Keep(fact))
+
+    def _on_recovered(self, stimulus: sig.Recovered) -> None:
         now_ns = self._clock.monotonic_ns()
         self._desk.is_draining = False
-        self._arm()
+        self._desk.unavailable |= set(stimulus.unavailable)
+        self._replay.end()
+        self._know(self._book.tasks.values())
+        self._timetable.arm()
         for run in list(self._book.runs.values()):
             if run.task_id not in self.specs:
                 if run.is_active:
@@ -517,15 +491,29 @@ class Scheduler:
                 run.error = run.error if run.ending else "the orchestrator restarted"
                 run.started_ns = now_ns
                 self._desk.tell(run, "the orchestrator restarted: looking for what is left of it")
-                self._desk.ask_to_end(run, "lost", force=True)
+                self._remember_due(run)
+                self._desk.ask_to_end(run, LOST, force=True)
             else:
                 run.due_ns = min(run.due_ns, now_ns) or now_ns
+                self._remember_due(run)
+                if run.expires_ns is not None and run.expires_ns <= now_ns:
+                    run.hold = "the orchestrator restarted meanwhile"
+                    self._desk.expire(run)
         self._rebuild()
 
-    # -- words ---------------------------------------------------------------------------------------------------
+    def _remember_due(self, run: Run) -> None:
+        """Bring since when a run is due, and its deadline, to this life's clock."""
+        moment, deadline_s = Moment.at(self._clock), self.specs[run.task_id].deadline_s
+        due_wall_ns = run.due_wall_ns or run.began_wall_ns
+        if not due_wall_ns:
+            return
+        due_ns = moment.monotonic_ns - max(0, moment.wall_ns - due_wall_ns)
+        if run.state is RunState.DUE:
+            run.due_ns = due_ns
+        if deadline_s is not None:
+            run.expires_ns = due_ns + round(deadline_s * SECOND_NS)
 
-    def _moment(self) -> Moment:
-        return Moment(self._clock.wall_ns(), self._clock.monotonic_ns())
+    # -- words ---------------------------------------------------------------------------------------------------
 
     def _new_id(self, task_id: str) -> str:
         """Return an id that no run the book knows has: after a restart the wall clock may stand before the last one made."""

@@ -164,7 +164,12 @@ class ModuleAvailable(msgspec.Struct, frozen=True):
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """Replay is over, life goes on: every run that was under way is checked for, every task is due when it would have been."""
+    """Replay is over, life goes on: every run that was under way is checked for, every task is due when it would have been.
+
+    Nothing begins before it. ``unavailable``: modules that cannot be worked with now; what needs them does not begin with it.
+    """
+
+    unavailable: tuple[str, ...] = ()
 
 
 SchedulerStimulus: TypeAlias = (
@@ -193,13 +198,20 @@ SchedulerStimulus: TypeAlias = (
 
 
 class RunQueued(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A run waits: one that was asked for, or one whose due time would not come again."""
+    """A run was made: one that was asked for, or triggered, or whose due time would not come again.
+
+    Again for one that waits: it is asked for, or forced, from now on.
+    """
 
     task_id: str
     run_id: str
     is_asked: bool = True
     cause: str = ""
     is_forced: bool = False
+    due_wall_ns: int = 0
+    """Since when it is due; 0 = an earlier version did not say."""
+    made_wall_ns: int = 0
+    """When it was made: up to then its task's due times have become runs."""
 
 
 class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -250,8 +262,32 @@ class RunCancelling(_Attempt, frozen=True, array_like=True, tag=7):
     error: str = ""
 
 
+class TasksKnown(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """These tasks are there for the first time: what happened before is nothing to them."""
+
+    task_ids: tuple[str, ...]
+    wall_ns: int
+    is_new: bool = True
+    """False: a journal of an earlier version, whose tasks were not told of."""
+
+
+class DuePassed(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """No run was made of what was due up to now, and none will be: too many waited."""
+
+    task_id: str
+    wall_ns: int
+
+
 SchedulerRecord: TypeAlias = (
-    RunQueued | RunRetrying | TaskPaused | TaskTriggered | RunResulted | RunVaried | RunCancelling
+    RunQueued
+    | RunRetrying
+    | TaskPaused
+    | TaskTriggered
+    | RunResulted
+    | RunVaried
+    | RunCancelling
+    | TasksKnown
+    | DuePassed
 )
 
 MAX_RESULT = 16_384

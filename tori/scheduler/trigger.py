@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from tori.clock import SECOND_NS
+from tori.clock import SECOND_NS, Clock
 from tori.errors import BadInput, BadSettings
 from tori.events.topic import Matcher, Topic
 
@@ -23,6 +23,11 @@ class Moment(NamedTuple):
 
     wall_ns: int
     monotonic_ns: int
+
+    @classmethod
+    def at(cls, clock: Clock) -> Moment:
+        """Return the present moment of a clock."""
+        return cls(clock.wall_ns(), clock.monotonic_ns())
 
 
 class Trigger(ABC):

@@ -1,0 +1,195 @@
+"""What a restart of the orchestrator must not change: what is due, since when, who asked for it, and what a task never saw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.scheduling import ASKED, METRICS, SCAN, Rig, acts, kept, started
+from tori.events import system as events
+from tori.resources.pressure import Pressure, PressureChanged
+from tori.scheduler import signal as sig
+from tori.scheduler.book import KEPT_RUNS
+from tori.scheduler.retry import RetryPolicy
+from tori.scheduler.spec import Missed, Overlap, TaskSpec
+from tori.scheduler.transition import RunState
+from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
+
+NEVER = RetryPolicy(retries=0)
+SEVERE, CALM = PressureChanged(Pressure.SEVERE), PressureChanged(Pressure.NONE)
+DAY_S = 86_400.0
+
+
+def restart(rig: Rig, *unavailable: str) -> list[object]:
+    """Start again from the facts alone, under severe pressure."""
+    rig.crash()
+    rig.machine.handle(SEVERE)
+    return rig.give(sig.Recovered(unavailable))
+
+
+@pytest.mark.parametrize("missed", [Missed.ONE, Missed.ALL])
+def test_due_times_that_became_runs_are_not_due_again(missed: Missed) -> None:
+    rig = Rig(
+        TaskSpec(task_id="q", task_type="q", trigger=IntervalTrigger(10), overlap=Overlap.QUEUE, missed=missed),
+    )
+    rig.give(SEVERE)
+    for _ in range(3):
+        rig.after(10)
+    for _ in range(3):
+        restart(rig)
+        rig.after(0)
+        assert len(rig.machine.runs()) == 3
+
+
+def test_due_times_that_the_full_queue_turned_down_are_not_due_again() -> None:
+    spec = TaskSpec(task_id="q", task_type="q", trigger=IntervalTrigger(10), overlap=Overlap.QUEUE, max_queued=1)
+    rig = Rig(replace(spec, missed=Missed.ALL))
+    rig.give(SEVERE)
+    rig.after(10)
+    assert kept(rig.after(20)) == [sig.DuePassed("q", rig.clock.wall_ns())], "one word about both"
+    [run] = rig.machine.runs()
+    rig.give(sig.CancelRequested(run.run_id))
+    restart(rig)
+    rig.after(1)
+    assert not [run for run in rig.machine.runs() if run.is_waiting]
+
+
+def test_a_due_run_that_was_cancelled_before_it_began_is_not_due_again() -> None:
+    rig = Rig(TaskSpec(task_id="daily", task_type="daily", trigger=CronTrigger("0 3 * * *")))
+    rig.give(SEVERE)
+    rig.after(DAY_S)
+    [run] = rig.machine.runs()
+    rig.after(3600, sig.CancelRequested(run.run_id))
+    restart(rig)
+    assert started(rig.after(3600, CALM)) == []
+    assert started(rig.after(DAY_S)) != []
+
+
+def test_nothing_begins_before_everything_is_read_back() -> None:
+    rig = Rig(replace(SCAN, retry=NEVER))
+    rig.give(SEVERE, sig.RunRequested("wormhole_scan", "a"))
+    rig.crash()
+    assert acts(rig.give(sig.Recovered(("wormhole",)))) == []
+    assert rig.machine.holds() == [("a", "module wormhole is not running")]
+    [order] = started(rig.give(sig.ModuleAvailable("wormhole", available=True)))
+    assert (order.run_id, order.attempt) == ("a", 1)
+
+
+def test_a_task_that_is_shipped_follows_only_what_ends_afterwards() -> None:
+    then = TaskSpec(task_id="then", task_type="then", trigger=AfterTrigger(("asked",)))
+    rig = Rig(ASKED)
+    rig.give(sig.Recovered(), sig.RunRequested("asked", "before"), sig.RunFinished("before", 1))
+    rig.specs = (ASKED, then)
+    assert started(rig.give(sig.SpecsAdded((then,)))) == []
+    assert started(restart(rig) + rig.give(CALM)) == []
+    rig.give(sig.RunRequested("asked", "after"))
+    [order] = started(rig.give(sig.RunFinished("after", 1)) + rig.after(0))
+    assert order.cause == "after"
+
+
+def test_a_task_that_is_shipped_or_configured_has_missed_nothing_before() -> None:
+    def nightly(task_id: str) -> TaskSpec:
+        cron = CronTrigger("0 3 * * *")
+        return TaskSpec(task_id=task_id, task_type="n", trigger=cron, overlap=Overlap.QUEUE, missed=Missed.ALL)
+
+    rig = Rig(ASKED)
+    rig.facts.append((events.SystemStarted("cold"), rig.clock.wall_ns()))
+    restart(rig)
+    rig.after(3 * DAY_S)
+    rig.specs = (ASKED, nightly("shipped"))
+    rig.give(sig.SpecsAdded((nightly("shipped"),)))
+    rig.specs = (ASKED, nightly("shipped"), nightly("configured"))
+    restart(rig)
+    assert started(rig.after(0, CALM)) == []
+    rig.give(SEVERE)
+    rig.clock.advance(2 * DAY_S)
+    restart(rig)
+    rig.after(0)
+    assert sorted(run.task_id for run in rig.machine.runs()) == ["configured"] * 2 + ["shipped"] * 2
+
+
+def test_tasks_of_a_journal_that_never_told_of_them_keep_their_history() -> None:
+    rig = Rig(METRICS)
+    rig.facts.append((events.SystemStarted("cold"), rig.clock.wall_ns()))
+    rig.clock.advance(60)
+    [fact] = kept(restart(rig))
+    assert fact == sig.TasksKnown(("metrics",), rig.clock.wall_ns(), is_new=False)
+    assert [order.spec.task_id for order in started(rig.after(0, CALM))] == ["metrics"], "overdue since the start"
+
+
+def test_who_asked_for_a_run_that_waits_is_known() -> None:
+    tick = TaskSpec(task_id="tick", task_type="tick", trigger=IntervalTrigger(10))
+    on = TaskSpec(task_id="on", task_type="on", trigger=EventTrigger(("*",)))
+    rig = Rig(tick, on)
+    rig.give(SEVERE, sig.Triggered("on", "e-1"))
+    rig.after(10)
+    rig.give(sig.PauseRequested("tick"), sig.PauseRequested("on"))
+    rig.give(sig.RunRequested("tick", "mine"), sig.RunRequested("on", "yours", force=False))
+    restart(rig)
+    assert all(run.is_asked for run in rig.machine.runs() if not run.is_ended)
+    assert sorted(order.spec.task_id for order in started(rig.give(CALM))) == ["on", "tick"], "a pause is of triggers"
+
+
+def test_a_run_that_was_forced_while_it_waited_stays_forced() -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.PauseRequested(), sig.RunRequested("asked", "a"), sig.RunRequested("asked", "b", force=True))
+    restart(rig)
+    [order] = started(rig.give(sig.ResumeRequested()))
+    assert order.run_id == "a", "under severe pressure"
+
+
+def test_a_cancellation_after_the_stop_began_is_written() -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.RunRequested("asked", "a"), sig.DrainRequested())
+    assert kept(rig.give(sig.CancelRequested("a"))) == [sig.RunCancelling("a", 1, "cancelled")]
+    rig.give(sig.RunCancelled("a", 1))
+    assert rig.machine.run("a").state is RunState.CANCELLED
+
+
+def test_what_a_stop_ends_is_cancelled() -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.RunRequested("asked", "a"), sig.DrainRequested(), sig.RunCancelled("a", 1))
+    assert rig.machine.run("a").state is RunState.CANCELLED
+
+
+def test_a_deadline_counts_on_over_restarts() -> None:
+    rig = Rig(TaskSpec(task_id="q", task_type="q", deadline_s=35))
+    rig.give(SEVERE, sig.RunRequested("q", "waits"))
+    for _ in range(2):
+        rig.after(14)
+        restart(rig)
+    assert rig.machine.run("waits").state is RunState.DUE
+    rig.clock.advance(14)
+    restart(rig)
+    assert rig.machine.run("waits").error == "its deadline of 35 s passed: the orchestrator restarted meanwhile"
+
+
+def test_an_attempt_that_was_too_late_has_no_successor_after_a_restart() -> None:
+    rig = Rig(TaskSpec(task_id="q", task_type="q", deadline_s=15))
+    rig.give(sig.RunRequested("q", "a"))
+    rig.after(16)
+    restart(rig)
+    assert started(rig.give(CALM, sig.RunLost("a", 1))) == []
+    assert rig.machine.run("a").state is RunState.FAILED
+
+
+def test_an_attempt_that_was_shed_costs_no_try_although_the_orchestrator_died() -> None:
+    rig = Rig(replace(ASKED, retry=NEVER))
+    rig.give(sig.RunRequested("asked", "a"), sig.ThrottleRequested(sig.Throttle.STOPPED, "fan noise"))
+    restart(rig)
+    rig.give(sig.RunLost("a", 1))
+    [order] = started(rig.give(CALM, sig.ThrottleRequested(sig.Throttle.OFF)))
+    assert (order.run_id, order.attempt) == ("a", 2)
+
+
+def test_an_id_that_was_forgotten_and_taken_again_is_the_new_run() -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.RunRequested("asked", "mine"), sig.RunFinished("mine", 1), sig.PauseRequested())
+    rig.give(sig.RunRequested("asked", "waits"))
+    for number in range(KEPT_RUNS):
+        rig.machine.handle(sig.RunRequested("asked", f"turned-down-{number}"))
+    rig.give(sig.CancelRequested("waits"), sig.RunRequested("asked", "mine"))
+    assert rig.machine.run("mine").state is RunState.DUE
+    restart(rig)
+    assert rig.machine.run("mine").state is RunState.DUE
