@@ -164,6 +164,9 @@ class Runs:
         for stimulus, done, errors in waiting:
             if isinstance(stimulus, Tick):
                 instructions += self._look()
+            if isinstance(stimulus, sig.SpecsAdded):  # what came before it is no news to the tasks that are new
+                self._execute(instructions)
+                instructions = []
             try:
                 instructions += self.scheduler.handle(stimulus)
             except ToriError as error:

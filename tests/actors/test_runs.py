@@ -26,7 +26,7 @@ from tori.resources.pressure import Sample
 from tori.scheduler import signal as sig
 from tori.scheduler.spec import TaskSpec, default_specs
 from tori.scheduler.transition import RunState
-from tori.scheduler.trigger import EventTrigger
+from tori.scheduler.trigger import AfterTrigger, EventTrigger
 
 
 class Rig:
@@ -370,3 +370,17 @@ def test_a_task_is_known_before_anybody_hears_of_events_for_it(rig: Rig, monkeyp
     monkeypatch.setattr(rig.runs, "_ledger", SimpleNamespace(call=lambda work: order.append(work.__name__)))
     rig.runs.learn((on,))
     assert order == ["SpecsAdded", "listen"]
+
+
+def test_what_ended_before_a_task_came_is_written_before_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    units: list[list[str]] = []
+    monkeypatch.setattr(
+        rig.runs,
+        "_record",
+        lambda records, payloads: units.append([type(fact).__name__ for fact in (*records, *(p for p, _ in payloads))]),
+    )
+    then = TaskSpec(task_id="then", task_type="user", trigger=AfterTrigger(("state_persistence",)))
+    for stimulus in (sig.RunRequested("state_persistence", "x"), sig.SpecsAdded((then,))):
+        rig.runs.tell(stimulus)
+    rig.work()
+    assert units[:2] == [["RunQueued", "TaskStarted"], ["TasksKnown"]]

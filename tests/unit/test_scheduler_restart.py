@@ -24,7 +24,7 @@ DAY_S = 86_400.0
 def restart(rig: Rig, *unavailable: str) -> list[object]:
     """Start again from the facts alone, under severe pressure."""
     rig.crash()
-    rig.machine.handle(SEVERE)
+    rig.machine._desk.measured = SEVERE  # as it is soon after: nothing begins, whatever was due
     return rig.give(sig.Recovered(unavailable))
 
 
@@ -114,7 +114,7 @@ def test_tasks_of_a_journal_that_never_told_of_them_keep_their_history() -> None
     rig.facts.append((events.SystemStarted("cold"), rig.clock.wall_ns()))
     rig.clock.advance(60)
     [fact] = kept(restart(rig))
-    assert fact == sig.TasksKnown(("metrics",), rig.clock.wall_ns(), is_new=False)
+    assert fact == sig.TasksKnown({"metrics": METRICS.trigger.digest()}, rig.clock.wall_ns(), is_new=False)
     assert [order.spec.task_id for order in started(rig.after(0, CALM))] == ["metrics"], "overdue since the start"
 
 
@@ -193,3 +193,133 @@ def test_an_id_that_was_forgotten_and_taken_again_is_the_new_run() -> None:
     assert rig.machine.run("mine").state is RunState.DUE
     restart(rig)
     assert rig.machine.run("mine").state is RunState.DUE
+
+
+NIGHTLY = TaskSpec(task_id="n", task_type="n", trigger=CronTrigger("0 3 * * *"))
+
+
+def test_an_event_that_was_written_before_its_task_was_known_counts() -> None:
+    on = TaskSpec(task_id="on", task_type="on", trigger=EventTrigger(("*",)))
+    rig = Rig(ASKED)
+    rig.give(sig.Recovered(), sig.PauseRequested())
+    rig.specs = (
+        ASKED,
+        on,
+    )  # it is in the settings from now on, and the ledger tells of events before the scheduler begins
+    rig.crash()
+    rig.facts.append((sig.TaskTriggered("on", "e-1"), 0))
+    rig.give(sig.Recovered(), sig.Triggered("on", "e-1", kept=True))
+    restart(rig)
+    [order] = started(rig.give(CALM, sig.ResumeRequested()))
+    assert order.cause == "e-1"
+
+
+def test_a_clock_that_was_ahead_hides_nothing_that_is_due_after_it_is_right() -> None:
+    rig = Rig(replace(NIGHTLY, overlap=Overlap.QUEUE))
+    rig.give(SEVERE)
+    rig.clock.jump_wall(400 * DAY_S)
+    rig.after(DAY_S)
+    assert rig.machine.runs(), "due while the clock was ahead"
+    rig.clock.jump_wall(-400 * DAY_S)
+    for _ in range(3):
+        restart(rig)
+        rig.after(DAY_S)
+    assert len(rig.machine.runs()) >= 3
+
+
+def test_runs_that_begin_do_not_use_up_what_was_missed() -> None:
+    spec = TaskSpec(task_id="q", task_type="q", trigger=IntervalTrigger(10), overlap=Overlap.QUEUE, missed=Missed.ALL)
+    rig = Rig(spec)
+    rig.give(SEVERE)
+    rig.after(10)
+    rig.clock.advance(100)
+    rig.crash()
+    rig.give(sig.Recovered())  # the run that waited begins, and the orchestrator dies again
+    restart(rig)
+    rig.after(0)
+    assert len(rig.machine.runs()) == 1 + 10
+
+
+def test_a_run_that_was_asked_for_does_not_put_off_the_next_one() -> None:
+    rig = Rig(TaskSpec(task_id="t", task_type="t", trigger=IntervalTrigger(3600)))
+    rig.facts.append((events.SystemStarted("cold"), rig.clock.wall_ns()))
+    rig.after(3500, sig.RunRequested("t", "mine"), sig.RunFinished("mine", 1))
+    restart(rig)
+    assert started(rig.after(100, CALM))
+
+
+def test_a_task_that_comes_back_or_has_another_trigger_is_new() -> None:
+    def then(*follows: str) -> TaskSpec:
+        return TaskSpec(task_id="then", task_type="then", trigger=AfterTrigger(follows))
+
+    all_nights = replace(NIGHTLY, overlap=Overlap.QUEUE, missed=Missed.ALL)
+    rig = Rig(ASKED, METRICS, then("asked"), all_nights)
+    rig.give(sig.Recovered())
+    rig.give(SEVERE)
+    rig.specs = (ASKED, METRICS, then("metrics"))
+    assert kept(restart(rig))[0].gone == ("n",)
+    rig.give(sig.RunRequested("asked", "x", force=True), sig.RunFinished("x", 1))
+    rig.clock.advance(10 * DAY_S)
+    rig.specs = (ASKED, METRICS, then("asked"), all_nights)
+    restart(rig)
+    rig.after(0)
+    assert not [run for run in rig.machine.runs() if run.task_id in ("n", "then")]
+    assert rig.machine.task("then").triggers == []
+
+
+def test_what_was_skipped_on_time_is_not_due_after_a_restart() -> None:
+    rig = Rig(NIGHTLY)
+    [first] = started(rig.after(DAY_S))
+    [fact] = kept(rig.after(DAY_S))
+    assert isinstance(fact, sig.DuePassed), "the first still runs"
+    rig.give(sig.RunFinished(first.run_id, 1))
+    restart(rig)
+    assert started(rig.after(3600, CALM)) == []
+
+
+def test_a_task_that_makes_up_for_nothing_keeps_the_run_that_waits() -> None:
+    rig = Rig(replace(NIGHTLY, missed=Missed.SKIP))
+    rig.give(SEVERE)
+    rig.after(DAY_S)
+    [run] = rig.machine.runs()
+    restart(rig)
+    assert [order.run_id for order in started(rig.after(300, CALM))] == [run.run_id]
+
+
+def test_a_due_time_whose_jitter_has_not_passed_is_not_missed() -> None:
+    rig = Rig(replace(NIGHTLY, missed=Missed.SKIP, jitter_s=3000))
+    rig.give(sig.Recovered())
+    due_s = (CronTrigger("0 3 * * *")._after_ns(rig.clock.wall_ns()) - rig.clock.wall_ns()) / 1e9
+    assert started(rig.after(due_s + 1)) == []
+    restart(rig)
+    assert started(rig.after(3000, CALM))
+
+
+def test_what_is_watched_is_looked_at_once_however_often_it_was_missed() -> None:
+    rig = Rig(replace(SCAN, overlap=Overlap.QUEUE, missed=Missed.ALL))
+    rig.facts.append((events.SystemStarted("cold"), rig.clock.wall_ns()))
+    rig.clock.advance(3600)
+    restart(rig)
+    rig.after(0)
+    assert len(rig.machine.runs()) == 1
+
+
+def test_a_run_that_was_asked_for_while_it_waited_and_cancelled_is_not_due_again() -> None:
+    rig = Rig(NIGHTLY)
+    rig.give(SEVERE)
+    rig.after(DAY_S)
+    [run] = rig.machine.runs()
+    rig.after(3600, sig.RunRequested("n", "mine"), sig.CancelRequested(run.run_id))
+    restart(rig)
+    assert started(rig.after(300, CALM)) == []
+
+
+def test_a_run_that_is_cancelled_settles_only_what_it_was_made_of() -> None:
+    rig = Rig(NIGHTLY)
+    rig.give(SEVERE)
+    rig.after(DAY_S)
+    [run] = rig.machine.runs()
+    rig.give(sig.PauseRequested("n"))
+    rig.after(DAY_S, sig.CancelRequested(run.run_id))
+    restart(rig)
+    assert len(started(rig.give(sig.ResumeRequested("n")) + rig.after(300, CALM))) == 1

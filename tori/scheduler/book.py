@@ -15,7 +15,7 @@ from tori.scheduler.signal import (
 )
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import ACTIVE, ENDED, WAITING, RunState
-from tori.scheduler.trigger import AfterTrigger, Trigger, Unscheduled, dependents
+from tori.scheduler.trigger import AfterTrigger, Trigger, dependents
 
 KEPT_RUNS = 500
 """Ended runs that are remembered; the oldest is forgotten first."""
@@ -99,7 +99,7 @@ class Task(msgspec.Struct):
     run_id: str = ""
     """Its oldest run that has not ended."""
     last_wall_ns: int | None = None
-    """Wall clock: when its last run began; before the first one, since when the task is there."""
+    """Wall clock: when its last run began."""
     covered: dict[str, Version] = {}
     """Versions that the last good run speaks for."""
     counts: dict[str, int] = {}
@@ -115,19 +115,12 @@ class Task(msgspec.Struct):
 
     backlog: int = 0
     """Due times of an earlier life that its first run makes up for (``missed = all``)."""
-    made_wall_ns: int = 0
-    """Wall clock: up to then its due times have become runs, begun or not, or were turned down."""
-    is_known: bool = False
-    """Whether the journal says since when it is there."""
-
-    @property
-    def settled_wall_ns(self) -> int | None:
-        """Return up to when nothing is due any more, wall clock; None = it is new."""
-        return max(self.last_wall_ns or 0, self.made_wall_ns) or None
+    settled_wall_ns: int | None = None
+    """Wall clock: what was due up to then has become runs, begun or not, or never will. None = it was never there before."""
 
     def settle_due(self, wall_ns: int) -> None:
-        """What was due up to then has become runs, or never will."""
-        self.made_wall_ns = max(self.made_wall_ns, wall_ns)
+        """Take what was due up to then for settled. The last word counts: the clock may have been ahead at an earlier one."""
+        self.settled_wall_ns = wall_ns
 
     def count(self, what: str, number: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + number
@@ -142,6 +135,7 @@ class BookSnapshot(msgspec.Struct, array_like=True):
     is_paused: bool
     throttle: Throttle = Throttle.OFF
     throttle_reason: str = ""
+    known: dict[str, str] = {}
 
 
 class Book:
@@ -158,8 +152,8 @@ class Book:
         self.is_paused = False
         self.throttle = Throttle.OFF
         self.throttle_reason = ""
-        self._knows_tasks = False
-        """Whether the journal says which tasks were there, so that another one is new."""
+        self.known: dict[str, str] = {}
+        """By task that the journal tells of, what tells its trigger from others."""
 
     def learn(self, specs: dict[str, TaskSpec]) -> None:
         """Take these specs for all there are; what is known of their tasks stays. Raises BadSettings with nothing changed for a circle.
@@ -213,23 +207,30 @@ class Book:
     def _follows(self, trigger: Trigger, run: Run) -> bool:
         return isinstance(trigger, AfterTrigger) and (trigger.on == "ended" or run.state is RunState.SUCCEEDED)
 
-    def know(self, tasks: Iterable[Task], wall_ns: int, *, is_new: bool) -> TasksKnown | None:
-        """Note which of these are there for the first time; None = none. They are new too if the journal told of others before."""
-        unknown = tuple(task.task_id for task in tasks if not task.is_known)
-        if not unknown:
+    def know(self, wall_ns: int, *, is_new: bool = False) -> TasksKnown | None:
+        """Note which tasks are there for the first time, or no more; None = the journal tells of just these.
+
+        They are new if it tells of others, or if ``is_new``; otherwise it is one of an earlier version, which told of none.
+        """
+        triggers = {task_id: spec.trigger.digest() for task_id, spec in self.specs.items()}
+        others = {task_id: digest for task_id, digest in triggers.items() if self.known.get(task_id) != digest}
+        gone = tuple(sorted(self.known.keys() - triggers.keys()))
+        if not others and not gone:
             return None
-        fact = TasksKnown(unknown, wall_ns, is_new=is_new or self._knows_tasks)
+        fact = TasksKnown(others, wall_ns, is_new=is_new or bool(self.known), gone=gone)
         self.take_known(fact)
         return fact
 
     def take_known(self, fact: TasksKnown) -> None:
-        """Take tasks for known; what happened before is nothing to those that are new."""
-        self._knows_tasks = True
-        for task in [self.tasks[task_id] for task_id in fact.task_ids if task_id in self.tasks]:
-            task.is_known = True
-            if fact.is_new:
-                is_timed = not isinstance(self.specs[task.task_id].trigger, Unscheduled)
-                task.triggers, task.last_wall_ns = [], fact.wall_ns if is_timed else None
+        """Take tasks for known; what happened before is nothing to those that are new, but for events they were told to wait for."""
+        self.known = {
+            task_id: digest for task_id, digest in self.known.items() if task_id not in fact.gone
+        } | fact.tasks
+        for task in [self.tasks[task_id] for task_id in fact.tasks if task_id in self.tasks]:
+            if fact.is_new or task.settled_wall_ns is None:
+                task.settle_due(fact.wall_ns)
+            if fact.is_new and isinstance(self.specs[task.task_id].trigger, AfterTrigger):
+                task.triggers = []
 
     # -- snapshot ------------------------------------------------------------------------------------------------
 
@@ -241,6 +242,7 @@ class Book:
             self.is_paused,
             self.throttle,
             self.throttle_reason,
+            dict(self.known),
         )
 
     def restore(self, state: BookSnapshot, now_ns: int) -> None:
@@ -251,7 +253,7 @@ class Book:
         self.runs = {run.run_id: _shift_run(run, now_ns) for run in state.runs}
         self.ended = OrderedDict((run.run_id, _shift_run(run, now_ns)) for run in state.ended)
         self.is_paused = state.is_paused
-        self._knows_tasks = any(task.is_known for task in state.tasks)
+        self.known = dict(state.known)
         self.throttle, self.throttle_reason = state.throttle, state.throttle_reason
 
     def check(self, is_known: Callable[[str], bool]) -> None:

@@ -331,9 +331,6 @@ class Desk:
         """Take a run to its end: event, history, free place."""
         self.change(run, state, run.error)
         run.ended_wall_ns, run.ending = self._clock.wall_ns(), ""
-        task = self.book.tasks.get(run.task_id)
-        if task is not None and not run.attempt and not run.is_asked and not run.cause:
-            task.settle_due(run.ended_wall_ns)  # nor is it due again after a restart
         if run.deadline_ns is not None:
             run.duration_s = self._duration_s(run)
             self._close_attempt(run)

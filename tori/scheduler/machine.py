@@ -6,7 +6,7 @@ under way is known. Such a run keeps its task's place until it is certain that n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -69,7 +69,7 @@ class Scheduler:
         self._replay = Replay(self._desk.book)
         self._timetable = Timetable(self._desk, clock)
         self._opened: list[Run] = []
-        """Runs of the present stimulus that would not come again."""
+        """Runs that the present stimulus made."""
         self._noted: list[sig.Keep] = []
         """What is written before the runs of the present stimulus: triggers that they were made of, tasks that are new."""
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -221,7 +221,7 @@ class Scheduler:
         specs = self.specs | {spec.task_id: spec for spec in stimulus.specs}
         self._book.learn(specs)
         self.specs = specs
-        self._know([self._book.tasks[spec.task_id] for spec in stimulus.specs], is_new=True)
+        self._know(is_new=True)
         for spec in stimulus.specs:
             self._timetable.arm_task(self._book.tasks[spec.task_id])
             self._desk.reconsider(spec.task_id)
@@ -285,11 +285,13 @@ class Scheduler:
         """Make a due run, unless there is nothing to do; an idle system writes and starts nothing."""
         if not cause and not self._has_moved(task):
             task.count("skipped: unchanged")
+            if self.specs[task.task_id].trigger.follows_wall:
+                self._pass_due(task)
             return None
         refusal = self._make_room(task)
         if refusal:
             task.count(f"skipped: {refusal}")
-            if refusal == QUEUE_FULL and not cause:
+            if not cause and (refusal == QUEUE_FULL or self.specs[task.task_id].trigger.follows_wall):
                 self._pass_due(task)
             return None
         run = Run(self._new_id(task.task_id), task.task_id, due_ns=due_ns, cause=cause)
@@ -301,24 +303,23 @@ class Scheduler:
     def _pass_due(self, task: Task) -> None:
         """Note that what is due becomes no run: after a restart it is not due again."""
         wall_ns = self._clock.wall_ns()
-        if task.made_wall_ns < wall_ns:
+        if task.settled_wall_ns != wall_ns:
             task.settle_due(wall_ns)
             self._noted.append(sig.Keep(sig.DuePassed(task.task_id, wall_ns)))
 
     def _open(self, run: Run, why: str) -> None:
-        """Enter a run; one that would not come again is kept if it has to wait."""
-        spec = self.specs[run.task_id]
+        """Enter a run; it is kept, unless time made it due and it begins at once: then its start says all."""
         self._desk.tell(run, why)
         self._desk.open(run)
-        if run.is_asked or run.cause or spec.overlap is not Overlap.SKIP or spec.deadline_s is not None:
-            self._opened.append(run)
+        self._opened.append(run)
 
     def _keep(self, run: Run) -> sig.Keep:
         """Return what is written of a run that was made, or that is asked for again."""
         moment = Moment.at(self._clock)
         due_wall_ns = run.due_wall_ns or moment.wall_ns - (moment.monotonic_ns - run.due_ns)
         made = (run.task_id, run.run_id, run.is_asked, run.cause, run.is_forced)
-        return sig.Keep(sig.RunQueued(*made, due_wall_ns, moment.wall_ns))
+        is_timed = not run.is_asked and not run.cause
+        return sig.Keep(sig.RunQueued(*made, due_wall_ns, moment.wall_ns if is_timed else 0))
 
     def _make_room(self, task: Task) -> str:
         """Let the overlap policy deal with the runs that have not ended; return why there is no room, empty = there is."""
@@ -469,8 +470,9 @@ class Scheduler:
     def _on_pressure(self, report: PressureChanged) -> None:
         self._desk.measure(report)
 
-    def _know(self, tasks: Iterable[Task], *, is_new: bool = False) -> None:
-        fact = self._book.know(tasks, self._clock.wall_ns(), is_new=is_new)
+    def _know(self, *, is_new: bool = False) -> None:
+        """Write which tasks are new, or gone."""
+        fact = self._book.know(self._clock.wall_ns(), is_new=is_new)
         if fact is not None:
             self._noted.append(sig.Keep(fact))
 
@@ -479,7 +481,12 @@ class Scheduler:
         self._desk.is_draining = False
         self._desk.unavailable |= set(stimulus.unavailable)
         self._replay.end()
-        self._know(self._book.tasks.values())
+        self._know()
+        for task in self._book.tasks.values():
+            if (
+                task.settled_wall_ns or 0
+            ) > self._clock.wall_ns():  # the clock was ahead: nothing is due before this moment
+                self._pass_due(task)
         self._timetable.arm()
         for run in list(self._book.runs.values()):
             if run.task_id not in self.specs:
@@ -510,7 +517,7 @@ class Scheduler:
         due_ns = moment.monotonic_ns - max(0, moment.wall_ns - due_wall_ns)
         if run.state is RunState.DUE:
             run.due_ns = due_ns
-        if deadline_s is not None:
+        if deadline_s is not None and run.expires_ns is None:
             run.expires_ns = due_ns + round(deadline_s * SECOND_NS)
 
     # -- words ---------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from tori.scheduler.signal import (
     Throttle,
 )
 from tori.scheduler.transition import SHED, RunState
-from tori.scheduler.trigger import AfterTrigger, Unscheduled
+from tori.scheduler.trigger import AfterTrigger
 
 
 class Replay:
@@ -53,8 +53,7 @@ class Replay:
             self._apply_started(fact, time_ns)
         elif isinstance(fact, events.SystemStarted):
             for task in self._book.tasks.values():
-                if not isinstance(self._book.specs[task.task_id].trigger, Unscheduled):
-                    task.last_wall_ns = task.last_wall_ns or time_ns
+                task.settled_wall_ns = task.settled_wall_ns or time_ns
         elif isinstance(fact, events.TaskCompleted):
             self._apply_end(fact, RunState.SUCCEEDED, time_ns)
         elif isinstance(fact, events.TaskCancelled):
@@ -93,8 +92,9 @@ class Replay:
         run.due_wall_ns = fact.due_wall_ns
         self._book.open(run)
         task = self._book.tasks.get(fact.task_id)
-        if task is not None and not fact.is_asked:
+        if task is not None and fact.made_wall_ns:
             task.settle_due(fact.made_wall_ns)
+        if task is not None and not fact.is_asked:
             self._use_triggers(task, fact.cause)
 
     def _apply_throttled(self, fact: events.WorkThrottled) -> None:
@@ -132,19 +132,21 @@ class Replay:
             self._cancelling[fact.run_id, fact.attempt] = fact
 
     def _apply_started(self, fact: events.TaskStarted, time_ns: int) -> None:
-        run = self._book.runs.get(fact.run_id)
+        run, task = self._book.runs.get(fact.run_id), self._book.tasks.get(fact.task_id)
         if run is None:
             run = Run(fact.run_id, fact.task_id, began_wall_ns=time_ns)
             self._book.open(run)
-            task = self._book.tasks.get(fact.task_id)
             if task is not None:
                 task.triggers = []  # an earlier version kept no record of what a run was made of
+        if task is not None and not run.attempt and not run.is_asked and not run.due_wall_ns:
+            task.settle_due(
+                time_ns
+            )  # it began as soon as it was due, or an earlier version did not say when it was made
         run.state, run.attempt, run.variant = RunState.RUNNING, fact.attempt, self._variants.pop(fact.run_id, "")
         run.began_wall_ns = run.began_wall_ns or time_ns
         cancelling = self._cancelling.pop((fact.run_id, fact.attempt), None)
         if cancelling is not None:
             self._apply_cancelling(cancelling)
-        task = self._book.tasks.get(fact.task_id)
         if task is not None:
             task.last_wall_ns = time_ns
 
@@ -156,7 +158,7 @@ class Replay:
                 return
             run = Run(fact.run_id, fact.task_id)  # it ended before it began: nobody may have its id again
             self._book.open(run)
-            self._settle_due(fact.task_id, time_ns)  # nor is it due again
+            self._settle_due(fact.task_id, time_ns)  # nor is it due again: an earlier version kept no record of it
         run.state, run.attempt, run.error, run.duration_s = state, fact.attempt, fact.error or "", fact.duration_s
         run.ending = ""
         if retry is not None:

@@ -211,7 +211,7 @@ class RunQueued(msgspec.Struct, frozen=True, array_like=True, tag=1):
     due_wall_ns: int = 0
     """Since when it is due; 0 = an earlier version did not say."""
     made_wall_ns: int = 0
-    """When it was made: up to then its task's due times have become runs."""
+    """Of a run that time made due: up to then its task's due times have become runs; 0 = says nothing of that."""
 
 
 class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -263,16 +263,19 @@ class RunCancelling(_Attempt, frozen=True, array_like=True, tag=7):
 
 
 class TasksKnown(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """These tasks are there for the first time: what happened before is nothing to them."""
+    """These tasks are there for the first time, or with another trigger: what happened before is nothing to them."""
 
-    task_ids: tuple[str, ...]
+    tasks: dict[str, str]
+    """By id, what tells its trigger from others."""
     wall_ns: int
     is_new: bool = True
     """False: a journal of an earlier version, whose tasks were not told of."""
+    gone: tuple[str, ...] = ()
+    """These are there no more; one that comes back is new."""
 
 
 class DuePassed(msgspec.Struct, frozen=True, array_like=True, tag=9):
-    """No run was made of what was due up to now, and none will be: too many waited."""
+    """No run was made of what was due up to then, and none will be."""
 
     task_id: str
     wall_ns: int

@@ -30,7 +30,9 @@ class Timetable:
         """Set a task's next due time from what became of the ones before."""
         spec, moment = self._book.specs[task.task_id], Moment.at(self._clock)
         last_wall_ns = None if spec.missed is Missed.SKIP and self._is_overdue(task, moment) else task.settled_wall_ns
-        task.backlog = max(0, spec.trigger.backlog(moment, last_wall_ns) - 1) if spec.missed is Missed.ALL else 0
+        task.backlog = 0
+        if spec.missed is Missed.ALL and not spec.watches:  # after one run what it watches is as it was
+            task.backlog = max(0, spec.trigger.backlog(moment, last_wall_ns) - 1)
         self.set_due(task, spec.trigger.first(moment, last_wall_ns), moment)
         self.arm_triggered(task)
 
@@ -75,4 +77,8 @@ class Timetable:
         return not task.is_paused and self._book.specs[task.task_id].module not in self._desk.unavailable
 
     def _is_overdue(self, task: Task, moment: Moment) -> bool:
-        return self._book.specs[task.task_id].trigger.backlog(moment, task.settled_wall_ns) > 0
+        """Whether a due time has passed, and its jitter too."""
+        spec = self._book.specs[task.task_id]
+        jitter_ns = round(spec.jitter_s * SECOND_NS)
+        then = Moment(moment.wall_ns - jitter_ns, moment.monotonic_ns - jitter_ns)
+        return spec.trigger.backlog(then, task.settled_wall_ns) > 0

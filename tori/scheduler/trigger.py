@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, ClassVar, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -46,6 +47,10 @@ class Trigger(ABC):
     @abstractmethod
     def next(self, due_ns: int, now: Moment) -> int | None:
         """Return when it is due after having been due at ``due_ns``; always later than ``now``: missed times become one."""
+
+    def digest(self) -> str:
+        """Return what tells it from a trigger with other due times."""
+        return blake2b(repr(self).encode(), digest_size=8).hexdigest()
 
     def missed(self, due_ns: int, now: Moment) -> int:
         """Return how many due times after ``due_ns`` have passed as well, at most ``MOST_MISSED``."""
