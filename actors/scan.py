@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from actors.options import run_options, start_task
 from actors.worker import begin_work
 from tori.modules.registry import module_class
+from tori.modules.scan import one_thread, scan
 from tori.modules.user import load_modules
 from tori.scheduler.spec import Resources
 
@@ -18,7 +19,7 @@ def run_scan(module: str, task: str, data: bytes, settings: Mapping[str, Any] | 
     """Compute one scan; Ray hands over the value behind the snapshot's ref. ``settings`` name the modules that users brought."""
     begin_work()
     load_modules(settings)
-    return module_class(module).run(task, data)
+    return scan(module_class(module), task, data)
 
 
 def run_shard(
@@ -27,14 +28,16 @@ def run_shard(
     """Compute one shard of a scan; all of them read the one snapshot behind the ref."""
     begin_work()
     load_modules(settings)
-    return module_class(module).run_shard(task, data, index, count)
+    with one_thread():
+        return module_class(module).run_shard(task, data, index, count)
 
 
 def merge_shards(module: str, task: str, settings: Mapping[str, Any] | None, *shards: bytes) -> bytes:
     """Put the shards' results together."""
     begin_work()
     load_modules(settings)
-    return module_class(module).merge(task, shards)
+    with one_thread():
+        return module_class(module).merge(task, shards)
 
 
 class Work(NamedTuple):

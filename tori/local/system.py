@@ -45,6 +45,7 @@ from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.need import guards_of, kept_needs, module_snapshot, need_of
 from tori.modules.open import projection_path
 from tori.modules.registry import FOLLOWS, FULL_PASS, START_ORDER, create_module
+from tori.modules.scan import scan
 
 DEFAULT_MODULES = ("clients", *START_ORDER)
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -217,7 +218,7 @@ class LocalSystem:
     def scan(self, module: str, task: str) -> int:
         """Run one scan to its end; return how many events it made."""
         host = self.hosts[module]
-        return host.conclude(task, type(host.module).run(task, host.module.prepare(task)))
+        return host.conclude(task, scan(type(host.module), task, host.module.prepare(task)))
 
     def quiesce(self) -> str:
         """Settle, run one full pass of every scan, settle; return the digest."""

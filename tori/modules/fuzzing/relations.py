@@ -23,6 +23,7 @@ from tori.events.mind import DocumentEmbedded, DocumentIngested
 from tori.modules.base import Module
 from tori.modules.fuzzing.shadow import Shadow
 from tori.modules.fuzzing.target import FuzzTarget, resolve
+from tori.modules.scan import scan
 
 TOLERANCE = 1e-4
 """Relative difference of floats that a reordered float32 sum may leave (``vector_rotation`` only)."""
@@ -174,7 +175,7 @@ def _readings(trial: Trial, shadow: Shadow) -> Iterator[str]:
     for task in module.tasks:
         data = module.prepare(task)
         yield f"prepare({task})"
-        module.conclude(task, trial.module_class.run(task, data), shadow.context())
+        module.conclude(task, scan(trial.module_class, task, data), shadow.context())
         yield f"conclude({task})"
 
 
@@ -197,7 +198,7 @@ def scan_repeatable(trial: Trial) -> str:
     shadow.feed(trial.events)
     for task in shadow.module.tasks:
         data = shadow.module.prepare(task)
-        if trial.module_class.run(task, data) != trial.module_class.run(task, data):
+        if scan(trial.module_class, task, data) != scan(trial.module_class, task, data):
             return f"run({task}) is not a function of its input"
         shadow.scan(task)
     again = shadow.settle()

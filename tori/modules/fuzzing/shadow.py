@@ -11,6 +11,7 @@ from tori.errors import BadInput
 from tori.events.envelope import Event
 from tori.ids import IdSource, source_suffix
 from tori.modules.base import Context, Fact, Module
+from tori.modules.scan import scan
 
 BATCH = 64
 
@@ -72,7 +73,7 @@ class Shadow:
 
     def scan(self, task: str) -> tuple[bytes, Sequence[Fact]]:
         """Run one scan to its end; return its result and the facts it made."""
-        result = type(self.module).run(task, self.module.prepare(task))
+        result = scan(type(self.module), task, self.module.prepare(task))
         facts = self.module.conclude(task, result, self.context())
         self.commit(facts)
         return result, facts

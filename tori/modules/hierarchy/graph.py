@@ -31,7 +31,10 @@ UBIQUITOUS_SHARE = 0.5
 BLOCK_CELLS = 4_000_000
 """Similarities held at once (16 MB): bounds the memory of a nearest-neighbour pass."""
 DECIMALS = 4
-"""Similarities are rounded, so that the last bits of a sum, which differ between machines, decide nothing."""
+"""Similarities are rounded: what differs by less is a tie."""
+GRID = 2.0**20
+"""Unit vectors are put on multiples of 1 / GRID: their products and all sums of these are exact in float64, so nothing depends on the order
+in which a library adds, its threads or the machine. Rounding alone does not do it: of millions of similarities some lie on a border."""
 
 
 class Terms(NamedTuple):
@@ -127,7 +130,7 @@ def nearest(features: csr_array | np.ndarray, groups: Sequence[int], floor: floa
     for start in range(0, count, block):
         product = features[start : start + block] @ across
         cosines = product.toarray() if hasattr(product, "toarray") else product
-        cosines = np.round(cosines.astype(np.float64), DECIMALS)
+        cosines = np.round(cosines.astype(np.float64, copy=False), DECIMALS)
         for offset in range(cosines.shape[0]):
             row = start + offset
             line = cosines[offset]
@@ -201,7 +204,9 @@ def _vectors(corpus: Corpus, order: Sequence[DocumentMeta]) -> tuple[list[int], 
     known = [i for i, d in enumerate(order) if size and len(corpus.vectors.get(d.id, b"")) == size]
     if not known:
         return [], np.zeros((0, 0), dtype=np.float32)
-    vectors = np.stack([np.frombuffer(corpus.vectors[order[i].id], dtype="<f2") for i in known]).astype(np.float32)
+    vectors = np.stack([np.frombuffer(corpus.vectors[order[i].id], dtype="<f2") for i in known]).astype(np.float64)
     norms = np.linalg.norm(vectors, axis=1)
     usable = np.isfinite(norms) & (norms > 0)
-    return [i for i, ok in zip(known, usable, strict=True) if ok], vectors[usable] / norms[usable, None]
+    return [i for i, ok in zip(known, usable, strict=True) if ok], np.rint(
+        vectors[usable] / norms[usable, None] * GRID
+    ) / GRID
