@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from actors.options import run_options, start_task
 from actors.worker import begin_work
 from tori.modules.registry import module_class
-from tori.modules.scan import one_thread, scan
+from tori.modules.scan import one_thread
 from tori.modules.user import load_modules
 from tori.scheduler.spec import Resources
 
@@ -17,27 +18,31 @@ ONE_CPU = Resources()
 
 def run_scan(module: str, task: str, data: bytes, settings: Mapping[str, Any] | None = None) -> bytes:
     """Compute one scan; Ray hands over the value behind the snapshot's ref. ``settings`` name the modules that users brought."""
-    begin_work()
-    load_modules(settings)
-    return scan(module_class(module), task, data)
+    with _at_work(settings):
+        return module_class(module).run(task, data)
 
 
 def run_shard(
     module: str, task: str, data: bytes, index: int, count: int, settings: Mapping[str, Any] | None = None
 ) -> bytes:
     """Compute one shard of a scan; all of them read the one snapshot behind the ref."""
-    begin_work()
-    load_modules(settings)
-    with one_thread():
+    with _at_work(settings):
         return module_class(module).run_shard(task, data, index, count)
 
 
 def merge_shards(module: str, task: str, settings: Mapping[str, Any] | None, *shards: bytes) -> bytes:
     """Put the shards' results together."""
+    with _at_work(settings):
+        return module_class(module).merge(task, shards)
+
+
+@contextmanager
+def _at_work(settings: Mapping[str, Any] | None) -> Iterator[None]:
+    """Compute as background work inside, on one thread, with the users' modules there."""
     begin_work()
     load_modules(settings)
     with one_thread():
-        return module_class(module).merge(task, shards)
+        yield
 
 
 class Work(NamedTuple):

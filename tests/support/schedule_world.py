@@ -173,13 +173,11 @@ class ScheduleWorld:
         runs = [(fact.task_id, fact.run_id, fact.cause) for fact in kept if isinstance(fact, sig.RunQueued)]
         runs += [(act.spec.task_id, act.run_id, act.cause) for act in acts if isinstance(act, sig.StartRun)]
         for task_id, run_id, cause in runs:
-            if not cause:
+            if not cause or run_id in self.made[task_id]:
                 continue
             made, number = self.made[task_id], self.causes[task_id].index(cause)
-            assert number > max((n for other, n in made.items() if other != run_id), default=-1) or run_id in made, (
-                f"{cause} triggers {task_id} again, as {run_id}"
-            )
-            made.setdefault(run_id, number)
+            assert number > max(made.values(), default=-1), f"{cause} triggers {task_id} again, as {run_id}"
+            made[run_id] = number
 
     def execute(self, act: Any) -> None:
         match act:
@@ -285,7 +283,7 @@ class ScheduleWorld:
         self.give(sig.RunRequested(task_id, run_id))
 
     def trigger(self, cause: str) -> None:
-        """An event comes: it is written with the ledger's cursor, and told when the scheduler has time (``tell``)."""
+        """An event comes: it is written with the ledger's cursor, and told when the scheduler has time (``take_triggers``)."""
         self.write(sig.TaskTriggered("replace", cause))
         self.causes["replace"].append(cause)
         self.untold.append(sig.Triggered("replace", cause, kept=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,17 +11,6 @@ import pytest
 from actors.logging import configure_from, configure_logging, event_logger
 from tori.events.envelope import Event
 from tori.events.system import SystemStarted
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    """Put the loggers back as they were."""
-    loggers = [logging.getLogger(name) for name in ("tori", "actors")]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

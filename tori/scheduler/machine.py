@@ -283,12 +283,7 @@ class Scheduler:
 
     def _fire(self, task: Task, due_ns: int, cause: str = "") -> Run | None:
         """Make a due run, unless there is nothing to do; an idle system writes and starts nothing."""
-        if not cause and not self._has_moved(task):
-            task.count("skipped: unchanged")
-            if self.specs[task.task_id].trigger.follows_wall:
-                self._pass_due(task)
-            return None
-        refusal = self._make_room(task)
+        refusal = self._make_room(task) if cause or self._has_moved(task) else "unchanged"
         if refusal:
             task.count(f"skipped: {refusal}")
             if not cause and (refusal == QUEUE_FULL or self.specs[task.task_id].trigger.follows_wall):

@@ -139,9 +139,8 @@ class Replay:
             if task is not None:
                 task.triggers = []  # an earlier version kept no record of what a run was made of
         if task is not None and not run.attempt and not run.is_asked and not run.due_wall_ns:
-            task.settle_due(
-                time_ns
-            )  # it began as soon as it was due, or an earlier version did not say when it was made
+            # it began as soon as it was due, or an earlier version did not say when it was made
+            task.settle_due(time_ns)
         run.state, run.attempt, run.variant = RunState.RUNNING, fact.attempt, self._variants.pop(fact.run_id, "")
         run.began_wall_ns = run.began_wall_ns or time_ns
         cancelling = self._cancelling.pop((fact.run_id, fact.attempt), None)

@@ -22,7 +22,7 @@ class Timetable:
         self._clock = clock
 
     def arm(self) -> None:
-        """Set every task's next due time from when it last began."""
+        """Set every task's next due time."""
         for task in self._book.tasks.values():
             self.arm_task(task)
 
