@@ -323,14 +323,14 @@ WATCHED = """
 import ctypes, sys, threading
 from pathlib import Path
 from tori.bus.watchdog import ProcessWatchdog
-dog = ProcessWatchdog(float(sys.argv[1]), Path(sys.argv[2]))
+dog = ProcessWatchdog(float(sys.argv[1]), 20.0, Path(sys.argv[2]))
 def handler():
-    dog.arm(); dog.disarm()          # one that returns in time
-    dog.arm()
+    dog.arm(dog.timeout_s); dog.disarm()          # one that returns in time
+    dog.arm(dog.timeout_s)
     ctypes.PyDLL(None).usleep(900_000)  # holds the interpreter lock: no thread of Python can run
     dog.disarm()
 thread = threading.Thread(target=handler); thread.start(); thread.join()
-dog.close(); ProcessWatchdog(20.0, Path(sys.argv[2])).close()  # a second one in the same process, as after a restore
+dog.close(); ProcessWatchdog(20.0, 20.0, Path(sys.argv[2])).close()  # a second one in the same process, as after a restore
 print("survived")
 """
 

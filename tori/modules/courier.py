@@ -260,7 +260,7 @@ class Courier:
         SystemExit and its like leave the mark, for they end the process; an impatient person at the keyboard is no death.
         """
         self._mark.begin([t.entry for t in batch], self._clock.monotonic_ns())
-        self._watchdog.arm()
+        self._watchdog.arm(self._watchdog.timeout_s)
         try:
             draft = self._desk.draft(batch)
         except (Exception, KeyboardInterrupt):

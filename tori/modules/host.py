@@ -6,10 +6,11 @@ else touches the module. The same host runs under the local runtime and inside a
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,6 +37,8 @@ from tori.modules.host_state import Counters, HostSnapshot, Writable
 
 __all__ = ["Counters", "HostSnapshot", "ModuleHost", "Writable"]
 
+T = TypeVar("T")
+_log = logging.getLogger("tori.host")
 CACHED_FRAMES = 4
 PROGRESS_UNITS = 64
 
@@ -76,7 +79,8 @@ class ModuleHost:
         self._passed: list[Run] = []
         """Frames taken since the last unit; the wanted events in them are all held."""
         self._decoded: OrderedDict[tuple[str, int], tuple[int, list[Event]]] = OrderedDict()
-        self.courier = Courier(module.name, self, clock, mark or MemoryMark(), watchdog or NoWatchdog(), policy, rng)
+        self._watchdog = watchdog or NoWatchdog()
+        self.courier = Courier(module.name, self, clock, mark or MemoryMark(), self._watchdog, policy, rng)
         self._board = board
         self._gate = gate
         self._reached = 0
@@ -130,7 +134,12 @@ class ModuleHost:
         }
         self._reached = start
         self.catch_up(progress)
-        self.courier.examine(self._cursors())
+        if not self.courier.examine(self._cursors()) and self._watchdog.trace:
+            _log.error(
+                "%s was past its time-out, not over a handler, and was killed. %s",
+                self.module.name,
+                self._watchdog.trace,
+            )
         self._show_cursors()
 
     @property
@@ -312,16 +321,24 @@ class ModuleHost:
             runs += only_runs([t.entry for t in batch])
         self._commit(draft, runs)
         self._passed = []
+        self._watchdog.arm(self._watchdog.timeout_s)
+        try:
+            self._apply_decision(batch, draft.facts)
+        finally:
+            self._watchdog.disarm()
+        self.is_torn = False
+        self.counters.consumed += len(batch)
+        if batch:
+            self.counters.waited_ns += len(batch) * max(0, self._clock.wall_ns() - batch[0].event.time_ns)
+
+    def _apply_decision(self, batch: Sequence[Taken], facts: Sequence[Fact]) -> None:
+        pending = self.courier.pending
         is_held = bool(len(pending))
         for taken in batch:
             if is_held:
                 pending.discard(taken.entry.place)
             self.module.apply(taken.event)
-        self._apply_facts(draft.facts)
-        self.is_torn = False
-        self.counters.consumed += len(batch)
-        if batch:
-            self.counters.waited_ns += len(batch) * max(0, self._clock.wall_ns() - batch[0].event.time_ns)
+        self._apply_facts(facts)
 
     def bury(self, taken: Taken, payload: DeliveryDeadLettered) -> None:
         """Commit a dead letter with the cursor that passes its event."""
@@ -389,6 +406,14 @@ class ModuleHost:
         self.counters.version += 1
 
     # -- requests ----------------------------------------------------------------------------------------------
+
+    def serve(self, work: Callable[[ModuleHost], T]) -> T:
+        """Return what ``work`` returns: what somebody asked for. Under a watchdog a module that hangs over it dies of it."""
+        self._watchdog.arm(self._watchdog.request_timeout_s)
+        try:
+            return work(self)
+        finally:
+            self._watchdog.disarm()
 
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Decide on a request, commit what follows, return the answer.

@@ -170,7 +170,7 @@ class ModuleLoop:
                 self._busy_s += time.perf_counter() - begun
                 self._publish(host)
             elif not is_warm:
-                host.module.warm()
+                host.serve(lambda host: host.module.warm())
                 is_warm = True
             elif not self._stop:
                 self._publish(host)
@@ -200,7 +200,7 @@ class ModuleLoop:
             work, future = self._inbox.popleft()
             served += 1
             try:
-                future.set_result(work(host))
+                future.set_result(host.serve(work))
             except Exception as error:
                 future.set_exception(error)
                 if (

@@ -30,6 +30,7 @@ from tori.modules.registry import FOLLOWS, create_module
 LATE_S = 20.0
 LATE_POLL_S = 0.005
 HANDLER_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 300.0
 LEDGER = "orchestrator"
 """Its journal is where the scheduler reads what ran, from the first frame on: it never goes."""
 
@@ -148,7 +149,11 @@ def open_gate(
 
 
 def _watchdog(directory: Path, limits: Mapping[str, Any]) -> ProcessWatchdog:
-    return ProcessWatchdog(limits.get("handler_timeout_s", HANDLER_TIMEOUT_S), directory / "timeout.trace")
+    return ProcessWatchdog(
+        limits.get("handler_timeout_s", HANDLER_TIMEOUT_S),
+        limits.get("request_timeout_s", REQUEST_TIMEOUT_S),
+        directory / "timeout.trace",
+    )
 
 
 def check_journals(home: Path) -> None:
@@ -179,7 +184,7 @@ def open_host(
 ) -> ModuleHost:
     """Return a recovered host of module ``name``; takes its journal over from a writer that is gone.
 
-    ``watched``: kill this process when a handler runs past its time-out; for a process of the module's own. ``mirrored``: as
+    ``watched``: kill this process when the module's code runs past its time-out; for a process of the module's own. ``mirrored``: as
     for ``input_directories``. ``progress`` is told how many units were replayed so far. ``is_loaded``: the module that ``create``
     returns holds the state of the snapshot already.
     The parameters from ``create`` on are what a simulation puts in place of the machine.

@@ -120,6 +120,8 @@ class LimitSettings(Section):
     """The original's; three readings above the limit make pressure, so 15 s: a spike is none."""
     handler_timeout_s: Seconds = 30.0
     """A handler takes microseconds: one that takes this long hangs, and its process is killed."""
+    request_timeout_s: Seconds = 300.0
+    """A query, a scan's input or result, a snapshot: seconds on a large mind. What takes this long hangs, and its process is killed."""
     retries: Annotated[int, unit("attempts after the first"), Field(ge=0, le=100)] = 3
     """What fails four times with growing pauses fails for a reason that waiting does not remove."""
     held_deliveries: Annotated[int, unit("events a module"), Field(ge=1, le=1_000_000)] = 1024
