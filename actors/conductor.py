@@ -11,7 +11,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from tori.events.system import StateCorrupted
 from tori.machine import Emit, Tick
 from tori.orchestrator import signal as sig
 from tori.orchestrator.lifecycle import Lifecycle
+from tori.orchestrator.state import State
 
 ADOPT_TIMEOUT_S = 5.0
 NAME_FREE_S = 5.0
@@ -53,7 +54,16 @@ class Past(NamedTuple):
     starts: Mapping[str, int] = {}
     """By module, the last incarnation that was started and not stopped."""
     is_reborn: bool = False
-    """Ray started it again after a crash: starts count on."""
+    """Ray started it again after a crash: starts count on, and who was given up stays down."""
+    states: Mapping[str, str] = {}
+    """By module, its last state."""
+    failures: Mapping[str, Sequence[int]] = {}
+    """By module, when it failed last, wall nanoseconds."""
+
+    def of(self, name: str, now_ns: int) -> sig.Remember:
+        """Return what there is to remember of a module, at the wall time ``now_ns``."""
+        ages = tuple(now_ns - at for at in self.failures.get(name, ()))
+        return sig.Remember(name, self.starts.get(name, 0), self.states.get(name) == State.DEGRADED, ages)
 
 
 class Conductor:
@@ -113,7 +123,7 @@ class Conductor:
         """Adopt what lives, then start the rest. One that lives but is busy is waited for as one that starts is."""
         if self._past.is_reborn:
             for name in self.lifecycle.modules:
-                self._obey(sig.Remember(name, self._past.starts.get(name, 0)))
+                self._obey(self._past.of(name, self._clock.wall_ns()))
         living = {control(handle, "ready").remote(): (name, handle) for name, handle in self._living()}
         answered, busy = (
             ray.wait(list(living), num_returns=len(living), timeout=ADOPT_TIMEOUT_S) if living else ([], [])

@@ -206,8 +206,11 @@ class Control:
         self._housekeeping.run()
 
     def _past(self) -> Past:
-        epoch, starts = self._ledger.call(lambda host: (host.journal.epoch, host.module.query("starts", {})))
-        return Past(epoch, starts, self._is_reborn)
+        def read(host: ModuleHost) -> Past:
+            starts, states, failures = (host.module.query(name, {}) for name in ("starts", "states", "failures"))
+            return Past(host.journal.epoch, starts, self._is_reborn, states, failures)
+
+        return self._ledger.call(read)
 
     def _hear_triggers(self) -> int:
         """Have the ledger tell what makes a task due from now on; return the offset in its journal up to which it did not."""
@@ -287,7 +290,7 @@ class Control:
         for node in sorted(self._nodes.away):
             self._conductor.tell(sig.NodeLost(node, self._nodes.residents(node), "its node is not there"))
         self._conductor.tell(sig.StartRequested(paused=self._runs.is_paused))
-        self._runs.start()
+        self._runs.start(self._pressure.look())
         self._pressure.start()
         self._alerts.start()
         self._nodes.start()

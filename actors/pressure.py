@@ -50,18 +50,23 @@ class PressureWatch:
         """Look no more."""
         self._ended.set()
 
-    def look(self) -> None:
-        """Take one reading and do what follows: the event first, then the word to the scheduler."""
+    def look(self) -> PressureChanged:
+        """Take one reading and do what follows: the event first, then the word to the scheduler. Return where things stand."""
         try:
             sample = self._sample()
         except OSError as error:
             event_logger(ORCHESTRATOR).warning("resources cannot be read: %s", error, exc_info=error)
-            return
+            return self._now
         for instruction in self.machine.handle(sample):
             if isinstance(instruction, Emit):
                 self._emit(instruction.payload)
             else:
                 self._tell(msgspec.structs.replace(instruction, reason=self.machine.reason))
+        return self._now
+
+    @property
+    def _now(self) -> PressureChanged:
+        return PressureChanged(self.machine.pressure, self.machine.sheds, self.machine.reason)
 
     def _run(self) -> None:
         try:

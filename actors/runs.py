@@ -36,6 +36,7 @@ from tori.modules.open import journal_directory
 from tori.modules.registry import START_ORDER
 from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.placement import LedgerRecord
+from tori.resources.pressure import PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.book import Run, Task
 from tori.scheduler.inbox import take
@@ -105,11 +106,11 @@ class Runs:
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin, after ``remember``."""
+    def start(self, measured: PressureChanged | None = None) -> None:
+        """Begin, after ``remember``; ``measured``: the pressure of the machine, when it is known already."""
         self._plan.measure(self._resources())
         away = tuple(module for module in START_ORDER if module not in self._up)
-        self._execute(self.scheduler.handle(sig.Recovered(away)))
+        self._execute(self.scheduler.handle(sig.Recovered(away, measured)))
         self._thread.start()
 
     def remember(self, until: int | None = None) -> None:

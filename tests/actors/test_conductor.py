@@ -143,8 +143,17 @@ def test_who_is_not_adopted_counts_on_and_who_is_adopted_is_told_of(begin: Begin
     assert ("watch", 7, 0) in stage.ray.named["hierarchy"].calls
 
 
+def test_who_was_given_up_is_not_started_by_the_next_orchestrator(begin: Begin) -> None:
+    states = {"reader": "degraded", "hierarchy": "running"}
+    stage = begin(Past(7, {"reader": 3, "hierarchy": 4}, is_reborn=True, states=states, failures={"reader": [1]}))
+    stage.ray.named["hierarchy"] = module_actor(4)
+    stage.up()
+    stage.await_state(State.DEGRADED)
+    assert stage.started == []
+
+
 def test_a_system_started_anew_counts_from_one(begin: Begin) -> None:
-    stage = begin(Past(7, {"reader": 3}, is_reborn=False))
+    stage = begin(Past(7, {"reader": 3}, is_reborn=False, states={"reader": "degraded"}))
     stage.up()
     stage.await_state(State.RUNNING)
     assert stage.conductor.restarts == {"reader": 0, "hierarchy": 0}

@@ -167,6 +167,14 @@ def test_under_pressure_background_work_waits_and_says_so(rig: Rig, tmp_path: Pa
     assert rig.runs.scheduler.run("x").state is not RunState.DUE
 
 
+def test_a_machine_that_is_short_of_something_is_known_before_the_first_run(rig: Rig, tmp_path: Path) -> None:
+    limits = system_settings(tmp_path).plain()["limits"]
+    watch = PressureWatch(tmp_path, limits, lambda p: None, lambda p: None, lambda: Sample({"memory": 0.99}))
+    rig.runs.scheduler.handle(sig.Recovered((), watch.look()))
+    rig.runs.scheduler.handle(sig.RunRequested("concept_fuzz_test", "x"))
+    assert rig.runs.scheduler.pressure[1] == "memory at 99%"
+
+
 def test_resources_that_cannot_be_read_are_no_reason_to_die(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def gone() -> Sample:
         raise FileNotFoundError("no home")

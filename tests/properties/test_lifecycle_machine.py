@@ -11,8 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tori.clock import SECOND_NS, VirtualClock
 from tori.errors import IllegalTransition
 from tori.events import system as events
+from tori.events.envelope import Event
+from tori.ids import IdSource, source_suffix
 from tori.machine import Emit, Tick
 from tori.orchestrator import signal as sig
+from tori.orchestrator.ledger import Ledger
 from tori.orchestrator.lifecycle import Lifecycle
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import MODULE_TABLE, SYSTEM_TABLE, State
@@ -41,6 +44,9 @@ class World(RuleBasedStateMachine):
         self.restarts: dict[str, list[int]] = {name: [] for name in ORDER}
         self.states: dict[str, str] = {}
         self.finished = 0
+        self.ids = IdSource(source_suffix("orchestrator", b""), self.clock.wall_ns)
+        self.ledger = Ledger()
+        """What the next orchestrator knows."""
 
     # -- the shell -----------------------------------------------------------------------------------------------
 
@@ -92,6 +98,7 @@ class World(RuleBasedStateMachine):
             table = SYSTEM_TABLE if payload.module == "system" else MODULE_TABLE
             assert table.allows(payload.old, payload.new)
             assert self.states.get(payload.module, "stopped") == payload.old, "the events tell a whole story"
+            self.ledger.apply(Event(self.ids.next(), payload))
             self.states[payload.module] = payload.new
         elif isinstance(payload, events.RecoveryAttempted) and payload.message == "restart":
             now = self.clock.monotonic_ns()
@@ -221,16 +228,21 @@ class World(RuleBasedStateMachine):
     def orchestrator_is_killed(self) -> None:
         was_paused = self.machine.system is State.PAUSED
         self.machine = Lifecycle(self.clock, OPTIONS)
+        given_up = {name for name, state in self.states.items() if state == State.DEGRADED and name in ORDER}
         self.states.clear()
-        self.restarts = {name: [] for name in ORDER}
         self.successors.clear()  # they do not have the module, and say so
         lost = set(self.alive) - self.ready
         for name in lost:  # a module that was starting was the child of a call that is gone
             self.die(name)
+        starts, failures = self.ledger.query("starts", {}), self.ledger.query("failures", {})
+        for name in ORDER:
+            ages = tuple(self.clock.wall_ns() - at for at in failures.get(name, ()))
+            self.give(sig.Remember(name, starts.get(name, 0), name in given_up, ages))
         for name, incarnation in sorted(self.alive.items()):
             self.give(sig.Adopt(name, incarnation, self.paused[name]))
         self.give(sig.StartRequested(was_paused))
         assert set(self.alive) >= self.ready
+        assert not given_up & set(self.alive), "only a person starts it again"
 
     # -- promises ------------------------------------------------------------------------------------------------
 

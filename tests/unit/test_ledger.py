@@ -17,7 +17,7 @@ from tori.local import LocalSystem
 from tori.modules.base import Module
 from tori.modules.host import ModuleHost
 from tori.modules.registry import create_module
-from tori.orchestrator.ledger import KEPT_CHECKPOINTS, Ledger
+from tori.orchestrator.ledger import KEPT_CHECKPOINTS, KEPT_FAILURES, Ledger
 from tori.scheduler.signal import SchedulerRecord, TaskTriggered
 from tori.scheduler.trigger import EventTrigger
 
@@ -90,6 +90,17 @@ def test_the_last_start_of_a_module_is_known_until_it_stops(host: ModuleHost) ->
     assert host.module.query("starts", {}) == {"alien": 2, "reader": 1}
     say(host, system.ModuleStateChanged("reader", "draining", "stopped", "", 1))
     assert host.module.query("starts", {}) == {"alien": 2}
+
+
+def test_failures_of_a_module_are_known_until_a_person_starts_it_again(host: ModuleHost) -> None:
+    failed = system.ModuleStateChanged("alien", "running", "failed", "killed", 1)
+    say(host, *[failed] * 20, system.ModuleStateChanged("alien", "failed", "degraded", "", 1))
+    again = Ledger()
+    again.restore(host.module.snapshot())
+    assert len(again.query("failures", {})["alien"]) == KEPT_FAILURES
+    assert again.query("states", {}) == {"alien": "degraded"}
+    say(host, system.ModuleStateChanged("alien", "degraded", "initializing", "recovery requested", 2))
+    assert host.query("failures", {}) == {}
 
 
 def test_what_a_task_waits_for_is_written_in_the_unit_that_consumes_it(tmp_path: Path) -> None:

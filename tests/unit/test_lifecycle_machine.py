@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tori.clock import VirtualClock
+from tori.clock import SECOND_NS, VirtualClock
 from tori.errors import BadInput, IllegalTransition
 from tori.events import system as events
 from tori.machine import Emit, Tick
@@ -432,6 +432,30 @@ def test_a_start_counts_on_from_the_last_one_that_is_remembered(rig: Rig) -> Non
     assert acts(rig.give(sig.StartRequested())) == [sig.StartModule("reader", 4)]
     rig.give(sig.Remember("reader", 9))
     assert rig.machine.modules["reader"].incarnation == 4, "it lives: what was before matters no more"
+
+
+def test_who_was_given_up_stays_down_until_a_person_asks(rig: Rig) -> None:
+    rig.give(sig.Remember("reader", 3), sig.Remember("hierarchy", 3), sig.Remember("alien", 7, is_given_up=True))
+    rig.give(*(sig.Adopt(name, 3) for name in ("reader", "hierarchy")))
+    assert acts(rig.give(sig.StartRequested())) == []
+    assert (rig.machine.system, rig.machine.modules["alien"].state) == (State.DEGRADED, State.DEGRADED)
+    assert acts(rig.give(sig.RecoverRequested("alien"))) == [sig.StartModule("alien", 8)]
+
+
+def test_who_was_given_up_and_lives_is_adopted(rig: Rig) -> None:
+    rig.give(*(sig.Remember(name, 3, is_given_up=True) for name in ORDER), *(sig.Adopt(name, 3) for name in ORDER))
+    rig.give(sig.StartRequested())
+    assert rig.machine.system is State.RUNNING
+
+
+def test_failures_of_the_life_before_count(rig: Rig) -> None:
+    ages = tuple(n * SECOND_NS for n in (5, 10, 20, 50))
+    rig.give(*(sig.Remember(name, 5, failure_ages_ns=ages if name == "alien" else ()) for name in ORDER))
+    rig.give(*(sig.Adopt(name, 5) for name in ORDER), sig.StartRequested())
+    rig.die("alien")
+    rig.restart("alien")
+    rig.die("alien")
+    assert rig.machine.modules["alien"].state is State.DEGRADED, "the sixth failure within a minute"
 
 
 def test_a_busy_module_is_adopted_when_it_answers(rig: Rig) -> None:

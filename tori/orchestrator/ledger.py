@@ -29,6 +29,8 @@ KEPT_RUNS = 500
 KEPT_PROBLEMS = 200
 KEPT_FINDINGS = 200
 KEPT_CHECKPOINTS = 100
+KEPT_FAILURES = 16
+"""A module; more than supervision allows within its window."""
 
 _TASKS = (system.TaskStarted, system.TaskCompleted, system.TaskFailed, system.TaskCancelled)
 _PROBLEMS = (
@@ -136,6 +138,7 @@ class _State(msgspec.Struct, array_like=True):
     trends: TrendState | None = None
     outbox: OutboxState | None = None
     codes: list[tuple[str, str]] = []
+    failures: list[tuple[str, list[int]]] = []
 
 
 class Ledger(Module):
@@ -158,6 +161,8 @@ class Ledger(Module):
         self.modules: dict[str, str] = {}
         self.starts: dict[str, int] = {}
         """Incarnation of every module that was started and has not been stopped since."""
+        self.failures: dict[str, list[int]] = {}
+        """By module, when it failed last, wall ns; forgotten when a person, or its node's return, starts it again."""
         self.metrics: dict[str, float] = {}
         self.checkpoint_id = ""
         self.checkpoints: dict[str, bytes] = {}
@@ -199,7 +204,7 @@ class Ledger(Module):
             if isinstance(payload, system.PerformanceAlert):
                 self.trends.told(fact)
         elif isinstance(payload, system.ModuleStateChanged):
-            self._apply_state(payload)
+            self._apply_state(payload, fact.time_ns)
         elif isinstance(payload, system.MetricsCollected):
             self.metrics[payload.metric] = payload.value
         elif isinstance(payload, system.CheckpointCreated):
@@ -232,8 +237,12 @@ class Ledger(Module):
         elif payload.status == "cold":  # with a new cluster, whose processes all have the code that is installed
             self.codes = {}
 
-    def _apply_state(self, payload: system.ModuleStateChanged) -> None:
+    def _apply_state(self, payload: system.ModuleStateChanged, time_ns: int) -> None:
         self.modules[payload.module] = payload.new
+        if payload.new == State.FAILED:
+            self.failures[payload.module] = [*self.failures.get(payload.module, []), time_ns][-KEPT_FAILURES:]
+        elif payload.new == State.STOPPED or payload.old in (State.DEGRADED, State.OFFLINE):
+            self.failures.pop(payload.module, None)
         if payload.new == State.STOPPED:
             self.starts.pop(payload.module, None)
         elif payload.incarnation:
@@ -277,6 +286,7 @@ class Ledger(Module):
                 self.trends.snapshot(),
                 self.outbox.snapshot(),
                 sorted(self.codes.items()),
+                sorted(self.failures.items()),
             )
         )
 
@@ -294,6 +304,7 @@ class Ledger(Module):
         self.trends.restore(state.trends or TrendState())
         self.outbox.restore(state.outbox or OutboxState())
         self.codes = dict(state.codes)
+        self.failures = dict(state.failures)
 
     def _find(self, identifier: str) -> bytes:
         """Return the latest event about a run, a problem or a checkpoint; empty when none is called so."""
@@ -304,9 +315,9 @@ class Ledger(Module):
         return self.checkpoints.get(identifier, b"") or next(problems, b"")
 
     def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``codes``; ``trends`` {limit}.
+        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``states``; ``codes``.
 
-        ``find`` {id}: a run, a problem or a checkpoint.
+        ``trends`` {limit}; ``failures``: by module, wall ns; ``find`` {id}: a run, a problem or a checkpoint.
         """
         limit = int(arguments.get("limit", 50))
         if name == "summary":
@@ -323,6 +334,8 @@ class Ledger(Module):
             "counts": self.counts,
             "metrics": self.metrics,
             "starts": self.starts,
+            "states": self.modules,
+            "failures": self.failures,
             "codes": self.codes,
         }
         if name in tables:

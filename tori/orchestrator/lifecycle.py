@@ -145,6 +145,9 @@ class Lifecycle:
         self._is_pausing = was_paused if request.paused is None else request.paused
         self._change_system(State.INITIALIZING, "start requested")
         for m in self.modules.values():
+            if m.is_given_up:
+                m.is_given_up = False
+                self._change(m, State.DEGRADED, "it was given up before the orchestrator was started again")
             m.is_pending = m.state is State.STOPPED
             if self._is_pausing and m.state in UP:
                 m.is_held = False
@@ -271,6 +274,8 @@ class Lifecycle:
         m = self._module(past.module)
         if m.state is State.STOPPED:
             m.incarnation = max(m.incarnation, past.incarnation)
+            m.is_given_up = past.is_given_up and m.incarnation > 0
+            self._supervision.remember(m.name, past.failure_ages_ns, self._clock.monotonic_ns())
 
     def _on_adopt(self, found: sig.Adopt) -> None:
         m = self._module(found.module)
@@ -282,6 +287,7 @@ class Lifecycle:
         if found.incarnation < 1:
             raise BadInput(f"incarnation: {found.incarnation} of {m.name} is not a start.", remedy="They count from 1.")
         m.incarnation, m.is_held, self._is_adopted = found.incarnation, found.paused, True
+        m.is_given_up = False
         if not found.is_ready:
             m.is_started_paused, m.is_adopting = found.paused, True
             self._change(m, State.INITIALIZING, "found alive, busy")
@@ -363,6 +369,7 @@ class Lifecycle:
         self._settle()
 
     def _go_offline(self, m: ModuleRecord, reason: str) -> None:
+        m.is_given_up = False
         self._drop_successor(m, reason)
         m.deadline_ns, m.is_recovering, m.is_pending, m.error = None, False, False, reason
         if m.incarnation:

@@ -50,6 +50,8 @@ class ModuleRecord(msgspec.Struct):
     """Last failure."""
     is_adopting: bool = False
     """Found alive by a new orchestrator, and not ready yet."""
+    is_given_up: bool = False
+    """Before the start: degraded under the orchestrator before this one."""
     successor: int = 0
     """Incarnation of new code that is on its way to take over; 0 = none is."""
     versions: tuple[str, str] = ("", "")

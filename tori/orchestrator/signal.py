@@ -60,6 +60,11 @@ class RecoverRequested(msgspec.Struct, frozen=True):
 class Remember(_Of, frozen=True):
     """The last start of a module under the orchestrator before this one. Give these first: the next start counts on from it."""
 
+    is_given_up: bool = False
+    """It was degraded, and no person has asked for it since."""
+    failure_ages_ns: tuple[int, ...] = ()
+    """How long ago its last failures were, each with a restart after it."""
+
 
 class Adopt(_Of, frozen=True):
     """A living module was found by an orchestrator that restarted. Give these before ``StartRequested``.

@@ -28,6 +28,7 @@ MODULE_TABLE = TransitionTable(
         Edge(_S.STOPPED, _S.INITIALIZING, "its turn in the start order has come"),
         Edge(_S.STOPPED, _S.RUNNING, "an orchestrator that restarted found it alive"),
         Edge(_S.STOPPED, _S.PAUSED, "an orchestrator that restarted found it alive and paused"),
+        Edge(_S.STOPPED, _S.DEGRADED, "an orchestrator that restarted remembers that it was given up"),
         Edge(_S.INITIALIZING, _S.RUNNING, "it restored its state and follows its inputs"),
         Edge(_S.INITIALIZING, _S.PAUSED, "it is ready while it, or the whole system, is paused"),
         Edge(_S.INITIALIZING, _S.FAILED, "it died or ran out of time before it was ready"),

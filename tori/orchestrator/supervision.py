@@ -74,6 +74,10 @@ class Supervision:
         """Forget the restarts of a module: a person vouches for it."""
         self._restarts.pop(module, None)
 
+    def remember(self, module: str, ages_ns: Sequence[int], now_ns: int) -> None:
+        """Count restarts that another life of the orchestrator granted, ``ages_ns`` ago."""
+        self._restarts[module] = sorted(now_ns - max(0, age) for age in ages_ns)
+
     def ages(self, now_ns: int) -> dict[str, list[int]]:
         """Return for each module how long ago its restarts were, for a snapshot (monotonic time dies with the machine)."""
         return {module: [now_ns - at for at in times] for module, times in sorted(self._restarts.items())}

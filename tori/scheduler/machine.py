@@ -475,6 +475,7 @@ class Scheduler:
         now_ns = self._clock.monotonic_ns()
         self._desk.is_draining = False
         self._desk.unavailable |= set(stimulus.unavailable)
+        self._desk.measured = stimulus.measured or self._desk.measured
         self._replay.end()
         self._know()
         for task in self._book.tasks.values():

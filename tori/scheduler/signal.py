@@ -167,9 +167,11 @@ class Recovered(msgspec.Struct, frozen=True):
     """Replay is over, life goes on: every run that was under way is checked for, every task is due when it would have been.
 
     Nothing begins before it. ``unavailable``: modules that cannot be worked with now; what needs them does not begin with it.
+    ``measured``: the pressure of the machine, when it is known already.
     """
 
     unavailable: tuple[str, ...] = ()
+    measured: PressureChanged | None = None
 
 
 SchedulerStimulus: TypeAlias = (
