@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import msgspec
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
+from actors.ending import cancel, end, settle
 from actors.fuzz import fuzz
 from actors.module import Conclusion
 from actors.request import Stimuli, ask
@@ -47,8 +48,6 @@ from tori.scheduler.view import active_rows, run_row, story_row
 LOOK_TIMEOUT_S = 2.0
 HOLD_TIMEOUT_S = 300.0
 LONGEST_WAIT_S = 3600.0
-SETTLE_S = 0.1
-"""What a submission takes at most on a busy machine; a task that ends sooner is not waited for."""
 FUZZ = "concept_fuzz_test"
 _FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled, WorkThrottled)
 
@@ -108,7 +107,7 @@ class Runs:
 
     def start(self, measured: PressureChanged | None = None) -> None:
         """Begin, after ``remember``; ``measured``: the pressure of the machine, when it is known already."""
-        self._plan.measure(self._resources())
+        self._measure()
         away = tuple(module for module in START_ORDER if module not in self._up)
         self._execute(self.scheduler.handle(sig.Recovered(away, measured)))
         self._thread.start()
@@ -183,13 +182,18 @@ class Runs:
         wake_ns = self.scheduler.wake_ns
         if wake_ns is None or wake_ns > self._clock.monotonic_ns():
             return []
-        self._plan.measure(self._resources())
+        self._measure()
         refs = {name: handle.version.remote() for name, handle in self._handles().items()}
         said: list[Any] = []
         for name, ref in refs.items():
             with contextlib.suppress(RayError):
                 said += self.scheduler.handle(sig.VersionMoved(name, ray.get(ref, timeout=LOOK_TIMEOUT_S)))
         return said
+
+    def _measure(self) -> None:
+        """Take what is in the cluster for the budget; while that cannot be read, what was there last counts."""
+        with contextlib.suppress(Exception):  # Ray says so with errors of many kinds while its GCS is away
+            self._plan.measure(self._resources())
 
     # -- instructions ------------------------------------------------------------------------------------------
 
@@ -216,6 +220,9 @@ class Runs:
         try:
             covers, result = self._work(order)
         except Exception as error:
+            end(
+                self._attempts.get(run_id, (0, ()))[1], self._ended.is_set
+            )  # who concludes it may be gone, and its work go on
             outcome: Any = _outcome(order, error)
         else:
             outcome = sig.RunFinished(run_id, attempt, covers, result)
@@ -262,8 +269,10 @@ class Runs:
 
     def _follow(self, order: sig.StartRun, *refs: Any) -> Any:
         """Note the Ray tasks of an attempt; one that was cancelled while it was being prepared is cancelled now. Returns the last."""
-        settle(refs)
-        self._attempts[order.run_id] = (order.attempt, refs)
+        try:
+            settle(refs)
+        finally:  # whatever becomes of that: they run
+            self._attempts[order.run_id] = (order.attempt, refs)
         force = self._cancelled.get((order.run_id, order.attempt))
         if force is not None:
             cancel(refs, force=force)
@@ -295,6 +304,9 @@ class Runs:
             cancel([ref], force=True)
         try:
             concluded: Conclusion = ray.get(handle.conclude.remote(task, ref))
+        except Exception:
+            end([ref], self._ended.is_set)
+            raise
         finally:
             self._scans.discard(ref)
         return concluded.emitted
@@ -444,18 +456,6 @@ class Runs:
                 }
             )
         return rows
-
-
-def settle(refs: Sequence[Any]) -> None:
-    """Let Ray take tasks in before anybody can cancel them: a cancellation that overtakes that ends this process (ADR 10)."""
-    ray.wait(list(refs), num_returns=len(refs), timeout=SETTLE_S, fetch_local=False)
-
-
-def cancel(refs: Iterable[Any], *, force: bool) -> None:
-    """Have Ray tasks end; one that has ended already is fine."""
-    for ref in refs:
-        with contextlib.suppress(RayError, ValueError):
-            ray.cancel(ref, force=force)
 
 
 def _outcome(order: sig.StartRun, error: Exception) -> sig.RunCancelled | sig.RunFailed:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from actors.ending import end
 from actors.options import run_options, start_task
 from actors.worker import begin_work
 from tori.modules.registry import module_class
@@ -74,9 +75,15 @@ def fan_out(
         ref = start_task(run_scan, run_options(resources, name, code), module, task, data, settings)
         return Work(ref, (ref,))
     part = run_options(resources.part(shards), name, code)
-    parts = [start_task(run_shard, part, module, task, data, index, shards, settings) for index in range(shards)]
     merge = run_options(Resources(num_cpus=0), f"{name}.merge", code)
-    result = start_task(merge_shards, merge, module, task, settings, *parts)
+    parts: list[Any] = []
+    try:
+        for index in range(shards):
+            parts.append(start_task(run_shard, part, module, task, data, index, shards, settings))
+        result = start_task(merge_shards, merge, module, task, settings, *parts)
+    except BaseException:
+        end(parts)  # nobody else knows of them
+        raise
     return Work(result, (*parts, result))
 
 

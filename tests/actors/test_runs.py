@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import RayTaskError, TaskCancelledError
+from ray.exceptions import RayActorError, RaySystemError, RayTaskError, TaskCancelledError
 
-from actors import options
+from actors import ending, options, scan
 from actors import runs as shell
 from actors.pressure import PressureWatch
 from actors.runs import Runs, _outcome
+from actors.scan import Work
 from actors.schedule import Plan
 from tests.support.system import system_settings
 from tori.clock import VirtualClock
@@ -24,7 +25,7 @@ from tori.local import LocalSystem
 from tori.machine import Tick
 from tori.resources.pressure import Sample
 from tori.scheduler import signal as sig
-from tori.scheduler.spec import TaskSpec, default_specs
+from tori.scheduler.spec import Resources, TaskSpec, default_specs
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import AfterTrigger, EventTrigger
 
@@ -392,3 +393,103 @@ def test_what_ended_before_a_task_came_is_written_before_it(rig: Rig, monkeypatc
         rig.runs.tell(stimulus)
     rig.work()
     assert units[:2] == [["RunQueued", "TaskStarted"], ["TasksKnown"]]
+
+
+class _Tasks:
+    """Ray tasks that run until they are killed, which the first kill may miss; ``steps`` tells what happened in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, missed: int = 0) -> None:
+        self.steps: list[str] = []
+        self.alive: set[Any] = set()
+        self._missed = missed
+        monkeypatch.setattr(ending.ray, "wait", self._wait)
+        monkeypatch.setattr(ending.ray, "cancel", self._cancel)
+
+    def _wait(self, refs: Any, **_: Any) -> Any:
+        return [ref for ref in refs if ref not in self.alive], [ref for ref in refs if ref in self.alive]
+
+    def _cancel(self, ref: Any, force: bool) -> None:
+        self.steps.append(f"kill {ref}" if force else f"ask {ref}")
+        if self._missed:
+            self._missed -= 1
+        else:
+            self.alive.discard(ref)
+
+
+def test_a_scan_whose_module_died_has_ended_before_another_attempt_may_begin(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = _Tasks(monkeypatch, missed=1)
+    tasks.alive = {"shard 1", "merge"}
+    died = SimpleNamespace(remote=lambda *_: "never")
+    monkeypatch.setattr(rig.runs, "_handles", lambda: {"wormhole": SimpleNamespace(conclude=died)})
+    work = Work("merge", ("shard 0", "shard 1", "merge"))
+    monkeypatch.setattr(rig.runs, "_start_work", lambda *_: work)
+
+    def get(ref: Any, **_: Any) -> Any:
+        raise RayActorError(error_msg="the module died")
+
+    monkeypatch.setattr(shell.ray, "get", get)
+    monkeypatch.setattr(rig.runs, "tell", lambda stimulus: tasks.steps.append(type(stimulus).__name__))
+    rig.runs._attempt(sig.StartRun("x", 1, rig.runs.scheduler.specs["wormhole_scan"]))
+    assert tasks.steps == ["RunStarted", "kill shard 1", "kill merge", "kill shard 1", "RunFailed"]
+    assert not tasks.alive
+
+
+def test_a_scan_outside_the_schedule_ends_with_its_module(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = _Tasks(monkeypatch)
+    tasks.alive = {"scan"}
+
+    def conclude(*_: Any) -> Any:
+        raise RayActorError(error_msg="the module died")
+
+    handle = SimpleNamespace(conclude=SimpleNamespace(remote=conclude))
+    monkeypatch.setattr(rig.runs, "_handles", lambda: {"wormhole": handle})
+    monkeypatch.setattr(rig.runs, "_start_scan", lambda *_: "scan")
+    with pytest.raises(RayActorError):
+        rig.runs.scan_now("wormhole", "wormhole_scan")
+    assert tasks.steps == ["kill scan"]
+
+
+def test_shards_that_were_begun_end_when_the_next_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = _Tasks(monkeypatch)
+
+    def start(function: Any, options: Any, *arguments: Any) -> str:
+        if len(tasks.alive) == 2:
+            raise ConnectionError("the GCS is away")
+        tasks.alive.add(f"shard {len(tasks.alive)}")
+        return f"shard {len(tasks.alive) - 1}"
+
+    monkeypatch.setattr(scan, "start_task", start)
+    with pytest.raises(ConnectionError):
+        scan.fan_out("fuzzing", "concept_fuzz_test", "a plan", Resources(), 3)
+    assert tasks.steps == ["kill shard 0", "kill shard 1"]
+
+
+def test_who_stops_does_not_wait_for_what_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def wait(refs: Any, **_: Any) -> Any:
+        asked.append(refs)
+        raise RaySystemError("the raylet does not answer")
+
+    monkeypatch.setattr(ending.ray, "wait", wait)
+    monkeypatch.setattr(ending, "KILL_AGAIN_S", 0.0)
+    ending.end(["a"], lambda: len(asked) == 3)
+    assert asked == [["a"]] * 3
+
+
+def test_a_cluster_that_cannot_be_looked_at_has_what_it_had(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.runs._plan.measure({"CPU": 2.0})
+
+    def away() -> Any:
+        raise RaySystemError("the GCS is away")
+
+    monkeypatch.setattr(rig.runs, "_resources", away)
+    rig.work()
+    rig.clock.advance(3600)
+    rig.runs.tell(Tick())
+    rig.work()
+    assert rig.failure is None, "the thread died of a look"
+    assert rig.checkpoints, "and it did what was due"
+    assert rig.runs._plan.admission.budget == {"CPU": 2.0}
