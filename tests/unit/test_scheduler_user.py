@@ -122,6 +122,8 @@ def test_two_functions_cannot_have_one_id_and_an_import_again_is_fine() -> None:
 def test_nonsense_is_refused_where_it_is_written() -> None:
     with pytest.raises(BadSettings, match="no option 'prioritty'"):
         task(prioritty=1)(at_top())
+    with pytest.raises(BadSettings, match="cannot be split: only a scan whose module can"):
+        task(shards=4)(at_top())
     with pytest.raises(BadSettings, match="never fires"):
         task(CronTrigger("0 0 30 2 *"))
     with pytest.raises(BadSettings, match="1e\\+09 CPU is more than any cluster has"):

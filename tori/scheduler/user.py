@@ -109,7 +109,12 @@ def _check_function(function: Any) -> None:
 
 
 def _spec(task_id: str, trigger: Trigger, options: dict[str, Any]) -> TaskSpec:
-    known = set(TaskSpec.__dataclass_fields__) - {"task_id", "task_type", "trigger", "module", "watches"}
+    known = set(TaskSpec.__dataclass_fields__) - {"task_id", "task_type", "trigger", "module", "watches", "shards"}
+    if "shards" in options:
+        raise BadSettings(
+            f"task {task_id} cannot be split: only a scan whose module can do that is (concept_fuzz_test).",
+            remedy="Leave shards out; ask for more CPUs with resources, or write several tasks.",
+        )
     for name in options:
         if name not in known:
             raise BadSettings(f"a task has no option {name!r}.", remedy=f"It has {', '.join(sorted(known))}.")

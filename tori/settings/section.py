@@ -99,6 +99,10 @@ class TaskSettings(Section):
     """A checkpoint only shortens a restart, by at most this much replay (seconds of work at 0.5 M events/s)."""
     chaos_recovery_s: Annotated[float, unit("s"), Field(ge=0)] = 0.0
     """Kills a module on purpose to see it recover; 0 = only when somebody asks: who wants a system proved says so."""
+    concept_fuzz_test_s: Annotated[float, unit("s"), Field(ge=0)] = 0.0
+    """Looks for states that break a law; 0 = only when somebody asks: it computes for minutes and changes nothing."""
+    hot_reload_s: Annotated[float, unit("s"), Field(ge=0)] = 0.0
+    """Looks whether a module's installed code differs from what runs; 0 = only when somebody asks: a person brings new code."""
 
     def intervals(self) -> dict[str, float]:
         """Return the interval in seconds by task type, of those that have one."""
