@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support.schedule_world import SPECS, ScheduleWorld
+from tests.support.schedule_world import PERMANENT, SPECS, ScheduleWorld
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.transition import ENDED, RUN_TABLE, RunState
@@ -41,7 +41,7 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data(), temporary=st.booleans())
     def fails(self, data: st.DataObject, temporary: bool) -> None:
         found = self.world.end(self.one_that_executes(data))
-        self.world.give(sig.RunFailed(*found, error="no", temporary=temporary))
+        self.world.give(sig.RunFailed(*found, error="no" if temporary else PERMANENT, temporary=temporary))
 
     @precondition(lambda self: self.world.cancelling)
     @rule(data=st.data())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.sim.story import Story
 from tests.sim.world import Outcome
-from tests.support.schedule_world import ScheduleWorld
+from tests.support.schedule_world import PERMANENT, ScheduleWorld
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 
@@ -90,7 +90,8 @@ class Schedule:
     def _fail(self) -> str:
         if run_id := self._one_that_executes():
             temporary = self.rng.random() < 0.6
-            self.world.give(sig.RunFailed(*self.world.end(run_id), error="no", temporary=temporary))
+            error = "no" if temporary else PERMANENT
+            self.world.give(sig.RunFailed(*self.world.end(run_id), error=error, temporary=temporary))
         return run_id
 
     def _end_cancelled(self) -> str:

@@ -18,6 +18,7 @@ from tests.sim.schedule import Schedule
 from tori.scheduler.book import Book, Task
 from tori.scheduler.desk import Desk
 from tori.scheduler.replay import Replay
+from tori.scheduler.transition import LOST
 
 STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "30000")) // 5
 MOST_SEEDS = 60
@@ -77,6 +78,17 @@ def believes_the_dead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Desk, "ask_to_end", give_up)
 
 
+def blames_runs(patch: pytest.MonkeyPatch) -> None:
+    """An attempt that ended with the orchestrator counts as one that failed."""
+    fail = Desk.attempt_failed
+
+    def blame(self: Desk, run: Any, error: str, *, temporary: bool) -> None:
+        run.ending = "" if run.ending == LOST else run.ending
+        fail(self, run, error, temporary=temporary)
+
+    patch.setattr(Desk, "attempt_failed", blame)
+
+
 def counts_no_budget(patch: pytest.MonkeyPatch) -> None:
     """Admission believes that everything is free."""
     decide = Desk._decide
@@ -102,6 +114,7 @@ def never_looks(patch: pytest.MonkeyPatch) -> None:
         is_due_again,
         has_always_been_there,
         believes_the_dead,
+        blames_runs,
         counts_no_budget,
         never_looks,
     ],

@@ -23,6 +23,8 @@ LOCKS, LINES, TWICE = "locks", "lines", "twice"
 """In the folder: a lock a run, what began and ended, and what found its run's lock taken."""
 BEGUN, ENDED = "begun", "ended"
 STEP_S = 0.1
+MOST_LOSSES = 1000
+"""A campaign kills oftener than its longest runs end, so one of them may live through all of its deaths; none may cost a try."""
 
 
 @task(
@@ -32,7 +34,7 @@ STEP_S = 0.1
     max_at_once=1000,
     max_queued=1000,
     timeout_s=3600.0,
-    retry=RetryPolicy(retries=10_000, first_backoff_s=0.05, max_backoff_s=0.5),
+    retry=RetryPolicy(retries=0, losses=MOST_LOSSES, first_backoff_s=0.05, max_backoff_s=0.5),
 )
 def exclusive(run: TaskRun) -> None:
     """Take as long as the run's id says, alone."""

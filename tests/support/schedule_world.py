@@ -24,7 +24,9 @@ from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, 
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
 
-RETRY = RetryPolicy(retries=1, first_backoff_s=1, max_backoff_s=4)
+RETRY = RetryPolicy(retries=1, first_backoff_s=1, max_backoff_s=4, losses=4)
+PERMANENT = "never"
+"""The error of an attempt that is not tried again."""
 FOLLOWED = ("tick", "queue")
 SPECS = (
     TaskSpec(
@@ -79,6 +81,11 @@ BUDGET = 3.0
 SETTLE_ROUNDS = 60
 
 
+def is_try(error: str) -> bool:
+    """Whether an attempt that ended with this error failed by itself, or took too long, and may be tried again."""
+    return error == "no" or error.startswith("it took longer")
+
+
 class ScheduleWorld:
     """What one scheduler lives through. AssertionError = a promise was broken."""
 
@@ -98,6 +105,12 @@ class ScheduleWorld:
         self.told_to_end: set[tuple[str, int]] = set()
         self.shed: dict[str, int] = {}
         """By run: attempts that were stopped for others' sake, which are no tries."""
+        self.tries: dict[str, int] = {}
+        """By run: attempts that failed by themselves, or took too long."""
+        self.lost: dict[str, int] = {}
+        """By run: attempts in a row that ended with the shell."""
+        self.varied: set[str] = set()
+        """Runs that went on as their fallback."""
         self.cancelled_by_hand: set[str] = set()
         """Runs whose cancellation was answered before they had ended."""
         self.causes: dict[str, list[str]] = {task_id: [] for task_id in ("replace", "after", "late")}
@@ -201,11 +214,17 @@ class ScheduleWorld:
                 self.retrying.add((run_id, attempt))
                 more = fact.shed - self.shed.get(run_id, 0)
                 assert more == 0 or (more == 1 and (run_id, attempt) in self.told_to_end), f"{run_id} was not stopped"
-                self.shed[run_id] = fact.shed
+                self.shed[run_id], self.lost[run_id] = fact.shed, fact.lost
+            case sig.RunVaried(run_id):
+                self.varied.add(run_id)
             case events.TaskCompleted() | events.TaskCancelled() | events.TaskFailed():
-                if isinstance(fact, events.TaskFailed) and (fact.run_id, fact.attempt) in self.retrying:
+                is_failure = isinstance(fact, events.TaskFailed)
+                self.tries[fact.run_id] = self.tries.get(fact.run_id, 0) + (is_failure and is_try(fact.error or ""))
+                if is_failure and (fact.run_id, fact.attempt) in self.retrying:
                     self.retrying.discard((fact.run_id, fact.attempt))
                 else:
+                    if is_failure:
+                        self._check_failure(fact.run_id, fact.error or "")
                     assert fact.run_id not in self.done, "a run ends once"
                     self.done[fact.run_id] = type(fact).__name__
                     for follower in {"after", "late"} & self.known:
@@ -215,6 +234,13 @@ class ScheduleWorld:
                 assert fact.run_id not in self.cancelled_by_hand, f"{fact.run_id} was cancelled and begins again"
                 tries = fact.attempt - self.shed.get(fact.run_id, 0)
                 assert tries <= 1 + RETRY.retries + (BY_ID[fact.task_id].fallback is not None)
+
+    def _check_failure(self, run_id: str, error: str) -> None:
+        """No run is given up before its tries are used up, whatever ended with the shell or was stopped."""
+        if is_try(error):
+            assert run_id in self.varied or self.tries[run_id] > RETRY.retries, f"{run_id} is given up early: {error}"
+        elif error != PERMANENT and not error.startswith("its deadline"):
+            assert self.lost.get(run_id, 0) >= RETRY.losses, f"{run_id} is given up without having failed: {error}"
 
     def _follow(self, follower: str, fact: Any) -> None:
         trigger = BY_ID[follower].trigger

@@ -163,8 +163,19 @@ def test_when_the_last_attempt_failed_the_fallback_runs_once(temporary: bool) ->
     assert rig.machine.wake_ns == rig.clock.monotonic_ns() + 20 * SECOND_NS, "with its own time-out"
     rig.crash()
     rig.give(sig.Recovered(), sig.RunLost(run.run_id, 2))
-    assert rig.machine.run(run.run_id).variant == "cheap", "known after a crash"
+    [again] = started(rig.after(1))
+    assert (again.attempt, again.variant) == (3, "cheap"), "known after a crash, which is no failure of the fallback"
+    rig.give(sig.RunFailed(run.run_id, 3, "no", temporary=True))
     assert rig.machine.run(run.run_id).state is RunState.FAILED, "the fallback has no fallback"
+    assert rig.machine.story(run.run_id)[-2].text == "a fallback that failed is not tried again"
+
+
+def test_a_fallback_that_was_stopped_for_others_is_tried_again() -> None:
+    rig = Rig(every(100, retry=ONCE, fallback=CHEAP))
+    run = begin(rig, 100)
+    rig.give(sig.RunFailed(run.run_id, 1, "too much", temporary=False), PressureChanged(Pressure.SEVERE, sheds=True))
+    [again] = started(rig.give(sig.RunCancelled(run.run_id, 2), PressureChanged(Pressure.NONE)))
+    assert (again.attempt, again.variant) == (3, "cheap")
 
 
 def test_a_run_that_admission_holds_for_too_long_goes_as_its_fallback() -> None:

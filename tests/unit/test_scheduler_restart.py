@@ -183,6 +183,42 @@ def test_an_attempt_that_was_shed_costs_no_try_although_the_orchestrator_died() 
     assert (order.run_id, order.attempt) == ("a", 2)
 
 
+def die(rig: Rig, run_id: str, attempt: int) -> list[sig.StartRun]:
+    """Let the orchestrator die during an attempt; return what begins until a minute after its next start."""
+    rig.crash()
+    return started(rig.give(sig.Recovered(), sig.RunLost(run_id, attempt)) + rig.after(60))
+
+
+def test_a_death_of_the_orchestrator_is_no_try_of_a_run() -> None:
+    rig = Rig(replace(ASKED, retry=NEVER))
+    rig.give(sig.RunRequested("asked", "a"))
+    for attempt in range(1, 6):
+        [order] = die(rig, "a", attempt)
+        assert (order.run_id, order.attempt) == ("a", attempt + 1)
+    rig.give(sig.RunFailed("a", 6, "no", temporary=True))
+    assert (rig.machine.run("a").state, rig.machine.run("a").error) == (RunState.FAILED, "no"), "that was its one try"
+
+
+def test_an_attempt_lost_while_the_orchestrator_lives_is_a_try() -> None:
+    rig = Rig(replace(ASKED, retry=NEVER))
+    rig.give(sig.RunRequested("asked", "a"), sig.RunLost("a", 1))
+    assert rig.machine.run("a").state is RunState.FAILED
+
+
+def test_a_run_that_ends_with_the_orchestrator_every_time_does_not_go_on_for_ever() -> None:
+    rig = Rig(replace(ASKED, retry=RetryPolicy(losses=3)))
+    rig.give(sig.RunRequested("asked", "a"))
+    for attempt in (1, 2, 3):
+        assert die(rig, "a", attempt)
+    [order] = started(rig.give(sig.RunFailed("a", 4, "no", temporary=True)) + rig.after(60))
+    for attempt in (5, 6, 7):
+        assert die(rig, "a", attempt), "one that failed by itself began the count anew"
+    assert die(rig, "a", 8) == []
+    run = rig.machine.run("a")
+    assert (run.state, run.error) == (RunState.FAILED, "the orchestrator died during each of its last 4 attempts")
+    assert order.attempt == 5
+
+
 def test_an_id_that_was_forgotten_and_taken_again_is_the_new_run() -> None:
     rig = Rig(ASKED)
     rig.give(sig.RunRequested("asked", "mine"), sig.RunFinished("mine", 1), sig.PauseRequested())

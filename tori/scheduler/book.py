@@ -66,9 +66,11 @@ class Run(msgspec.Struct):
     is_forced: bool = False
     """A person wants it whatever the pressure."""
     shed: int = 0
-    """Attempts that were stopped for others' sake; they do not count as tries."""
+    """Attempts that do not count as tries: stopped for others' sake, or lost with an orchestrator that died."""
     due_wall_ns: int = 0
     """Wall clock: since when it is due, as read back; 0 = made in this life, or not known."""
+    lost: int = 0
+    """Attempts in a row that were lost because the orchestrator died."""
 
     @property
     def is_active(self) -> bool:

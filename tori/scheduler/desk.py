@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tori.backoff import RetryDecision
+from tori.backoff import FinalDecision, RetryDecision
 from tori.clock import SECOND_NS, Clock
 from tori.events import system as events
 from tori.machine import Emit, Stories
@@ -290,13 +290,18 @@ class Desk:
         if run.ending == TOO_LATE:
             self.end(run, RunState.FAILED)
             return
-        if run.ending in (TIMED_OUT, LOST):
-            error, temporary = (run.error if run.ending == TIMED_OUT else error), True
-        run.error = error
         spec = self.spec(run)
-        decision = spec.retry.decide(
-            run.run_id, run.attempt - run.shed, temporary=temporary and not self._is_fallback(run)
-        )
+        decision: RetryDecision | FinalDecision
+        if run.ending == LOST:
+            run.lost, run.shed = run.lost + 1, run.shed + 1
+            decision = spec.retry.after_loss(run.run_id, run.lost)
+            run.error = decision.reason if isinstance(decision, FinalDecision) else run.error
+        else:
+            is_late = run.ending == TIMED_OUT
+            run.lost, run.error = 0, run.error if is_late else error
+            decision = spec.retry.decide(run.run_id, run.attempt - run.shed, temporary=temporary or is_late)
+            if self._is_fallback(run):
+                decision = FinalDecision("a fallback that failed is not tried again")
         if isinstance(decision, RetryDecision):
             self._retry(run, decision.after_s, run.variant)
         elif spec.fallback is not None and not self._is_fallback(run):
@@ -320,7 +325,7 @@ class Desk:
         self._close_attempt(run)  # what the attempt used is counted by its own variant
         run.variant = variant
         run.due_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
-        self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant, run.shed)))
+        self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant, run.shed, run.lost)))
         self.emit(events.TaskFailed, run, run.error)
         self.await_turn(run)
         self.reconsider(run.task_id)

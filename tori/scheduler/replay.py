@@ -118,7 +118,7 @@ class Replay:
             if task is not None:
                 task.counts[str(RunState.FAILED)] -= 1
             del self._book.ended[fact.run_id]
-            run.state, run.variant, run.shed = RunState.RETRYING, fact.variant, fact.shed
+            run.state, run.variant, run.shed, run.lost = RunState.RETRYING, fact.variant, fact.shed, fact.lost
             self._book.open(run)
         else:
             self._retrying[fact.run_id, fact.attempt] = fact
@@ -161,7 +161,7 @@ class Replay:
         run.state, run.attempt, run.error, run.duration_s = state, fact.attempt, fact.error or "", fact.duration_s
         run.ending = ""
         if retry is not None:
-            run.variant, run.shed = retry.variant, retry.shed
+            run.variant, run.shed, run.lost = retry.variant, retry.shed, retry.lost
         if run.is_ended:
             run.ended_wall_ns, run.result = time_ns, result
             self._book.close(run)

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+import msgspec
+
 from tori.backoff import Backoff, FinalDecision, RetryDecision
 
 
 class RetryPolicy(Backoff, frozen=True, kw_only=True):
-    """Temporary errors are retried with doubling pauses, permanent ones never."""
+    """Temporary errors are retried with doubling pauses, permanent ones never; deaths of the orchestrator cost no retry."""
+
+    losses: int = 10
+    """Attempts in a row that may be lost because the orchestrator died: bounds a run that kills it by what it does."""
 
     def decide(self, run_id: str, attempt: int, *, temporary: bool) -> RetryDecision | FinalDecision:
         """Decide on a failure of attempt ``attempt`` (from 1). The jitter follows from the run and the attempt alone."""
-        digest = blake2b(f"{run_id}/{attempt}".encode(), digest_size=4).digest()
-        return self.after(attempt, int.from_bytes(digest, "big") / 2**32, permanent=not temporary)
+        return self.after(attempt, _share(run_id, attempt), permanent=not temporary)
+
+    def after_loss(self, run_id: str, lost: int) -> RetryDecision | FinalDecision:
+        """Decide on the loss of an attempt, the ``lost``-th in a row (from 1), because the orchestrator died."""
+        if lost > self.losses:
+            return FinalDecision(f"the orchestrator died during each of its last {lost} attempts")
+        return msgspec.structs.replace(self, retries=lost).after(lost, _share(run_id, lost), permanent=False)
+
+
+def _share(run_id: str, attempt: int) -> float:
+    digest = blake2b(f"{run_id}/{attempt}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32

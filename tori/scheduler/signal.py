@@ -225,7 +225,9 @@ class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
     variant: str = ""
     """What the next one runs."""
     shed: int = 0
-    """How many attempts of the run were stopped for others' sake so far: they do not count as tries."""
+    """How many attempts of the run do not count as tries: stopped for others' sake, or lost with an orchestrator that died."""
+    lost: int = 0
+    """How many were lost so in a row."""
 
 
 class TaskPaused(msgspec.Struct, frozen=True, array_like=True, tag=3):
