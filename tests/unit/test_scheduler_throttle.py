@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -174,6 +175,21 @@ def test_an_emergency_stop_ends_all_admits_none_and_outlives_a_crash() -> None:
     assert told(out, WorkThrottled) == [WorkThrottled("off", "stopped", "resumed")]
     assert {"a", "asked for", "u"} <= set(started(out))
     assert len([e for e in told(out, TaskStarted) if e.task_id == "metrics"]) == 1, "what was due meanwhile runs once"
+
+
+@pytest.mark.parametrize("level", ["stopped", "pressure"])
+def test_what_was_asked_to_end_is_not_waited_for_either(level: str) -> None:
+    rig = Rig(replace(ASKED, timeout_s=5), TaskSpec(task_id="other", task_type="other", priority=Priority.LOW))
+    rig.give(sig.RunRequested("asked", "late"))
+    rig.after(5, sig.RunRequested("other", "unwanted"), sig.CancelRequested("unwanted"))
+    hard = sig.ThrottleRequested(sig.Throttle.STOPPED) if level == "stopped" else PressureChanged(Pressure.HIGH, True)
+    out = rig.give(hard)
+    assert cancelled(out) == [("late", True), ("unwanted", True)]
+    assert [event.runs for event in told(out, WorkThrottled)] in ([()], []), "they end as they would have"
+    rig.give(sig.RunCancelled("late", 1), sig.RunCancelled("unwanted", 1))
+    states = rig.machine.run("late").state, rig.machine.run("unwanted").state
+    assert states == (RunState.RETRYING, RunState.CANCELLED)
+    assert rig.machine.run("late").error == "it took longer than 5 s"
 
 
 def test_a_run_that_was_under_way_at_the_crash_waits_for_the_end_of_the_stop() -> None:

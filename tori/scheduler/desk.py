@@ -100,8 +100,15 @@ class Desk:
         self.reconsider_all()
 
     def shed(self, runs: Iterable[Run], why: str) -> tuple[str, ...]:
-        """Kill attempts of runs that are under way; each begins again when it may. Return those runs."""
-        found = [run for run in runs if run.is_active and not run.ending]
+        """Kill attempts of runs that are under way; each begins again when it may. Return those runs.
+
+        Those whose end was asked for already are killed as well, and end as they would have.
+        """
+        active = [run for run in runs if run.is_active]
+        for run in [run for run in active if run.ending]:
+            self.tell(run, f"its end is not waited for: {why}")
+            self.ask_to_end(run, run.ending, force=True)
+        found = [run for run in active if not run.ending]
         for run in found:
             run.error = why
             self.tell(run, f"stopped for now: {why}")
