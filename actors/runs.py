@@ -324,7 +324,8 @@ class Runs:
         if level not in [*sig.Throttle]:
             raise BadInput(f"there is no throttle {level!r}.", remedy=f"Levels: {', '.join(sig.Throttle)}.")
         old = self.scheduler.throttle[0]
-        active = [run.run_id for run in self.scheduler.runs() if run.is_active]
+        specs = self.scheduler.specs
+        active = [r.run_id for r in self.scheduler.runs() if r.is_active and specs[r.task_id].is_interruptible]
         self._ask(sig.ThrottleRequested(sig.Throttle(level), reason))
         if level == sig.Throttle.STOPPED:
             cancel(list(self._scans), force=True)

@@ -116,7 +116,7 @@ def test_what_came_together_is_written_together_and_each_is_answered(rig: Rig, m
     for name, stimulus in (
         ("a", sig.RunRequested("state_persistence", "a")),
         ("nonsense", sig.RunRequested("nonsense", "c")),
-        ("b", sig.CancelRequested("a")),
+        ("b", sig.RunRequested("performance_metrics", "b")),
     ):
         rig.runs._stimuli.put((stimulus, answers[name], errors[name]))
     rig.runs._turn()
@@ -132,8 +132,8 @@ def test_what_came_together_is_written_together_and_each_is_answered(rig: Rig, m
 
 def test_an_attempt_that_no_process_here_began_is_lost_also_when_it_timed_out(rig: Rig) -> None:
     scheduler = rig.runs.scheduler
-    scheduler.handle(sig.RunRequested("state_persistence", "x"))  # admitted; the process died before it began
-    rig.clock.advance(scheduler.specs["state_persistence"].timeout_s + 1)
+    scheduler.handle(sig.RunRequested("alien_audit", "x"))  # admitted; the process died before it began
+    rig.clock.advance(scheduler.specs["alien_audit"].timeout_s + 1)
     (order,) = [i for i in scheduler.handle(Tick()) if isinstance(i, sig.CancelRun)]
     assert scheduler.run("x").ending == "timed out"
     rig.runs._cancel(order)

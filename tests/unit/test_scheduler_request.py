@@ -16,7 +16,7 @@ from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmitDecision, Candidate, HoldDecision, SlotPolicy
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.retry import RetryPolicy
-from tori.scheduler.spec import Priority, TaskSpec
+from tori.scheduler.spec import Priority, TaskSpec, default_specs, demand_specs
 from tori.scheduler.transition import RUN_TABLE, RunState
 from tori.scheduler.trigger import IntervalTrigger
 
@@ -39,6 +39,25 @@ def test_a_request_while_a_run_is_under_way_is_skipped_and_says_why() -> None:
     mine = rig.machine.run("mine")
     assert mine.state is RunState.SKIPPED
     assert run.run_id in mine.error
+
+
+OWN = tuple(spec for spec in (*default_specs(), *demand_specs()) if not spec.module)
+
+
+@pytest.mark.parametrize("spec", OWN, ids=lambda spec: spec.task_id)
+def test_the_orchestrators_own_work_says_that_it_cannot_be_interrupted(spec: TaskSpec) -> None:
+    rig = Rig(spec)
+    rig.give(sig.PauseRequested(), sig.RunRequested(spec.task_id, "waits"), sig.CancelRequested("waits"))
+    assert rig.machine.run("waits").state is RunState.CANCELLED, "it had not begun"
+    rig.give(sig.ResumeRequested(), sig.RunRequested(spec.task_id, "mine"))
+    with pytest.raises(IllegalTransition, match="it cannot be interrupted"):
+        rig.give(sig.CancelRequested("mine"))
+    assert acts(rig.after(spec.timeout_s)) == []
+    assert rig.machine.story("mine")[-1].text == f"under way for {spec.timeout_s:.0f} s; it cannot be interrupted"
+    assert [i for i in rig.give(sig.ThrottleRequested(sig.Throttle.STOPPED)) if isinstance(i, sig.CancelRun)] == []
+    assert acts(rig.after(spec.timeout_s)) == []
+    rig.give(sig.RunFinished("mine", 1))
+    assert rig.machine.run("mine").state is RunState.SUCCEEDED
 
 
 def test_a_request_hurries_a_run_that_waits() -> None:

@@ -100,11 +100,11 @@ class Desk:
         self.reconsider_all()
 
     def shed(self, runs: Iterable[Run], why: str) -> tuple[str, ...]:
-        """Kill attempts of runs that are under way; each begins again when it may. Return those runs.
+        """Kill attempts of runs that are under way and can be interrupted; each begins again when it may. Return those runs.
 
         Those whose end was asked for already are killed as well, and end as they would have.
         """
-        active = [run for run in runs if run.is_active]
+        active = [run for run in runs if run.is_active and self.spec(run).is_interruptible]
         for run in [run for run in active if run.ending]:
             self.tell(run, f"its end is not waited for: {why}")
             self.ask_to_end(run, run.ending, force=True)
@@ -253,7 +253,14 @@ class Desk:
         if run.ending:
             self.ask_to_end(run, run.ending, force=True)
             return
-        run.error = f"it took longer than {self.spec(run).timeout_of(run.variant):g} s"
+        spec, now_ns = self.spec(run), self._clock.monotonic_ns()
+        timeout_s = spec.timeout_of(run.variant)
+        if not spec.is_interruptible:
+            self.tell(run, f"under way for {(now_ns - run.started_ns) / SECOND_NS:.0f} s; it cannot be interrupted")
+            run.deadline_ns = now_ns + round(timeout_s * SECOND_NS)
+            self.calendar.set("deadline", run.run_id, run.deadline_ns)
+            return
+        run.error = f"it took longer than {timeout_s:g} s"
         self.tell(run, run.error)
         self.ask_to_end(run, TIMED_OUT)
 

@@ -132,6 +132,8 @@ class TaskSpec:
     fallback: Fallback | None = None
     shards: int = 1
     """Ray tasks an attempt is spread over, where its module can split the work; together they take ``resources``."""
+    is_interruptible: bool = True
+    """Whether an attempt ends when it is asked to, or killed; the orchestrator's own work does not: it is done in its process."""
 
     def __post_init__(self) -> None:
         if not self.task_id or not self.task_type:
@@ -218,7 +220,7 @@ def demand_specs(
             shards=shards if module else 1,
         )
         own = Resources(num_cpus=0)
-        specs.append(spec if module else replace(spec, resources=own, timeout_s=RELOAD_TIMEOUT_S))
+        specs.append(spec if module else replace(spec, resources=own, timeout_s=RELOAD_TIMEOUT_S, is_interruptible=False))
     return tuple(specs)
 
 
@@ -256,6 +258,7 @@ def default_specs(
             resources=Resources(num_cpus=0),
             timeout_s=60.0,
             watches=tuple(modules) if name == "state_persistence" else (),
+            is_interruptible=False,
         )
         for name, interval_s, priority in _HOUSE
     ]

@@ -27,6 +27,8 @@ from tori.scheduler.trigger import DemandTrigger, Trigger
 
 USER = "user"
 """Task type of every task that a user brings."""
+NOT_FOR_USERS = {"task_id", "task_type", "trigger", "module", "watches", "shards", "is_interruptible"}
+"""Fields of a spec that are not theirs to choose, or not as options."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -109,7 +111,7 @@ def _check_function(function: Any) -> None:
 
 
 def _spec(task_id: str, trigger: Trigger, options: dict[str, Any]) -> TaskSpec:
-    known = set(TaskSpec.__dataclass_fields__) - {"task_id", "task_type", "trigger", "module", "watches", "shards"}
+    known = set(TaskSpec.__dataclass_fields__) - NOT_FOR_USERS
     if "shards" in options:
         raise BadSettings(
             f"task {task_id} cannot be split: only a scan whose module can do that is (concept_fuzz_test).",
