@@ -13,6 +13,7 @@ from tori.scheduler import signal as sig
 from tori.scheduler.book import KEPT_RUNS
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Missed, Overlap, TaskSpec
+from tori.scheduler.timetable import LOOK_S
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
 
@@ -183,6 +184,12 @@ def test_an_attempt_that_was_shed_costs_no_try_although_the_orchestrator_died() 
     assert (order.run_id, order.attempt) == ("a", 2)
 
 
+def due_in_s(rig: Rig, task_id: str = "n") -> float:
+    due_ns = rig.machine.task(task_id).next_due_ns
+    assert due_ns is not None
+    return (due_ns - rig.clock.monotonic_ns()) / 1e9
+
+
 def die(rig: Rig, run_id: str, attempt: int) -> list[sig.StartRun]:
     """Let the orchestrator die during an attempt; return what begins until a minute after its next start."""
     rig.crash()
@@ -316,10 +323,37 @@ def test_what_was_skipped_on_time_is_not_due_after_a_restart() -> None:
 def test_a_task_that_makes_up_for_nothing_keeps_the_run_that_waits() -> None:
     rig = Rig(replace(NIGHTLY, missed=Missed.SKIP))
     rig.give(SEVERE)
-    rig.after(DAY_S)
+    rig.after(due_in_s(rig))
     [run] = rig.machine.runs()
     restart(rig)
     assert [order.run_id for order in started(rig.after(300, CALM))] == [run.run_id]
+
+
+@pytest.mark.parametrize("how", ["paused", "asleep", "restarted"])
+def test_a_single_time_that_was_missed_is_not_made_up_for(how: str) -> None:
+    rig = Rig(replace(NIGHTLY, missed=Missed.SKIP))
+    rig.give(sig.Recovered())
+    due_s = due_in_s(rig)
+    if how == "paused":
+        rig.give(sig.PauseRequested())
+        rig.clock.advance(due_s + 5 * 3600)
+        out = rig.give(sig.ResumeRequested())
+    elif how == "asleep":
+        rig.after(due_s - 3600)
+        rig.clock.jump_wall(6 * 3600)
+        out = rig.after(LOOK_S)
+    else:
+        rig.clock.advance(due_s + 5 * 3600)
+        rig.crash()
+        out = rig.give(sig.Recovered()) + rig.after(1)
+    assert started(out) == []
+    assert len(started(rig.after(due_in_s(rig)))) == 1, "the next one is on time"
+
+
+def test_a_time_that_comes_up_a_little_late_is_not_missed() -> None:
+    rig = Rig(replace(NIGHTLY, missed=Missed.SKIP))
+    rig.give(sig.Recovered())
+    assert started(rig.after(due_in_s(rig) + LOOK_S - 1))
 
 
 def test_a_due_time_whose_jitter_has_not_passed_is_not_missed() -> None:

@@ -266,7 +266,7 @@ class Scheduler:
         self._timetable.set_due(task, spec.trigger.next(task.grid_ns, moment), moment)
         if task.triggers:
             self._fire_triggered(task, due_ns)
-        elif spec.missed is Missed.SKIP and missed:
+        elif spec.missed is Missed.SKIP and (missed or self._timetable.is_late(spec, due_ns, moment)):
             task.count("skipped: missed", missed + 1)
         else:
             for _ in range(1 + (missed + task_backlog if spec.missed is Missed.ALL else 0)):

@@ -6,7 +6,7 @@ from tori.clock import SECOND_NS, Clock
 from tori.scheduler.book import Task
 from tori.scheduler.desk import Desk
 from tori.scheduler.signal import Throttle
-from tori.scheduler.spec import Missed
+from tori.scheduler.spec import Missed, TaskSpec
 from tori.scheduler.trigger import EventTrigger, Moment
 
 LOOK_S = 60.0
@@ -75,6 +75,10 @@ class Timetable:
         if self._book.is_paused or self._desk.is_draining or self._book.throttle is Throttle.STOPPED:
             return False
         return not task.is_paused and self._book.specs[task.task_id].module not in self._desk.unavailable
+
+    def is_late(self, spec: TaskSpec, due_ns: int, moment: Moment) -> bool:
+        """Whether a due time comes up so late that nobody could look: a hold was over it, or the machine was asleep."""
+        return moment.monotonic_ns - due_ns > round((spec.jitter_s + LOOK_S) * SECOND_NS)
 
     def _is_overdue(self, task: Task, moment: Moment) -> bool:
         """Whether a due time has passed, and its jitter too."""
