@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tori.alerts.address import SECRET, secret_of
 from tori.alerts.outbox import AlertDelivered, AlertsRuled
 from tori.alerts.sender import Sender, Waiting
 from tori.alerts.severity import Severity, types_of
@@ -17,7 +18,6 @@ from tori.modules.loop import ModuleLoop
 from tori.orchestrator.ledger import Ledger, source_of
 from tori.scheduler.retry import RetryPolicy
 
-SECRET = "TORI_WEBHOOK_SECRET"
 STOP_S = 2.0
 
 
@@ -29,7 +29,10 @@ def rule_of(settings: Mapping[str, Any]) -> AlertsRuled:
 
 
 class Alerts:
-    """The outbox of the ledger with its thread; without a webhook there is no thread."""
+    """The outbox of the ledger with its thread; without a webhook there is no thread.
+
+    Raises BadSettings for a URL or a secret that no request can carry.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Alerts:
         self._is_over = False
         self._thread: threading.Thread | None = None
         if settings["webhook_url"]:
-            secret = os.environ.get(SECRET)
+            secret = secret_of(os.environ.get(SECRET, ""))
             headers = {settings["secret_header"]: secret} if secret else {}
             webhook = Webhook(settings["webhook_url"], settings["timeout_s"], headers)
             self._sender = Sender(

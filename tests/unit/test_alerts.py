@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.alerts import SECRET, Alerts, rule_of
+from actors.alerts import Alerts, rule_of
 from tests.support.receiver import WAIT_S, Receiver
 from tests.support.system import events_of, system_settings
+from tori.alerts.address import SECRET, secret_of
 from tori.alerts.outbox import MAX_WAITING, AlertDelivered, AlertsRuled, Outbox
 from tori.alerts.sender import OVERFLOW, Sender, Waiting
 from tori.alerts.severity import ALERTS, Severity, severity_of, types_of
@@ -25,6 +27,7 @@ from tori.local import LocalSystem
 from tori.modules.host import ModuleHost
 from tori.orchestrator.ledger import Ledger, source_of
 from tori.scheduler.retry import RetryPolicy
+from tori.settings import load_settings
 
 DEGRADED = s.ModuleStateChanged("alien", "failed", "degraded", "6 restarts in 60 s")
 PRESSURE = s.MemoryPressure("memory", 0.9, 0.85, "warning")
@@ -110,6 +113,17 @@ def test_the_outbox_is_bounded_and_says_what_it_pushed_out() -> None:
     assert (len(outbox.dropped), outbox.undelivered) == (0, 2)
 
 
+def test_what_is_pushed_out_while_it_is_sent_and_arrives_is_delivered_and_no_more() -> None:
+    outbox = Outbox()
+    outbox.apply(AlertsRuled(("MemoryPressure",)))
+    events = [event(PRESSURE) for _ in range(MAX_WAITING + 1)]
+    for one in events:
+        outbox.take(one)
+    assert list(outbox.dropped) == [events[0].id]
+    outbox.apply(AlertDelivered(events[0].id))
+    assert (len(outbox.dropped), len(outbox.waiting), outbox.delivered, outbox.undelivered) == (0, MAX_WAITING, 1, 0)
+
+
 def test_an_alert_is_a_cloud_event_with_the_secret_of_the_environment(receiver: Receiver) -> None:
     alert = event(DEGRADED)
     Webhook(receiver.url, 5.0, {"Authorization": "Bearer s3cret"}).post(alert, "orchestrator")
@@ -129,9 +143,67 @@ def test_what_may_help_and_what_does_not(receiver: Receiver) -> None:
             webhook.post(event(PRESSURE), "orchestrator")
         assert "secret-path" not in str(raised.value)
     assert len(receiver.requests) == 4, "a redirect is not followed"
-    for url in ("ftp://x/", "http://user:word@host/", "nonsense"):
-        with pytest.raises(BadSettings, match="webhook_url"):
-            Webhook(url, 1.0)
+
+
+BAD_URLS = {
+    "another scheme": "ftp://x/",
+    "a user": "http://user:word@host/",
+    "no URL": "nonsense",
+    "a path that is not ASCII": "http://h/hö",
+    "a host that is not ASCII": "http://hö.example/",
+    "an empty label": "http://.example.org/",
+    "a long label": f"http://{'x' * 70}.example.org/",
+    "half an IPv6 address": "http://[::1/",
+    "a port that is none": "http://h:99999/",
+    "a blank": "http://h/a b",
+}
+
+
+@pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS)
+def test_a_url_that_no_request_can_go_to_is_refused_before_one_does(url: str, tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"alerts\.webhook_url"):
+        Webhook(url, 1.0)
+    with pytest.raises(BadSettings, match=r"alerts\.webhook_url"):
+        system_settings(tmp_path, **{"alerts.webhook_url": url})
+
+
+BAD_SECRETS = {
+    "another alphabet": "Bearer \u0441\u0435\u043a\u0440\u0435\u0442",
+    "a line break": "a\nb",
+    "NUL": "a\0b",
+    "no UTF-8": "a\udcff",
+}
+
+
+@pytest.mark.parametrize("secret", BAD_SECRETS.values(), ids=BAD_SECRETS)
+def test_a_secret_that_no_header_can_carry_is_refused_at_the_start(
+    secret: str, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = system_settings(tmp_path, **{"alerts.webhook_url": receiver.url}).plain()["alerts"]
+    environment = {SECRET: secret}
+    with pytest.raises(BadSettings, match=SECRET) as raised:
+        load_settings(tmp_path, {"alerts.webhook_url": receiver.url}, environment)
+    assert secret not in str(raised.value)
+    load_settings(tmp_path, {}, environment)  # nobody is told of anything: nobody needs it
+    monkeypatch.setattr(os, "environ", environment)
+    with pytest.raises(BadSettings, match=SECRET):
+        Alerts(settings, SystemClock(), None, lambda *_: None)  # type: ignore[arg-type]  # nobody asks the ledger
+
+
+@pytest.mark.parametrize("secret", ["Bearer s3cret\n", "a\nb", BAD_SECRETS["another alphabet"], "a\udcff"])
+def test_a_secret_that_gets_so_far_ends_its_alert_and_nothing_else(secret: str, receiver: Receiver) -> None:
+    desk = Desk(receiver.url, PRESSURE, headers={"Authorization": secret})
+    assert desk.run() == []
+    (given_up,) = desk.given_up
+    assert "no request can be made" in given_up.error
+    assert secret.strip() not in given_up.error
+    assert "secret-path" not in given_up.error
+
+
+def test_a_secret_may_end_with_a_line_as_files_do() -> None:
+    assert secret_of("Bearer s3cret\n") == "Bearer s3cret"
+    assert secret_of(" caf\u00e9 ") == "caf\u00e9", "Latin-1 is what headers carry"
+    assert secret_of(" \n") == ""
 
 
 def test_nobody_there_and_a_receiver_that_hangs_are_away(receiver: Receiver) -> None:
@@ -145,14 +217,14 @@ def test_nobody_there_and_a_receiver_that_hangs_are_away(receiver: Receiver) -> 
 class Desk:
     """A sender over a list, on a virtual clock."""
 
-    def __init__(self, url: str, *payloads: Any, retries: int = 3) -> None:
+    def __init__(self, url: str, *payloads: Any, retries: int = 3, headers: Mapping[str, str] | None = None) -> None:
         self.clock = VirtualClock()
         self.waiting = [event(payload) for payload in payloads]
         self.given_up: list[s.AlertUndelivered] = []
         policy = RetryPolicy(retries=retries, jitter=0)
         look = lambda: Waiting(self.waiting[0] if self.waiting else None, [])  # noqa: E731
         self.sender = Sender(
-            Webhook(url, 5.0),
+            Webhook(url, 5.0, headers),
             policy,
             self.clock,
             look,
@@ -234,7 +306,7 @@ def alerts_of(home: Path, loop: Loop, url: str) -> Alerts:
 def test_alerts_are_sent_by_a_thread_and_again_after_a_crash(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(SECRET, "Bearer x")
+    monkeypatch.setenv(SECRET, "Bearer x\n")
     receiver.hangs.clear()
     with LocalSystem(tmp_path, modules=("orchestrator",)) as mind:
         loop = Loop(mind.hosts["orchestrator"])

@@ -92,6 +92,7 @@ class Outbox:
             return
         self.delivered += 1
         self.waiting.pop(record.event_id, None)
+        self.dropped.pop(record.event_id, None)  # it was pushed out while it was being sent
 
     def snapshot(self) -> OutboxState:
         return OutboxState(

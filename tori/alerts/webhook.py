@@ -7,11 +7,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from tori.errors import BadSettings, PermanentError, TemporaryError
+from tori.alerts.address import SECRET, place_of
+from tori.errors import PermanentError, TemporaryError
 from tori.events.catalogue import lane_of
 from tori.events.cloudevents import to_cloudevent
 from tori.events.envelope import Envelope, Event, FrameContext
@@ -23,7 +23,7 @@ TRY_AGAIN = (408, 425, 429)
 
 
 class WebhookRefused(PermanentError):
-    """The receiver answered that it does not want this. Fields: status."""
+    """The receiver answered that it does not want this, or no request can be made of it. Fields: status (0 = not sent)."""
 
 
 class WebhookAway(TemporaryError):
@@ -41,13 +41,7 @@ class Webhook:
     """A receiver. ``headers``: what else each request carries, such as a secret."""
 
     def __init__(self, url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise BadSettings(
-                "alerts.webhook_url is no http or https URL without a user in it.",
-                remedy="A secret goes into TORI_WEBHOOK_SECRET.",
-            )
-        self.place = f"{parts.scheme}://{parts.netloc}"
+        self.place = place_of(url)
         """Where it is, without what may be a secret."""
         self._url = url
         self._timeout_s = timeout_s
@@ -67,6 +61,9 @@ class Webhook:
         except (http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", error)
             raise WebhookAway(f"{self.place} does not answer: {reason}.", status=0) from error
+        except ValueError as error:  # its text may repeat the secret
+            word = f"no request can be made to {self.place} ({type(error).__name__})."
+            raise WebhookRefused(word, remedy=f"Look at {SECRET} and alerts.webhook_url.", status=0) from None
 
 
 def body_of(event: Event, source: str) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from tori.alerts.address import SECRET, place_of, secret_of
 from tori.errors import BadSettings
 from tori.settings.describe import leaves, sections
 from tori.settings.section import Settings
@@ -53,6 +54,9 @@ def load_settings(
     except ValidationError as error:
         raise _bad_value(error.errors()[0], origins) from None
     settings._origins.update(origins)
+    if settings.alerts.webhook_url:
+        place_of(settings.alerts.webhook_url)
+        secret_of(given.get(SECRET, ""))
     return settings
 
 

@@ -72,6 +72,34 @@ add(
     "Did you mean TORI_RAY__CPUS?",
 )
 add("an address in the file that is none", toml("[ray]\naddress = 'here'\n"), "ray.address = 'here' is not valid", PAGE)
+NO_HOST = "alerts.webhook_url names no host and port that can be."
+for given, url, says in (
+    ("a path that is not ASCII", "http://h/h\u00f6", ("alerts.webhook_url holds characters", "as %XX in the path")),
+    ("an empty label", "http://.example.org/", (NO_HOST, "Write https://HOST:PORT/PATH")),
+    ("a label of 70 characters", f"http://{'x' * 70}.org/", (NO_HOST, "labels of 1 to 63 characters")),
+    ("half an IPv6 address", "http://[::1/", (NO_HOST, "an IPv6 address in brackets.")),
+):
+    add(f"a webhook with {given}", variable("TORI_ALERTS__WEBHOOK_URL", url), *says)
+
+
+@DOOR.case(
+    "a webhook's secret in Cyrillic letters",
+    "TORI_WEBHOOK_SECRET holds a line break or a character that no HTTP header can carry.",
+    "Set it again",
+    exit_code=78,
+)
+def secret(bench: Bench) -> Outcome:
+    with patch.dict(
+        os.environ,
+        {"TORI_ALERTS__WEBHOOK_URL": "http://h/", "TORI_WEBHOOK_SECRET": "\u0441\u0435\u043a\u0440\u0435\u0442"},
+    ):
+        return bench.tori("config", "check")
+
+
+@DOOR.case("a webhook's secret that ends with a line", exit_code=0)
+def secret_of_a_file(bench: Bench) -> Outcome:
+    with patch.dict(os.environ, {"TORI_ALERTS__WEBHOOK_URL": "http://h/", "TORI_WEBHOOK_SECRET": "Bearer s3cret\n"}):
+        return bench.tori("config", "check")
 
 
 @DOOR.case(
