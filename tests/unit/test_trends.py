@@ -97,6 +97,35 @@ def test_changes_too_small_to_matter_are_silent_until_they_add_up() -> None:
     assert 15.0 < found[0] < 18.0, "half as much again as at the beginning"
 
 
+def levels(detector: Detector, seed: int, *parts: tuple[float, int]) -> list[Change]:
+    """Return the changes that are told of a series which stays at each level for so many samples."""
+    rng = random.Random(seed)
+    return feed(detector, [rng.gauss(level, level / 30) for level, count in parts for _ in range(count)], 1e5, Effect())
+
+
+@pytest.mark.parametrize("gap", [42, 78, 117, 180, 189, 300, 363])
+def test_after_a_change_too_small_to_tell_a_large_one_is_told_whenever_it_comes(gap: int) -> None:
+    for seed in range(3):
+        (change,) = levels(Detector("latency"), seed, (1.0, 600), (1.4, gap), (10.0, 160))
+        assert (change.direction, change.before) == ("rose", pytest.approx(1.0, abs=0.02))
+        assert change.after > 9.0
+        assert change.statistic >= 1e5
+
+
+def test_the_direction_is_that_from_the_baseline() -> None:
+    first, second = levels(Detector("latency"), 0, (1.0, 600), (0.7, 42), (0.1, 300), (0.4, 600))
+    assert (first.direction, first.before, first.after) == (
+        "fell",
+        pytest.approx(1.0, abs=0.02),
+        pytest.approx(0.1, abs=0.01),
+    )
+    assert (second.direction, second.before, second.after) == (
+        "rose",
+        pytest.approx(0.1, abs=0.01),
+        pytest.approx(0.4, abs=0.02),
+    )
+
+
 def test_a_spike_is_no_value_and_a_window_is_bounded() -> None:
     detector, rng = Detector("lag"), random.Random(1)
     values = [1e6 if index % 7 == 0 else rng.gauss(10.0, 1.0) for index in range(3000)]

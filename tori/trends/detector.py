@@ -11,13 +11,14 @@ change-point detection", COPA 2021; Shin, Ramdas and Rinaldo, "E-detectors", New
 
 What that needs and real series have only in part: values in a row that depend on one another, or come and go with the hour, raise
 more alarms than stated. So the values are medians of ``BLOCK`` samples, an alarm also needs a change that matters (``least_ratio``
-and ``least_difference``, which can only make alarms rarer), and a window's oldest half is dropped when it is full.
+and ``least_difference``, which can only make alarms rarer), and a window's oldest half is dropped when it is full. An alarm whose change
+is too small is kept: it is told when the series has gone so far from its baseline that it matters.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from statistics import median
+from statistics import median, median_low
 from typing import NamedTuple
 
 import msgspec
@@ -46,7 +47,7 @@ class Change(NamedTuple):
     after_samples: int
     """How many samples it took to find it."""
     statistic: float
-    """The Shiryaev-Roberts sum at the alarm."""
+    """The Shiryaev-Roberts sum at the alarm; of a change that was too small at first, at that alarm."""
     since_s: int
     """When it probably began: where the evidence for it starts."""
 
@@ -101,6 +102,9 @@ class Detector(msgspec.Struct, array_like=True):
     fell: Evidence = msgspec.field(default_factory=Evidence)
     baseline: float | None = None
     """Median of the first window after the last alarm. Changes too small to tell do not move it, so that many of them add up."""
+    small: float = 0.0
+    """The sum at the last alarm whose change was too small to tell; 0 = it was told. Until it is, each value asks again: one alarm, one
+    change at most, so this raises no more of them than stated."""
 
     @property
     def is_learning(self) -> bool:
@@ -131,9 +135,10 @@ class Detector(msgspec.Struct, array_like=True):
             self.baseline = median(self.values)
         if self.statistic >= limit:
             return self._conclude(effect)
+        change = None if self.is_learning or not self.small else self._ask_again(effect)
         if len(self.values) >= WINDOW:
             self._roll()
-        return None
+        return change
 
     def _rank(self, value: float) -> float:
         """Return the smoothed share of values that are as high or higher, the new one among them; never 0 or 1."""
@@ -145,24 +150,34 @@ class Detector(msgspec.Struct, array_like=True):
 
     def _conclude(self, effect: Effect) -> Change | None:
         """Begin a new window; return the change unless it is too small to matter."""
-        direction, evidence = max(("rose", self.rose), ("fell", self.fell), key=lambda pair: pair[1].sum)
-        after = self.values[evidence.begun :]
-        before = self.baseline if self.baseline is not None else median(self.values[: evidence.begun])
-        change = Change(
-            direction,
-            before,
-            LEARNING * BLOCK,
-            median(after),
-            len(after) * BLOCK,
-            self.statistic,
-            self.times_s[evidence.begun],
-        )
+        evidence = max(self.rose, self.fell, key=lambda evidence: evidence.sum)
+        change = self._change(evidence.begun, median(self.values[evidence.begun :]), self.statistic, effect)
+        self.small = self.statistic
+        self._begin_window(is_told=change is not None)
+        return change
+
+    def _ask_again(self, effect: Effect) -> Change | None:
+        """Return what has become of a change that was too small: where the series stands now, once that matters."""
+        last = median_low(self.values[-LEARNING:])  # a value that there was, not one between two levels
+        change = self._change(len(self.values) - LEARNING, last, self.small, effect)
+        if change is not None:
+            self._begin_window(is_told=True)
+        return change
+
+    def _begin_window(self, *, is_told: bool) -> None:
         self.values, self.times_s = [], []
         self.rose, self.fell = Evidence(), Evidence()
-        if not effect.matters(change.before, change.after):
+        if is_told:
+            self.baseline, self.small = None, 0.0
+
+    def _change(self, begun: int, after: float, statistic: float, effect: Effect) -> Change | None:
+        """Return the change from the baseline to ``after``, since value ``begun``; None = it is too small to matter."""
+        before = self.baseline
+        assert before is not None  # it is there as soon as values are bet against
+        if not effect.matters(before, after):
             return None
-        self.baseline = None
-        return change
+        direction, samples = "rose" if after > before else "fell", (len(self.values) - begun) * BLOCK
+        return Change(direction, before, LEARNING * BLOCK, after, samples, statistic, self.times_s[begun])
 
     def _roll(self) -> None:
         """Forget the older half of the window, and the evidence that was counted against it."""
