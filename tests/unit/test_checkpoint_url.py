@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import uuid
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ def test_an_unreachable_url_is_a_temporary_error_that_names_it(
         lambda: remote.put(store, manifest),
         remote.prune,
         lambda: remote.fetch(store, manifest.checkpoint_id),
+        lambda: remote.verify(manifest.checkpoint_id),
     ):
         with pytest.raises(UrlUnreachable, match=r"memory://fire.*on fire"):
             call()
@@ -134,6 +136,40 @@ def test_an_unreachable_url_is_a_temporary_error_that_names_it(
         with pytest.raises(BadSettings, match="cannot be used"):
             UrlStore(url)
     assert store.verify(manifest.checkpoint_id) == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the bucket is on fire"),
+        PermissionError("Access Denied"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"),
+        TimeoutError("timed out"),
+    ],
+)
+@pytest.mark.parametrize("file", ["braid.snapshot", "manifest.json"])
+def test_what_does_not_answer_is_not_damaged(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, file: str, error: Exception
+) -> None:
+    manifest = store.save(snapshots(1))
+    remote = UrlStore(f"memory://{uuid.uuid4().hex}/tori")
+    remote.put(store, manifest)
+    cat = remote._files._files.cat_file
+
+    def cut_off(path: str) -> bytes:
+        if path.endswith(file):
+            raise error
+        found: bytes = cat(path)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote._files._files, "cat_file", cut_off)
+        for is_quarantining in (False, True):
+            with pytest.raises(UrlUnreachable, match="cannot be reached"):
+                remote.verify(manifest.checkpoint_id, is_quarantining=is_quarantining)
+    remote._files.remove(remote.root / manifest.checkpoint_id / file)
+    assert len(remote.verify(manifest.checkpoint_id, is_quarantining=True)) == 1, "a file that is gone is told"
 
 
 def _has(name: str) -> bool:

@@ -15,7 +15,7 @@ from errno import EIO
 from pathlib import Path
 from typing import Any
 
-from tori.checkpoint.codec import PIECE_BYTES, SnapshotDamaged
+from tori.checkpoint.codec import PIECE_BYTES, ModuleSnapshot, SnapshotDamaged
 from tori.checkpoint.manifest import Manifest, encode_manifest
 from tori.checkpoint.retention import RetentionPolicy
 from tori.checkpoint.store import MANIFEST, CheckpointStore, Problem
@@ -35,11 +35,13 @@ def shown(url: str) -> str:
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-    """Turn what drivers raise (each its own kinds) into OSError."""
+    """Turn what drivers raise (each its own kinds) into OSError: that of a file which is not there, or EIO for no answer about it."""
     try:
         yield
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise
+    except OSError as error:
+        raise OSError(EIO, error.strerror or str(error) or type(error).__name__) from error
     except Exception as error:
         raise OSError(EIO, f"{type(error).__name__}: {error}") from error
 
@@ -130,11 +132,19 @@ class UrlStore(CheckpointStore):
 
     def fetch(self, store: CheckpointStore, checkpoint_id: str) -> Manifest:
         """Bring a checkpoint to the disk under its own name, every byte verified; raises SnapshotDamaged, UrlUnreachable."""
-        with self.reached():
-            manifest = self.manifest(checkpoint_id)
-            modules = {name: self.load(manifest, name) for name in manifest.modules}
-        store.adopt(manifest, modules)
+        manifest = self.manifest(checkpoint_id)
+        store.adopt(manifest, {name: self.load(manifest, name) for name in manifest.modules})
         return manifest
+
+    def manifest(self, checkpoint_id: str) -> Manifest:
+        """Return what any store does; raises UrlUnreachable where nobody can say what is there."""
+        with self.reached():
+            return super().manifest(checkpoint_id)
+
+    def load(self, manifest: Manifest, module: str) -> ModuleSnapshot:
+        """Return what any store does; raises UrlUnreachable where nobody can say what is there."""
+        with self.reached():
+            return super().load(manifest, module)
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
