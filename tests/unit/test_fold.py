@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -14,13 +16,18 @@ from tori.checkpoint.compare import compare
 from tori.checkpoint.fold import PastJournal
 from tori.checkpoint.store import CheckpointStore, write_snapshot
 from tori.digest import section_digest
-from tori.errors import BadInput, JournalRefused
+from tori.errors import BadInput, JournalRefused, JournalTruncated
 from tori.journal.frame import Frame
 from tori.local import LocalSystem
+from tori.modules.clients import Clients
 from tori.modules.host import HostSnapshot
 from tori.modules.host_state import snapshot_pieces
+from tori.modules.migration import migrated
 from tori.modules.need import module_snapshot
 from tori.modules.registry import create_module
+
+LONG = [msgspec.structs.replace(d, text=d.text * 16) for d in small_corpus(48)]
+"""Some segments' worth of documents."""
 
 
 def test_every_module_folds_to_the_bytes_of_the_living_one() -> None:
@@ -66,6 +73,41 @@ def test_a_snapshot_of_another_shape_or_from_later_on_is_passed_over() -> None:
         for wrong in ({"state_version": 99}, {"offset": living.offset + 8}, {"journal_id": b"another journal!"}):
             previous = msgspec.structs.replace(living, state=b"nonsense", **wrong)
             assert folded(mind, "reader", host.position(), previous) == living
+
+
+class Raised(Clients):
+    """Its next shape, which is the same with a mark before it."""
+
+    state_version = Clients.state_version + 1
+    upgrades: ClassVar[Mapping[int, Callable[[bytes], bytes]]] = {Clients.state_version: lambda data: b"+" + data}
+
+    def snapshot(self) -> bytes:
+        return b"+" + super().snapshot()
+
+    def restore(self, data: bytes) -> None:
+        assert data.startswith(b"+")
+        super().restore(data[1:])
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_a_snapshot_of_older_code_is_upgraded_and_only_what_followed_is_replayed(
+    tmp_path: Path, is_moved: bool
+) -> None:
+    home = tmp_path / "home"
+    with LocalSystem(home, modules=("clients",), segment_bytes=1 << 15) as mind:
+        mind.ingest(LONG)
+        previous = mind.hosts["clients"].snapshot()
+    for path in sorted((home / "journals/clients").glob("*.seg"))[:1]:
+        path.unlink()  # no replay from the beginning
+    upgraded = migrated(Raised(), previous, first_offset=8)
+    assert upgraded is not None
+    with LocalSystem(home, modules=("clients",), create=lambda _: Raised(), snapshots={"clients": upgraded}) as mind:
+        if is_moved:
+            mind.ingest(small_corpus(8))
+        host = mind.hosts["clients"]
+        assert folded(mind, "clients", host.position(), previous) == host.snapshot()
+        with pytest.raises(JournalTruncated, match="no upgrade from version 0"):
+            folded(mind, "clients", host.position(), msgspec.structs.replace(previous, state_version=0))
 
 
 def test_the_past_takes_no_entries() -> None:

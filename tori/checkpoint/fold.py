@@ -24,6 +24,7 @@ from tori.journal.writer import Ticket
 from tori.modules.base import Module
 from tori.modules.host import ModuleHost
 from tori.modules.host_state import HostSnapshot
+from tori.modules.migration import migrated
 
 
 class PastJournal:
@@ -64,16 +65,19 @@ def fold(
     """Return the snapshot of ``module`` (a fresh instance) at ``position``, which its host gave (``ModuleHost.position``).
 
     ``previous``: an earlier snapshot of the same journal, None = from its beginning. ``own``, ``inputs``: its journal, durable up
-    to the position, and those it follows; all are closed. Raises JournalTruncated when the journal begins after ``previous``.
+    to the position, and those it follows; all are closed. A ``previous`` of older code is brought up to this one's by the module's
+    upgrades. Raises JournalTruncated when the journal begins after ``previous``, and what an upgrade raises.
     """
     if previous is not None and not _is_before(previous, position):
         previous = None
-    if previous is not None and previous.offset == position.offset:
+    if previous is not None and _is_there(previous, position):
         for reader in (own, *inputs):
             reader.close()
         return msgspec.structs.replace(position, state=previous.state, held=previous.held, letters=previous.letters)
     host = ModuleHost(module, PastJournal(position), own, inputs, SystemClock(), _read_nothing)
     try:
+        if previous is not None:
+            previous = migrated(module, previous, first_offset=host.first_offset)
         host.recover(previous)
         return msgspec.structs.replace(
             position,
@@ -86,9 +90,13 @@ def fold(
 
 
 def _is_before(previous: HostSnapshot, position: HostSnapshot) -> bool:
-    """Say whether a snapshot is of the same journal and shape of state, and not from later on."""
-    same = (previous.journal_id, previous.state_version) == (position.journal_id, position.state_version)
-    return same and previous.offset <= position.offset
+    """Say whether a snapshot is of the same journal, and not from later on."""
+    return previous.journal_id == position.journal_id and previous.offset <= position.offset
+
+
+def _is_there(previous: HostSnapshot, position: HostSnapshot) -> bool:
+    """Say whether a snapshot holds the state at the position, in its shape."""
+    return (previous.offset, previous.state_version) == (position.offset, position.state_version)
 
 
 def _read_nothing(event_id: bytes) -> Event:
