@@ -13,6 +13,7 @@ from tori.checkpoint.store import CheckpointStore
 from tori.digest import section_digest
 from tori.modules.host_state import HostSnapshot
 from tori.modules.registry import PATHS, create_module
+from tori.modules.user import load_modules
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -44,6 +45,7 @@ def compare(
     store: CheckpointStore, before: Manifest, after: Manifest, settings: Mapping[str, Any] | None = None
 ) -> list[Change]:
     """Return every module of both checkpoints, in order of their names; each snapshot is verified and opened."""
+    load_modules(settings)
     return [
         _change(name, _side(store, before, name, settings), _side(store, after, name, settings))
         for name in sorted(before.modules.keys() | after.modules.keys())

@@ -39,7 +39,7 @@ from tori.journal.files import SYSTEM_FILES
 from tori.journal.follower import Readable
 from tori.journal.unit import units
 from tori.modules.host_state import HostSnapshot
-from tori.modules.open import LEDGER, mirrors_of, open_host
+from tori.modules.open import LEDGER, mirrors_of, open_host, remember_journals
 from tori.orchestrator.placement import JournalsReached, LedgerRecord
 
 PAST = "past"
@@ -189,6 +189,7 @@ def _record(home: Path, rewound: Rewound, past: Path) -> None:
         stored = store.newest(name)[0]
         return None if stored is None else msgspec.msgpack.decode(stored.data, type=HostSnapshot)
 
+    remember_journals(home)
     host = open_host(home, LEDGER, segment_bytes=SEGMENT_BYTES, load_snapshot=load)
     try:
         archive = Archive(home / JOURNALS)

@@ -69,13 +69,18 @@ def connected(home: Path | None, address: str | None) -> Iterator[SystemClient]:
 
 
 def _copy_in(settings: Settings) -> SystemClient | None:
-    """Return a client of the rewound copy in a home, open in this process; None: it is no copy."""
+    """Return a client of the rewound copy in a home, open in this process; None: it is no copy.
+
+    The settings of the mind that it is a copy of hold for it too, unless it has a file of its own.
+    """
     home = home_of(settings)
     if not (home / "rewound.json").exists():
         return None
-    from tori.local.rewound import RewoundClient
+    from tori.local.rewound import RewoundClient, source_of
+    from tori.settings import FILE
 
-    return RewoundClient(home, settings.plain())
+    own = settings if (home / FILE).exists() else settings_of(source_of(home))
+    return RewoundClient(home, own.plain())
 
 
 def backend() -> Backend:

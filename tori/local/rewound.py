@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from tori.bus.producer import PublishReceipt
-from tori.checkpoint.rewind import JOURNALS, moment_of, note_of, rewind_copy, row_of
+from tori.checkpoint.rewind import JOURNALS, Rewound, moment_of, note_of, rewind_copy, row_of
 from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.clock import Clock, SystemClock
 from tori.errors import BadInput
@@ -17,13 +18,20 @@ from tori.events.document import Receipt
 from tori.local.answers import LocalAnswers
 from tori.local.system import LocalSystem
 from tori.modules.host import HostSnapshot
+from tori.modules.open import remember_journals
 from tori.modules.registry import PATHS, create_module
+from tori.modules.user import load_modules
 
 
 def open_copy(
     home: Path, settings: Mapping[str, Any] | None = None, snapshots: Mapping[str, HostSnapshot] | None = None
 ) -> LocalSystem:
-    """Return the mind in a rewound home; without ``snapshots`` from the newest checkpoints there, or from the journals alone."""
+    """Return the mind in a rewound home; without ``snapshots`` from the newest checkpoints there, or from the journals alone.
+
+    Of a module that the settings no longer name, the journal is there and is followed; the module is not.
+    """
+    load_modules(settings)
+    remember_journals(home)
     names = [name for name in PATHS if (home / JOURNALS / name).is_dir()]
     if snapshots is None:
         store = CheckpointStore(home / FOLDER)
@@ -44,24 +52,38 @@ def rewind(
 
     ``is_settled``: let it take what it had not taken by then and run one full pass, so that the digest is canonical.
     """
+    load_modules(settings)
     now_ns = (clock or SystemClock()).wall_ns()
     moment = moment_of(text, CheckpointStore(home / FOLDER), now_ns)
     copy, rewound, snapshots = rewind_copy(home, moment, now_ns)
-    with open_copy(copy, settings, snapshots) as mind:
-        if is_settled:
-            mind.quiesce()
-        mind.checkpoint(CheckpointStore(copy / FOLDER))
-        return row_of(copy, rewound) | {"digest": mind.digest(), "sections": mind.digests(), "settled": is_settled}
+    try:
+        with open_copy(copy, settings, snapshots) as mind:
+            if is_settled:
+                mind.quiesce()
+            mind.checkpoint(CheckpointStore(copy / FOLDER))
+            return row_of(copy, rewound) | {"digest": mind.digest(), "sections": mind.digests(), "settled": is_settled}
+    except BaseException:
+        shutil.rmtree(copy)  # it is of use to nobody
+        raise
+
+
+def _note(home: Path) -> Rewound:
+    rewound = note_of(home)
+    if rewound is None:
+        raise BadInput(f"{home} is no rewound copy.", remedy="Make one: tori rewind TIME.")
+    return rewound
+
+
+def source_of(home: Path) -> Path:
+    """Return the home of the mind that a copy is made of; raises BadInput when it is no copy."""
+    return Path(_note(home).source)
 
 
 class RewoundClient(LocalAnswers):
     """A ``SystemClient`` over a copy, open in this process: questions are answered, everything else is refused."""
 
     def __init__(self, home: Path, settings: Mapping[str, Any] | None = None) -> None:
-        rewound = note_of(home)
-        if rewound is None:
-            raise BadInput(f"{home} is no rewound copy.", remedy="Make one: tori rewind TIME.")
-        self.rewound = rewound
+        self.rewound = _note(home)
         self.home = home
         super().__init__(open_copy(home, settings))
 

@@ -97,6 +97,8 @@ class LocalSystem:
     def _open(self, create: Callable[[str], Module], snapshots: Mapping[str, HostSnapshot]) -> None:
         for name in self.names:
             self._journals[name] = self._open_journal(name)
+        left = [journal for name in self.names for journal in self._followed(name)]
+        for name in dict.fromkeys((*self.names, *left)):
             self.archive.add(self._reader(name))
         for name in self.names:
             host = self.hosts[name] = self._create_host(name, create(name))
@@ -108,14 +110,21 @@ class LocalSystem:
         directory = self.home / "journals" / name
         return JournalWriter(directory, segment_bytes=self._segment_bytes, fallback_s=None, files=self._files)
 
+    def _followed(self, name: str) -> list[str]:
+        """Return the journals that a module follows here: those of the modules that run, and those that others left in the home."""
+        return [j for j in FOLLOWS.get(name, ()) if j in self._journals or self._was_left(j)]
+
+    def _was_left(self, journal: str) -> bool:
+        return self.home is not None and self._files.exists(self.home / "journals" / journal / "journal.json")
+
     def _reader(self, name: str) -> Readable:
-        journal = self._journals[name]
+        journal = self._journals.get(name)
         if isinstance(journal, MemoryJournal):
             return journal
         return JournalReader(Path(str(self.home)) / "journals" / name, files=self._files)
 
     def _create_host(self, name: str, module: Module) -> ModuleHost:
-        inputs = [self._reader(j) for j in FOLLOWS.get(name, ()) if j in self._journals]
+        inputs = [self._reader(j) for j in self._followed(name)]
         incarnation = self._incarnation if self.home is not None else name.encode()
         return ModuleHost(
             module,

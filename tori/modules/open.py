@@ -25,7 +25,7 @@ from tori.journal.retention import KEPT_JOURNALS, KeepEverythingPolicy, Retentio
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
 from tori.modules.migration import migrated
-from tori.modules.registry import FOLLOWS, create_module
+from tori.modules.registry import FOLLOWS, create_module, remember_journal
 
 LATE_S = 20.0
 LATE_POLL_S = 0.005
@@ -38,6 +38,13 @@ LEDGER = "orchestrator"
 def journal_directory(home: Path, name: str) -> Path:
     """Return where the journal of a module lies."""
     return home / "journals" / name
+
+
+def remember_journals(home: Path) -> None:
+    """Have the orchestrator follow every journal in a home: its record speaks also of modules that are gone, or not loaded here."""
+    for path in sorted((home / "journals").glob("*/journal.json")):
+        if path.parent.name != LEDGER:
+            remember_journal(path.parent.name)
 
 
 def mirrors_of(home: Path) -> Path:
