@@ -77,7 +77,7 @@ class Control:
         self._clock = SystemClock()
         load_modules(settings)
         self._modules = (*START_ORDER, *user_modules())
-        self._plan = Plan(settings, kept_tasks(home))
+        self._plan = Plan(settings, *kept_tasks(home))
         self._nodes = Nodes(home, (CLIENTS, *self._modules), self._clock)
         for name in self._nodes.berths:  # also those of modules that are gone: the record speaks of what they wrote
             remember_journal(name)

@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import run_options, start_task
 from actors.worker import begin_work
-from tori.errors import BadSettings
+from tori.errors import BadInput, BadSettings, ToriError
 from tori.events.topic import Matcher
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
@@ -22,6 +22,7 @@ from tori.scheduler.admission import SlotPolicy
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.shipped import ShippedTask
 from tori.scheduler.spec import DEMANDED, SCANS, TaskSpec, default_specs, demand_specs
+from tori.scheduler.trial import try_out
 from tori.scheduler.trigger import EventTrigger, dependents
 from tori.scheduler.user import TaskRun, UserTask, call, call_function, load_tasks
 
@@ -34,7 +35,12 @@ _NOT_RESERVED = ("object_store_memory", "node:")
 class Plan:
     """The tasks that settings describe. Raises BadSettings for a user's module that has none or cannot be imported."""
 
-    def __init__(self, settings: Mapping[str, Any], shipped: Sequence[ShippedTask] = ()) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        shipped: Sequence[ShippedTask] = (),
+        left_out: Mapping[str, ToriError] | None = None,
+    ) -> None:
         limits = settings["limits"]
         retry = RetryPolicy(retries=limits["retries"])
         intervals = {name.removesuffix("_s"): value for name, value in settings["tasks"].items()}
@@ -48,13 +54,13 @@ class Plan:
         self.specs: tuple[TaskSpec, ...] = tuple(replace(s, retry=retry) for s in house)
         for task in load_tasks([name for name in names if name]):
             self.add(task)
-        self.left_out: dict[str, BadSettings] = {}
-        """Shipped tasks that do not fit to the others any more; the rest goes on without them."""
+        self.left_out: dict[str, ToriError] = dict(left_out or {})
+        """Shipped tasks that cannot be read, or do not fit to the others any more; the rest goes on without them."""
         for one in shipped:
             try:
                 self.check([one])
                 self.add(one)
-            except BadSettings as error:
+            except (BadInput, BadSettings) as error:
                 self.left_out[one.spec.task_id] = error
         self.users: dict[str, Any] = {"user": dict(settings.get("user", {}))}
         """The part of the settings that names what users brought, for processes that compute for their modules."""
@@ -80,11 +86,13 @@ class Plan:
         self.specs = (*(spec for spec in self.specs if spec.task_id != name), task.spec)
 
     def check(self, tasks: Sequence[ShippedTask]) -> None:
-        """Raise BadSettings, with nothing changed, for tasks that could not all be added."""
+        """Raise BadInput or BadSettings, with nothing changed, for tasks that could not all be added, or not be lived with."""
         trial = copy(self)
         for task in tasks:
             trial.add(task)
         dependents({spec.task_id: spec.trigger for spec in trial.specs})
+        for task in tasks:
+            try_out(task.spec)
 
     @property
     def triggers(self) -> dict[str, Matcher]:

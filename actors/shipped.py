@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.failure import brief_error
 from actors.logging import event_logger
@@ -19,15 +19,32 @@ from tori.scheduler.shipped import CodeShipped, CodeStore, ShippedTask, newest, 
 from tori.scheduler.spec import TaskSpec
 
 
-def kept_tasks(home: Path) -> tuple[ShippedTask, ...]:
-    """Return the tasks that were shipped to this home; one whose code is damaged is left out, and named in the log."""
-    store, found = CodeStore(home), []
+class KeptTasks(NamedTuple):
+    """What was shipped to a home before."""
+
+    tasks: tuple[ShippedTask, ...]
+    left_out: dict[str, ToriError]
+    """By task, why it is none any more: its code is damaged, or an earlier version took what this one refuses."""
+
+
+def kept_tasks(home: Path) -> KeptTasks:
+    """Return the tasks that were shipped to this home; those that cannot be read are left out, and named in the log."""
+    store = CodeStore(home)
+    bundles: dict[str, list[str]] = {}
     for task_id, digest in newest(recorded_code(journal_directory(home, ORCHESTRATOR))).items():
+        bundles.setdefault(digest, []).append(task_id)
+    found: list[ShippedTask] = []
+    left_out: dict[str, ToriError] = {}
+    for digest, task_ids in bundles.items():
+        bad: dict[str, ToriError] = {}
         try:
-            found += [task for task in unpack(store.get(digest)) if task.spec.task_id == task_id]
+            found += [task for task in unpack(store.get(digest), bad.__setitem__) if task.spec.task_id in task_ids]
         except ToriError as error:
-            event_logger(ORCHESTRATOR, subject=task_id).error("shipped task left out: %s", brief_error(error))
-    return tuple(found)
+            bad = dict.fromkeys(task_ids, error)
+        left_out |= {task_id: error for task_id, error in bad.items() if task_id in task_ids}
+    for task_id, error in left_out.items():
+        event_logger(ORCHESTRATOR, subject=task_id).error("shipped task left out: %s", brief_error(error))
+    return KeptTasks(tuple(found), left_out)
 
 
 class Shipping:

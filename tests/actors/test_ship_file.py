@@ -118,6 +118,12 @@ def test_names_that_are_taken_and_circles_are_refused_with_nothing_changed(tmp_p
         assert kept.specs == before, "a start goes on without"
         assert set(kept.left_out) == {task.spec.task_id for task in tasks}
     (tmp_path / "jobs.py").write_text(HEAD + "@task()\ndef f(): return 1")
+    (deadly,) = unpack(pack_file(tmp_path / "jobs.py"))
+    object.__setattr__(deadly.spec, "timeout_s", "five")  # whatever nobody thought of
+    with pytest.raises(BadSettings, match="the scheduler cannot work with task"):
+        plan.check([deadly])
+    assert plan.specs == before
+    assert set(Plan(system_settings(tmp_path).plain(), [deadly]).left_out) == {deadly.spec.task_id}
     (first,) = unpack(pack_file(tmp_path / "jobs.py"))
     plan.add(first)
     (tmp_path / "jobs.py").write_text(HEAD + "@task(timeout_s=5)\ndef f(): return 2")

@@ -124,6 +124,10 @@ def test_nonsense_is_refused_where_it_is_written() -> None:
         task(prioritty=1)(at_top())
     with pytest.raises(BadSettings, match="cannot be split: only a scan whose module can"):
         task(shards=4)(at_top())
+    with pytest.raises(BadSettings, match=r"work is no trigger. Write @task\(\), with brackets."):
+        task(at_top())
+    with pytest.raises(BadSettings, match="Write CronTrigger"):
+        task("30 6 * * *")(at_top())  # type: ignore[arg-type]  # what people write
     with pytest.raises(BadSettings, match="never fires"):
         task(CronTrigger("0 0 30 2 *"))
     with pytest.raises(BadSettings, match="1e\\+09 CPU is more than any cluster has"):

@@ -99,6 +99,43 @@ def test_specs_are_checked_again_where_they_arrive() -> None:
         unpack(bundle(specs=[TaskSpec(task_id="x", task_type="user", trigger=cron)]))
 
 
+def old(**fields: Any) -> TaskSpec:
+    """Return a spec as an earlier version took it, unchecked."""
+    spec = TaskSpec(task_id="x", task_type="user")
+    for name, value in fields.items():
+        object.__setattr__(spec, name, value)
+    return spec
+
+
+@pytest.mark.parametrize(
+    "fields", [{"trigger": "30 6 * * *"}, {"retry": 3}, {"resources": {"num_cpus": 1}}, {"trigger": IntervalTrigger}]
+)
+def test_of_a_bundle_that_was_taken_before_only_the_bad_tasks_are_left_out(fields: dict[str, Any]) -> None:
+    data = bundle(specs=[*SPECS, old(**fields)])
+    with pytest.raises((BadSettings, BadInput)):
+        unpack(data)
+    left_out: dict[str, Any] = {}
+    assert tuple(task.spec for task in unpack(data, left_out.__setitem__)) == SPECS
+    assert list(left_out) == ["x"]
+
+
+def test_a_word_in_an_old_bundle_is_taken_for_what_it_means() -> None:
+    (task,) = unpack(bundle(specs=[old(priority="low")]))
+    assert task.spec.priority is Priority.LOW
+
+
+def test_a_spec_that_lacks_a_field_is_no_spec() -> None:
+    torn = TaskSpec(task_id="x", task_type="user", timeout_s=5)
+    data = bundle(specs=[torn])
+    object.__delattr__(torn, "retry")
+    with pytest.raises(BadInput, match="the specs of the bundle are damaged"):
+        unpack(bundle(specs=[torn]))
+    object.__delattr__(torn, "task_type")
+    with pytest.raises(BadInput, match="no user's tasks"):
+        unpack(msgspec.msgpack.encode(Bundle("j", python_version(), pickle.dumps((torn,)), {"x": b""})))
+    assert unpack(data)
+
+
 @pytest.mark.parametrize("count", [0, 300])
 def test_a_bundle_has_a_task_and_not_too_many(count: int) -> None:
     with pytest.raises(BadInput, match=f"has {count} tasks"):

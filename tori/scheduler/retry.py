@@ -7,6 +7,10 @@ from hashlib import blake2b
 import msgspec
 
 from tori.backoff import Backoff, FinalDecision, RetryDecision
+from tori.scheduler.field import check_number, read_whole
+
+MOST_FACTOR = 1000.0
+"""Its 64th power is a number still."""
 
 
 class RetryPolicy(Backoff, frozen=True, kw_only=True):
@@ -14,6 +18,13 @@ class RetryPolicy(Backoff, frozen=True, kw_only=True):
 
     losses: int = 10
     """Attempts in a row that may be lost because the orchestrator died: bounds a run that kills it by what it does."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "retries", read_whole("retries", self.retries))
+        for name in ("first_backoff_s", "max_backoff_s", "jitter"):
+            check_number(name, getattr(self, name))
+        check_number("backoff_factor", self.backoff_factor, MOST_FACTOR)
+        super().__post_init__()
 
     def decide(self, run_id: str, attempt: int, *, temporary: bool) -> RetryDecision | FinalDecision:
         """Decide on a failure of attempt ``attempt`` (from 1). The jitter follows from the run and the attempt alone."""

@@ -11,14 +11,15 @@ import io
 import pickle
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from tori.errors import BadInput, BadSettings, PermanentError
+from tori.errors import BadInput, BadSettings, PermanentError, ToriError
 from tori.journal.files import SYSTEM_FILES, Files, replace
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.trigger import refuse_circles
@@ -99,37 +100,64 @@ def pack(name: str, specs: Iterable[TaskSpec], functions: Mapping[str, bytes]) -
     return data
 
 
-def unpack(data: bytes) -> tuple[ShippedTask, ...]:
-    """Return the tasks in a bundle, with their specs checked again; raises BadInput or BadSettings for what cannot be one."""
+def unpack(data: bytes, leave_out: Callable[[str, ToriError], None] | None = None) -> tuple[ShippedTask, ...]:
+    """Return the tasks in a bundle, with their specs checked again; raises BadInput or BadSettings for what cannot be one.
+
+    ``leave_out`` is told of tasks that do not pass, by id, and the others are returned: an earlier version took them.
+    """
     if len(data) > MAX_BUNDLE_BYTES:
         raise BadInput(f"the bundle has {len(data):,} bytes, more than {MAX_BUNDLE_BYTES:,}.", remedy="Split the file.")
     try:
         bundle = msgspec.msgpack.decode(data, type=Bundle)
         specs = _SpecReader(io.BytesIO(bundle.specs)).load()
-    except BadSettings:
+    except (BadInput, BadSettings):
         raise
-    except (msgspec.DecodeError, pickle.UnpicklingError, AttributeError, EOFError, TypeError, ValueError) as error:
+    except Exception as error:  # bytes from elsewhere make an unpickler raise anything
         raise BadInput(f"that is no bundle of tasks: {error}.", remedy="Make it with tori task ship.") from error
     if bundle.python != python_version():
         raise BadInput(
             f"{bundle.name} was packed by Python {bundle.python}, this cluster runs {python_version()}.",
             remedy="Ship it with the cluster's version of Python.",
         )
-    if not isinstance(specs, tuple) or not all(isinstance(spec, TaskSpec) and spec.task_type == USER for spec in specs):
+    if not isinstance(specs, tuple) or not all(map(_is_users, specs)):
         raise BadInput("the specs of the bundle are no user's tasks.", remedy="Make it with tori task ship.")
     if {spec.task_id for spec in specs} != bundle.functions.keys() or not specs:
         raise BadInput("the bundle has not one function a spec.", remedy="Make it with tori task ship.")
     digest = sha256(data).hexdigest()
-    return tuple(ShippedTask(_checked(spec), digest, bundle.functions[spec.task_id]) for spec in specs)
+    found = []
+    for spec in specs:
+        try:
+            found.append(ShippedTask(_checked(spec), digest, bundle.functions[spec.task_id]))
+        except (BadInput, BadSettings) as error:
+            if leave_out is None:
+                raise
+            leave_out(spec.task_id, error)
+    return tuple(found)
+
+
+def _is_users(spec: object) -> bool:
+    """Whether something is a spec of a user's task; unpickling may leave fields out."""
+    return (
+        isinstance(spec, TaskSpec)
+        and getattr(spec, "task_type", None) == USER
+        and isinstance(getattr(spec, "task_id", None), str)
+    )
 
 
 def _checked(spec: TaskSpec) -> TaskSpec:
-    """Return a spec after the checks that its making would have done: unpickling skips them."""
-    for part in (spec.resources, spec.retry, spec.trigger, spec.fallback, spec):
-        check = getattr(part, "__post_init__", None)
-        if check is not None:
-            check()
-    return spec
+    """Return a spec after the checks that its making would have done: unpickling skips them. Raises BadInput or BadSettings."""
+    try:
+        for part in (spec.resources, spec.retry, spec.trigger, spec.fallback):
+            check = getattr(part, "__post_init__", None)
+            if check is not None:
+                check()
+        return TaskSpec(**{field.name: getattr(spec, field.name) for field in fields(TaskSpec)})
+    except (BadInput, BadSettings):
+        raise
+    except Exception as error:  # a part of it is missing, or is a class
+        raise BadInput(
+            f"the specs of the bundle are damaged: {error}.", remedy="Make it with tori task ship."
+        ) from error
 
 
 class CodeStore:

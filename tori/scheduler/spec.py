@@ -12,6 +12,7 @@ import msgspec
 from tori.clock import SECOND_NS
 from tori.errors import BadSettings
 from tori.modules.registry import START_ORDER
+from tori.scheduler.field import check_kind, check_number, read_names, read_whole, read_word
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.trigger import DemandTrigger, IntervalTrigger, Trigger
 
@@ -41,7 +42,11 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     custom: dict[str, float] = {}
 
     def __post_init__(self) -> None:
+        check_kind("custom", self.custom, dict, 'Write custom={"name": 1}.')
+        msgspec.structs.force_setattr(self, "memory_bytes", read_whole("memory_bytes", self.memory_bytes))
         for name, amount in (("CPU", self.num_cpus), *self.custom.items()):
+            check_kind("custom", name, str, "Name a resource by a text.")
+            check_number(name, amount, float("inf"))
             if not 0 <= amount <= MOST_OF_A_RESOURCE:
                 raise BadSettings(
                     f"{amount:g} {name} is more than any cluster has, or less than nothing.",
@@ -96,6 +101,10 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
     """How long admission may hold a run before the variant takes its place; None = as long as it likes."""
 
     def __post_init__(self) -> None:
+        check_kind("variant", self.variant, str, "Name it by a text.")
+        check_kind("resources of a fallback", self.resources, Resources, "Write Resources(num_cpus=0.5).")
+        check_number("timeout_s of a fallback", self.timeout_s)
+        check_number("after_hold_s", self.after_hold_s or 0)
         if not self.variant or not self.timeout_s > 0 or (self.after_hold_s is not None and not self.after_hold_s > 0):
             raise BadSettings("a fallback needs a variant, and positive numbers of seconds.")
 
@@ -136,6 +145,7 @@ class TaskSpec:
     """Whether an attempt ends when it is asked to, or killed; the orchestrator's own work does not: it is done in its process."""
 
     def __post_init__(self) -> None:
+        self._read_fields()
         if not self.task_id or not self.task_type:
             raise BadSettings("a task spec needs a task_id and a task_type.")
         for name in ("timeout_s", "deadline_s"):
@@ -150,6 +160,23 @@ class TaskSpec:
             raise BadSettings(f"max_at_once of task {self.task_id} needs overlap = 'allow'.")
         if self.missed is Missed.ALL and self.overlap not in (Overlap.QUEUE, Overlap.ALLOW):
             raise BadSettings(f"missed = 'all' of task {self.task_id} needs overlap = 'queue' or 'allow'.")
+
+    def _read_fields(self) -> None:
+        """Take words for what they mean, and refuse what is of another type: the machine would stumble over it much later."""
+        for name in ("task_id", "task_type", "module", "group"):
+            check_kind(name, getattr(self, name), str, "Write a text.")
+        of = f"of task {self.task_id}"
+        for name, kind, remedy in _KINDS:
+            check_kind(f"{name} {of}", getattr(self, name), kind, remedy)
+        if self.fallback is not None:
+            check_kind(f"fallback {of}", self.fallback, Fallback, 'Write Fallback(variant="small").')
+        for name in ("timeout_s", "jitter_s", "deadline_s"):
+            check_number(f"{name} {of}", getattr(self, name) if name != "deadline_s" else self.deadline_s or 0)
+        for name, words in (("priority", Priority), ("overlap", Overlap), ("missed", Missed)):
+            object.__setattr__(self, name, read_word(f"{name} {of}", getattr(self, name), words))
+        for name in ("max_queued", "max_at_once", "shards"):
+            object.__setattr__(self, name, read_whole(f"{name} {of}", getattr(self, name)))
+        object.__setattr__(self, "watches", read_names(f"watches {of}", self.watches))
 
     def resources_of(self, variant: str) -> Resources:
         """Return what Ray reserves for an attempt of a variant; empty = the task itself."""
@@ -166,6 +193,17 @@ class TaskSpec:
         digest = blake2b(f"{self.task_id}/{due_ns}".encode(), digest_size=4).digest()
         return round(self.jitter_s * SECOND_NS * int.from_bytes(digest, "big") / 2**32)
 
+
+_KINDS = (
+    (
+        "trigger",
+        Trigger,
+        'Write CronTrigger("30 6 * * *"), IntervalTrigger(30), EventTrigger(...) or AfterTrigger(...).',
+    ),
+    ("resources", Resources, "Write Resources(num_cpus=2)."),
+    ("retry", RetryPolicy, "Write RetryPolicy(retries=3)."),
+)
+"""(field, what it has to be, how it is written)."""
 
 _SCANS = (
     ("concept_selection", "reader", 30.0, Priority.HIGH),

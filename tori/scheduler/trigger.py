@@ -14,7 +14,9 @@ from zoneinfo import ZoneInfo
 from tori.clock import SECOND_NS, Clock
 from tori.errors import BadInput, BadSettings
 from tori.events.topic import Matcher, Topic
+from tori.scheduler.field import check_kind, check_number, read_names
 
+LEAST_INTERVAL_S = 0.001
 MOST_MISSED = 1000
 """Missed times are counted so far: nobody catches up with more."""
 
@@ -68,8 +70,12 @@ class IntervalTrigger(Trigger):
     interval_s: float
 
     def __post_init__(self) -> None:
-        if not self.interval_s > 0:
-            raise BadSettings(f"interval_s: {self.interval_s} is not a positive number of seconds.")
+        check_number("interval_s", self.interval_s)
+        if self.interval_s < LEAST_INTERVAL_S:
+            raise BadSettings(
+                f"interval_s: {self.interval_s} is not a positive number of seconds.",
+                remedy=f"{LEAST_INTERVAL_S} is the least.",
+            )
 
     def first(self, now: Moment, last_wall_ns: int | None) -> int | None:
         every_ns = round(self.interval_s * SECOND_NS)
@@ -103,6 +109,8 @@ class CronTrigger(Trigger):
     follows_wall: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_kind("cron", self.expression, str, "Write the fields as a text, such as '30 6 * * 1-5'.")
+        check_kind("timezone", self.timezone, str, "Use a name such as Europe/Berlin or UTC.")
         try:
             zone = ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError) as error:
@@ -197,7 +205,9 @@ class EventTrigger(Unscheduled):
     """Events that come while it waits become one run."""
 
     def __post_init__(self) -> None:
-        if not self.min_gap_s >= 0:
+        object.__setattr__(self, "topics", read_names("topics", self.topics))
+        check_number("min_gap_s", self.min_gap_s)
+        if self.min_gap_s < 0:
             raise BadSettings(f"min_gap_s: {self.min_gap_s} is not a number of seconds.")
         try:
             _ = self.matcher
@@ -222,6 +232,7 @@ class AfterTrigger(Unscheduled):
     on: Literal["succeeded", "ended"] = "succeeded"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "task_ids", read_names("task_ids", self.task_ids))
         if not self.task_ids or self.on not in ("succeeded", "ended"):
             raise BadSettings(
                 "an after trigger names at least one task, and 'succeeded' or 'ended'.",

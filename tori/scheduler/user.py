@@ -67,10 +67,13 @@ def task(trigger: Trigger | None = None, *, task_id: str = "", **options: Any) -
     The function takes a ``TaskRun`` or nothing, and returns what JSON can say. Raises BadSettings for what cannot run elsewhere.
     """
 
+    if inspect.isfunction(trigger):
+        raise BadSettings(f"{trigger.__name__} is no trigger.", remedy="Write @task(), with brackets.")
+
     def register(function: F) -> F:
         _check_function(function)
         module, name = function.__module__, function.__qualname__
-        spec = _spec(task_id or f"{module}.{name}", trigger or DemandTrigger(), options)
+        spec = _spec(task_id or f"{module}.{name}", DemandTrigger() if trigger is None else trigger, options)
         present = _registered.get(spec.task_id)
         if present is not None and present[1:] != (module, name):
             raise BadSettings(

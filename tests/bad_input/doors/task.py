@@ -50,3 +50,28 @@ add(
 add("an option that no task has", "@task(speed=9)\ndef f(): pass", "a task has no option 'speed'", "It has deadline_s")
 add("a file without a task", "x = 1", "there is no task in", "Decorate a function with @task(...).", exit_code=65)
 add("a file that does not import", "1 / 0", "ZeroDivisionError: division by zero", "Mend it first.", exit_code=65)
+add(
+    "a cron that is only a text",
+    "@task('30 6 * * *')\ndef f(): pass",
+    "'30 6 * * *' cannot stand there.",
+    'Write CronTrigger("30 6 * * *")',
+)
+add(
+    "a number of retries for a policy",
+    "@task(retry=3)\ndef f(): pass",
+    "3 cannot stand there.",
+    "Write RetryPolicy(retries=3).",
+)
+add(
+    "a priority that is none",
+    "@task(priority='urgent')\ndef f(): pass",
+    "'urgent' is no such word.",
+    "Write one of critical, high, normal, low, background.",
+)
+add(
+    "a time-out in quotes",
+    "@task(timeout_s='60')\ndef f(): pass",
+    "'60' is no number.",
+    "Write one, without quotes.",
+)
+add("a decorator without brackets", "@task\ndef f(): pass", "f is no trigger.", "Write @task(), with brackets.")
