@@ -20,7 +20,8 @@ class RetryPolicy(Backoff, frozen=True, kw_only=True):
     """Attempts in a row that may be lost because the orchestrator died: bounds a run that kills it by what it does."""
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "retries", read_whole("retries", self.retries))
+        for name in ("retries", "losses"):
+            msgspec.structs.force_setattr(self, name, read_whole(name, getattr(self, name)))
         for name in ("first_backoff_s", "max_backoff_s", "jitter"):
             check_number(name, getattr(self, name))
         check_number("backoff_factor", self.backoff_factor, MOST_FACTOR)
