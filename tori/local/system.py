@@ -89,7 +89,7 @@ class LocalSystem:
         self._dead_letters = DeadLetters(projection_path(home) if home is not None and is_real else None)
         try:
             self._open(create, snapshots or {})
-        except ToriError:
+        except Exception:
             if is_real:
                 self._abandon()
             raise
