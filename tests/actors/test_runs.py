@@ -19,7 +19,7 @@ from actors.scan import Work
 from actors.schedule import Plan
 from tests.support.system import system_settings
 from tori.clock import VirtualClock
-from tori.errors import BadInput, JournalError
+from tori.errors import BadInput, IllegalTransition, JournalError
 from tori.events.system import MemoryPressure, ResourceRecovered, TaskStarted
 from tori.local import LocalSystem
 from tori.machine import Tick
@@ -106,6 +106,18 @@ def test_a_request_that_is_refused_reaches_who_asked_and_nobody_else(rig: Rig) -
     assert rig.failure is None
     with pytest.raises(BadInput, match="nonsense"):
         rig.runs.request("nonsense", "y")
+
+
+def test_a_machine_that_takes_an_edge_it_does_not_have_ends_the_process(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handle(stimulus: Any) -> Any:
+        raise IllegalTransition("run x cannot go from admitted to admitted.")
+
+    monkeypatch.setattr(rig.runs.scheduler, "handle", handle)
+    rig.runs.tell(Tick())
+    rig.work()
+    assert isinstance(rig.failure, IllegalTransition), "a defect, and what the turn had decided was dropped"
 
 
 def test_what_came_together_is_written_together_and_each_is_answered(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

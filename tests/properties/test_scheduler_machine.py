@@ -8,9 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support.schedule_world import PERMANENT, SPECS, ScheduleWorld
+from tests.support.schedule_world import CHANGED, LATE, PERMANENT, SPECS, ScheduleWorld
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
+from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import ENDED, RUN_TABLE, RunState
 
 task_ids = st.sampled_from(sorted(spec.task_id for spec in SPECS))
@@ -129,10 +130,9 @@ class World(RuleBasedStateMachine):
     def is_killed(self) -> None:
         self.world.kill()
 
-    @precondition(lambda self: not self.world.is_shipped)
-    @rule()
-    def a_task_is_shipped(self) -> None:
-        self.world.ship()
+    @rule(spec=st.sampled_from([LATE, *CHANGED]))
+    def a_task_is_shipped(self, spec: TaskSpec) -> None:
+        self.world.ship(spec)
 
     @rule()
     def restored_elsewhere(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.sim.story import Story
 from tests.sim.world import Outcome
-from tests.support.schedule_world import PERMANENT, ScheduleWorld
+from tests.support.schedule_world import CHANGED, LATE, PERMANENT, ScheduleWorld
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 
@@ -40,7 +40,7 @@ class Schedule:
             "pressure": (3, self._pressure),
             "kill soon": (3, self._kill_soon),
             "kill": (1, self._kill),
-            "ship": (0.3, self._ship),
+            "ship": (1, self._ship),
             "restore": (1, self._restore),
             "drain": (0.3, self._drain),
         }
@@ -179,10 +179,9 @@ class Schedule:
         return ""
 
     def _ship(self) -> str:
-        if self.world.is_shipped:
-            return "again"
-        self.world.ship()
-        return "late"
+        spec = self.rng.choice((LATE, *CHANGED))
+        self.world.ship(spec)
+        return f"{spec.task_id}: {spec.priority.name} {spec.group} {spec.resources.num_cpus}"
 
     def _restore(self) -> str:
         self.world.restore()

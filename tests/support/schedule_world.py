@@ -6,6 +6,7 @@ Whoever drives it (Hypothesis, the simulator) calls its methods in any order, an
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -74,6 +75,13 @@ SPECS = (
 )
 LATE = TaskSpec(task_id="late", task_type="late", trigger=AfterTrigger(("tick",)), overlap=Overlap.QUEUE, retry=RETRY)
 """It is shipped to a system that runs."""
+CHANGED = tuple(
+    replace(spec, priority=priority, group=group, resources=Resources(num_cpus=num_cpus))
+    for spec in SPECS
+    if spec.task_id in ("asked", "allow", "queue")
+    for priority, group, num_cpus in ((Priority.HIGH, "g", 1), (Priority.LOW, "", 2), (Priority.NORMAL, "g", 0.5))
+)
+"""These take the places of those of their names."""
 BY_ID = {spec.task_id: spec for spec in (*SPECS, LATE)}
 SLOTS = 3
 GROUP = 2
@@ -121,7 +129,11 @@ class ScheduleWorld:
         """Triggers that are written, and that the scheduler has not heard of."""
         self.known: set[str] = set()
         """Tasks that the journal tells of."""
-        self.is_shipped = False
+        self.specs = {spec.task_id: spec for spec in SPECS}
+        """What the code on disk says now."""
+        self.booked: dict[str, TaskSpec] = {}
+        """By run: the spec its attempt began with, in this life."""
+        self.used = (0.0, 0.0, 0.0)
         self.is_away = False
         """Whether module ``m`` cannot be worked with."""
         self.has_jumped = False
@@ -130,12 +142,16 @@ class ScheduleWorld:
         self.give(sig.Recovered())
 
     @property
+    def is_shipped(self) -> bool:
+        return LATE.task_id in self.specs
+
+    @property
     def task_ids(self) -> list[str]:
-        return sorted(BY_ID) if self.is_shipped else sorted(spec.task_id for spec in SPECS)
+        return sorted(self.specs)
 
     def create(self) -> Scheduler:
         return Scheduler(
-            (*SPECS, LATE) if self.is_shipped else SPECS,
+            tuple(self.specs.values()),
             self.clock,
             admission=SlotPolicy(SLOTS, groups={"g": GROUP}, budget={"CPU": BUDGET}, ageing_s=30),
             ids=IdSource(source_suffix("scheduler", b"t"), self.clock.wall_ns),
@@ -197,6 +213,7 @@ class ScheduleWorld:
             case sig.StartRun(run_id, attempt, spec):
                 assert run_id not in self.executing, f"{run_id} runs twice at once"
                 self.executing[run_id] = (run_id, attempt)
+                self.booked[run_id] = spec
                 same = [i for i in self.executing if self.machine.run(i).task_id == spec.task_id]
                 assert len(same) <= spec.max_at_once, f"{len(same)} runs of {spec.task_id} at once"
             case sig.CancelRun(run_id, attempt):
@@ -267,7 +284,13 @@ class ScheduleWorld:
         self.machine, self.untold = self.create(), []
         for fact, time_ns in self.facts:
             self.machine.apply(fact, time_ns)
+        self._book_anew()
         self.give(sig.Recovered(("m",) if self.is_away else ()))
+
+    def _book_anew(self) -> None:
+        """What is under way counts by the specs of now, which may want more than those it began with."""
+        self.booked = {run.run_id: self.specs[run.task_id] for run in self.machine.runs() if run.is_active}
+        self.used = self._in_use()
 
     def restore(self) -> None:
         """The machine goes on from its snapshot, which says everything."""
@@ -276,6 +299,7 @@ class ScheduleWorld:
         assert other.snapshot() == self.machine.snapshot()
         assert other.wake_ns == self.machine.wake_ns
         self.machine = other
+        self._book_anew()
 
     # -- attempts ------------------------------------------------------------------------------------------------
 
@@ -343,10 +367,10 @@ class ScheduleWorld:
         self.clock.advance(seconds)
         self.give(Tick())
 
-    def ship(self) -> None:
-        """Another task comes while life goes on; its code is on disk before the scheduler hears of it."""
-        self.is_shipped = True
-        self.give(sig.SpecsAdded((LATE,)))
+    def ship(self, spec: TaskSpec = LATE) -> None:
+        """Another task, or another spec of one, comes while life goes on; its code is on disk before the scheduler hears of it."""
+        self.specs = self.specs | {spec.task_id: spec}
+        self.give(sig.SpecsAdded((spec,)))
 
     def set_available(self, *, available: bool) -> None:
         self.is_away = not available
@@ -364,7 +388,7 @@ class ScheduleWorld:
         self.machine.validate()
         runs = self.machine.runs()
         active = [run for run in runs if run.is_active]
-        self._check_slots(active)
+        self._check_slots()
         assert set(self.executing.values()) <= {(run.run_id, run.attempt) for run in active}
         self._check_memory({run.run_id: run for run in runs})
         wake = self.machine.wake_ns
@@ -372,10 +396,18 @@ class ScheduleWorld:
         if active:
             assert wake is not None, "nobody will see that what runs takes too long"
 
-    def _check_slots(self, active: list[Run]) -> None:
-        assert len(active) <= SLOTS
-        assert sum(BY_ID[run.task_id].group == "g" for run in active) <= GROUP
-        assert sum(BY_ID[run.task_id].resources_of(run.variant).num_cpus for run in active) <= BUDGET
+    def _check_slots(self) -> None:
+        """What is in use fits, or it was more before and nothing was added."""
+        before, self.used = self.used, self._in_use()
+        for now, most, then in zip(self.used, (SLOTS, GROUP, BUDGET), before, strict=True):
+            assert now <= max(most, then), f"in use are {self.used}, before {before}"
+
+    def _in_use(self) -> tuple[float, float, float]:
+        """Return slots, slots of the group and CPUs that runs have."""
+        runs = [run for run in self.machine.runs() if run.is_active]
+        specs = [self.booked[run.run_id] for run in runs]
+        cpus = sum(spec.resources_of(run.variant).num_cpus for spec, run in zip(specs, runs, strict=True))
+        return len(runs), sum(spec.group == "g" for spec in specs), cpus
 
     def _check_memory(self, known: dict[str, Run]) -> None:
         for run_id in self.asked:

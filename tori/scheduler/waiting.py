@@ -26,8 +26,7 @@ class WaitingLine:
     def add(self, candidate: Candidate) -> None:
         """Add a candidate, or replace the one of the same run."""
         self._candidates[candidate.run_id] = candidate
-        heap = self._heaps.setdefault((candidate.priority, candidate.group), [])
-        heapq.heappush(heap, (candidate.due_ns, candidate.run_id))
+        heapq.heappush(self._heaps.setdefault(_class_of(candidate), []), (candidate.due_ns, candidate.run_id))
 
     def discard(self, run_id: str) -> None:
         self._candidates.pop(run_id, None)
@@ -35,13 +34,17 @@ class WaitingLine:
     def first(self, count: int) -> list[Candidate]:
         """Return the ``count`` oldest of every class; they stay in line."""
         found = []
-        for heap in self._heaps.values():
+        for of, heap in self._heaps.items():
             taken: list[Candidate] = []
             seen: set[str] = set()
             while heap and len(taken) < count:
                 due_ns, run_id = heapq.heappop(heap)
                 candidate = self._candidates.get(run_id)
-                if candidate is not None and candidate.due_ns == due_ns and run_id not in seen:
+                if candidate is None or run_id in seen:
+                    continue
+                if (
+                    candidate.due_ns == due_ns and _class_of(candidate) == of
+                ):  # else it was replaced, perhaps in another class
                     seen.add(run_id)
                     taken.append(candidate)
             for candidate in taken:
@@ -52,3 +55,7 @@ class WaitingLine:
     def clear(self) -> None:
         self._candidates.clear()
         self._heaps.clear()
+
+
+def _class_of(candidate: Candidate) -> Class:
+    return candidate.priority, candidate.group

@@ -1,0 +1,42 @@
+"""The line of waiting runs: who is in which class, and that nobody is in two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.scheduling import Rig, started
+from tori.resources.pressure import Pressure, PressureChanged
+from tori.scheduler import signal as sig
+from tori.scheduler.admission import Candidate, SlotPolicy
+from tori.scheduler.spec import Overlap, Priority, TaskSpec
+from tori.scheduler.waiting import WaitingLine
+
+
+def task(task_id: str, **fields: Any) -> TaskSpec:
+    return TaskSpec(task_id=task_id, task_type=task_id, **fields)
+
+
+@pytest.mark.parametrize("fields", [{"priority": Priority.HIGH}, {"group": "disk"}])
+def test_a_run_whose_task_is_shipped_again_stands_in_its_new_class_alone(fields: dict[str, Any]) -> None:
+    side_by_side: dict[str, Any] = {"overlap": Overlap.ALLOW, "max_at_once": 2}
+    rig = Rig(task("t", priority=Priority.LOW, **side_by_side), admission=SlotPolicy(4))
+    rig.give(PressureChanged(Pressure.SEVERE), sig.RunRequested("t", "mine"))
+    changed = task("t", **({"priority": Priority.LOW} | side_by_side | fields))
+    rig.specs = (changed,)
+    rig.give(sig.SpecsAdded((changed,)))
+    assert [run.run_id for run in started(rig.give(PressureChanged(Pressure.NONE)))] == ["mine"]
+
+
+def test_a_candidate_that_moves_is_found_once() -> None:
+    line = WaitingLine()
+    for candidate in (
+        Candidate(Priority.LOW, 5, "a"),
+        Candidate(Priority.HIGH, 5, "a"),
+        Candidate(Priority.LOW, 5, "a"),
+    ):
+        line.add(candidate)
+        assert line.first(9) == [candidate]
+    line.add(Candidate(Priority.LOW, 3, "a"))
+    assert [candidate.due_ns for candidate in line.first(9)] == [3]
