@@ -10,6 +10,7 @@ from tests.support.scheduling import Rig, started
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import Candidate, SlotPolicy
+from tori.scheduler.desk import LOOK_AHEAD
 from tori.scheduler.spec import Overlap, Priority, TaskSpec
 from tori.scheduler.waiting import WaitingLine
 
@@ -40,3 +41,18 @@ def test_a_candidate_that_moves_is_found_once() -> None:
         assert line.first(9) == [candidate]
     line.add(Candidate(Priority.LOW, 3, "a"))
     assert [candidate.due_ns for candidate in line.first(9)] == [3]
+
+
+def test_who_a_person_insists_on_passes_any_number_that_pressure_holds() -> None:
+    many = [task(f"t{n}", priority=Priority.LOW) for n in range(3 * LOOK_AHEAD)]
+    rig = Rig(*many, task("urgent", priority=Priority.LOW))
+    rig.give(PressureChanged(Pressure.HIGH), *(sig.RunRequested(one.task_id, one.task_id) for one in many))
+    assert [run.run_id for run in started(rig.give(sig.RunRequested("urgent", "urgent", force=True)))] == ["urgent"]
+
+
+def test_a_run_that_is_forced_later_passes_too() -> None:
+    many = [task(f"t{n}", priority=Priority.LOW) for n in range(3 * LOOK_AHEAD)]
+    rig = Rig(*many)
+    rig.give(PressureChanged(Pressure.HIGH), *(sig.RunRequested(one.task_id, one.task_id) for one in many))
+    last = many[-1].task_id
+    assert [run.run_id for run in started(rig.give(sig.RunRequested(last, force=True)))] == [last]

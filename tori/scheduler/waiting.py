@@ -6,8 +6,8 @@ import heapq
 
 from tori.scheduler.admission import Candidate
 
-Class = tuple[int, str]
-"""(priority, group): within one, whoever waits longest is next."""
+Class = tuple[int, str, bool]
+"""(priority, group, whether a person insists): within one, whoever waits longest is next, and what holds it holds the others."""
 
 
 class WaitingLine:
@@ -58,4 +58,4 @@ class WaitingLine:
 
 
 def _class_of(candidate: Candidate) -> Class:
-    return candidate.priority, candidate.group
+    return candidate.priority, candidate.group, candidate.is_forced
