@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import Candidate, SlotPolicy
 from tori.scheduler.desk import LOOK_AHEAD
-from tori.scheduler.spec import Overlap, Priority, TaskSpec
+from tori.scheduler.spec import Overlap, Priority, Resources, TaskSpec
 from tori.scheduler.waiting import WaitingLine
 
 
@@ -56,3 +57,35 @@ def test_a_run_that_is_forced_later_passes_too() -> None:
     rig.give(PressureChanged(Pressure.HIGH), *(sig.RunRequested(one.task_id, one.task_id) for one in many))
     last = many[-1].task_id
     assert [run.run_id for run in started(rig.give(sig.RunRequested(last, force=True)))] == [last]
+
+
+def test_admission_is_asked_about_few_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [task(f"t{n:03}") for n in range(10 * LOOK_AHEAD)]
+    big = task("big", resources=Resources(num_cpus=2))
+    rig = Rig(*many, big, admission=SlotPolicy(budget={"CPU": 2.5}))
+    machine = rig.machine
+    for one in (big, *many):
+        machine.handle(sig.RunRequested(one.task_id, one.task_id))
+    asked: list[int] = []
+    decide = SlotPolicy.decide
+
+    def count(self: SlotPolicy, candidates: Sequence[Candidate], *more: Any) -> Any:
+        asked.append(len(candidates))
+        return decide(self, candidates, *more)
+
+    monkeypatch.setattr(SlotPolicy, "decide", count)
+    assert len(started(machine.handle(sig.RunFinished("big", 1)))) == 2
+    assert sum(asked) <= 2 * LOOK_AHEAD
+
+
+def test_those_who_leave_and_come_back_leave_nothing_behind() -> None:
+    line = WaitingLine()
+    for _ in range(50):
+        for n in range(50):
+            line.add(Candidate(Priority.LOW, n, f"r{n}"))
+        assert [candidate.run_id for candidate in line.first(2)] == ["r0", "r1"]
+        assert sum(len(heap) for heap in line._heaps.values()) <= 2 * 50 + 2
+        for n in range(50):
+            line.discard(f"r{n}")
+    assert line.first(2) == []
+    assert not line._heaps

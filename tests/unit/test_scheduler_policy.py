@@ -220,7 +220,7 @@ def test_custom_resources_and_memory_are_counted() -> None:
         Candidate(Priority.NORMAL, 0, "c", "", Resources(num_cpus=99)),
     ]
     found = {d.run_id: d for d in policy.decide(wants, used.runs, Pressure.NONE, used)}
-    assert found["m"] == HoldDecision("m", "it needs 50 memory, 40 of 100 are free", is_for_all=False)
+    assert found["m"] == HoldDecision("m", "it needs 50 memory, 40 of 100 are free")
     assert isinstance(found["g"], HoldDecision)
     assert not isinstance(found["c"], HoldDecision), "CPU is not limited here"
     used.add("", Resources(num_cpus=0, memory_bytes=60, custom={"gpu": 1.0}), -1)

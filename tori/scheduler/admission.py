@@ -70,8 +70,6 @@ class HoldDecision(NamedTuple):
 
     run_id: str
     reason: str
-    is_for_all: bool = True
-    """Whether it holds everybody behind it in its class of priority and group; no: a smaller one may pass."""
 
 
 class AdmissionPolicy(ABC):
@@ -87,7 +85,7 @@ class AdmissionPolicy(ABC):
         now_ns: int = 0,
         why: str = "",
     ) -> list[AdmitDecision | HoldDecision]:
-        """Return one decision a candidate.
+        """Return one decision a candidate. What holds one holds those behind it too that are of its priority, group and resources.
 
         ``active``: how many runs are under way, ``usage``: what they use; ``why``: where the pressure comes from, for people.
         """
@@ -148,9 +146,9 @@ class SlotPolicy(AdmissionPolicy):
                 decisions.append(HoldDecision(candidate.run_id, word))
             elif lack := self._no_slot(candidate, used, is_slowed=is_slowed):
                 word = f"{lack}: {reason}" if is_slowed else lack
-                decisions.append(HoldDecision(candidate.run_id, word, is_for_all=not is_slowed))
+                decisions.append(HoldDecision(candidate.run_id, word))
             elif lack := self._too_little(candidate, used):
-                decisions.append(HoldDecision(candidate.run_id, lack, is_for_all=False))
+                decisions.append(HoldDecision(candidate.run_id, lack))
             else:
                 used.add(candidate.group, candidate.resources)
                 decisions.append(AdmitDecision(candidate.run_id))

@@ -57,6 +57,8 @@ class Desk:
         self._line = WaitingLine()
         self._booked: dict[str, tuple[str, Resources]] = {}
         """By run under way: what ``usage`` holds of it; its task may have other resources by the time it ends."""
+        self._active: dict[str, list[str]] = {}
+        """By task: its runs under way."""
         self._may_admit = False
 
     def spec(self, run: Run) -> TaskSpec:
@@ -172,9 +174,9 @@ class Desk:
             return f"module {spec.module} is not running"
         if run.state is RunState.RETRYING and run.due_ns > now_ns:
             return RESTING
-        active = [run_id for run_id in task.run_ids if self.book.runs[run_id].is_active]
+        active = self._active.get(run.task_id, ())
         if len(active) >= spec.max_at_once:
-            return f"run {active[0]} of its task has not ended"
+            return f"run {min(active)} of its task has not ended"
         return ""
 
     def is_in_line(self, run: Run) -> bool:
@@ -191,9 +193,8 @@ class Desk:
 
     def admit(self) -> None:
         """Start what may start; note for the others that were looked at what holds them."""
-        count = LOOK_AHEAD
         while self._may_admit:
-            candidates = self._line.first(count)
+            candidates = self._line.first(LOOK_AHEAD)
             decisions = self._decide(candidates) if candidates else []
             admitted = [self.book.runs[d.run_id] for d in decisions if isinstance(d, AdmitDecision)]
             for run in admitted:
@@ -201,11 +202,7 @@ class Desk:
                     self._begin(run)
                 else:
                     self.await_turn(run)
-            if admitted:
-                continue
-            may_pass = any(isinstance(d, HoldDecision) and not d.is_for_all for d in decisions)
-            self._may_admit = may_pass and len(candidates) < len(self._line)
-            count *= 4
+            self._may_admit = bool(admitted)
 
     def _decide(self, candidates: Sequence[Candidate]) -> list[AdmitDecision | HoldDecision]:
         now_ns = self._clock.monotonic_ns()
@@ -234,6 +231,7 @@ class Desk:
         run.began_wall_ns = run.began_wall_ns or task.last_wall_ns
         booked = self._booked[run.run_id] = self._share(run)
         self.usage.add(*booked)
+        self._active.setdefault(run.task_id, []).append(run.run_id)
         self.reconsider(run.task_id)
         if run.variant:
             self.out.append(sig.Keep(sig.RunVaried(run.run_id, run.variant)))
@@ -372,6 +370,7 @@ class Desk:
         booked = self._booked.pop(run.run_id, None)
         if booked is not None:
             self.usage.add(*booked, -1)
+            self._active[run.task_id].remove(run.run_id)
         run.deadline_ns, run.ending = None, ""
         self.calendar.set("deadline", run.run_id, None)
         self._may_admit = True
@@ -392,6 +391,9 @@ class Desk:
         active = [run for run in self.book.runs.values() if run.is_active and run.task_id in self.book.specs]
         self._booked = {run.run_id: self._share(run) for run in active}
         self.usage = Usage(self._booked.values())
+        self._active = {}
+        for run in active:
+            self._active.setdefault(run.task_id, []).append(run.run_id)
         for run in active:
             self.calendar.set("deadline", run.run_id, run.deadline_ns)
             self.calendar.set("expiry", run.run_id, None if run.ending else run.expires_ns)
@@ -406,6 +408,8 @@ class Desk:
         self.book.check(self.book.specs.__contains__)
         active = [run for run in self.book.runs.values() if run.is_active]
         assert self.usage.runs == len(active), f"{self.usage.runs} runs counted, {len(active)} under way"
+        counted = sorted(run_id for run_ids in self._active.values() for run_id in run_ids)
+        assert counted == sorted(run.run_id for run in active), f"{counted} counted of {active}"
         for run in self.book.runs.values():
             assert self.is_in_line(run) <= run.is_waiting, run
             assert run.is_active or run.hold or self.is_in_line(run), f"nobody knows what {run} waits for"
