@@ -31,7 +31,7 @@ from actors.recovery import RecoveryCheck
 from actors.relays import Relays
 from actors.reload import Reloads
 from actors.runs import Runs
-from actors.schedule import Plan
+from actors.schedule import Plan, node_resources
 from actors.scribe import Scribe
 from actors.settle import Quiesce, check_unpaused
 from actors.shipped import Shipping, kept_tasks
@@ -117,7 +117,7 @@ class Control:
             self._persist,
             self._metrics.collect,
             self._plan,
-            ray.cluster_resources,
+            node_resources,
         )
         self._take_on()
         self._runs.on_failure = self._fail

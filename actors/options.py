@@ -22,6 +22,7 @@ CONTROL = "control"
 """Concurrency group of the calls by which the orchestrator governs a module: questions that wait for a busy one never hold them up."""
 CONTROL_THREADS = 4
 ORCHESTRATOR_THREADS = 24
+GPU = "GPU"
 
 
 def module_options(
@@ -67,8 +68,11 @@ def run_options(resources: Resources, name: str, code: str = "") -> dict[str, An
     }
     if resources.memory_bytes:
         options["memory"] = resources.memory_bytes
-    if resources.custom:
-        options["resources"] = dict(resources.custom)
+    custom = {name: amount for name, amount in resources.custom.items() if name != GPU}
+    if custom:
+        options["resources"] = custom
+    if GPU in resources.custom:  # Ray knows them by this name only
+        options["num_gpus"] = resources.custom[GPU]
     return options
 
 

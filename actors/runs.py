@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Runs:
         take_checkpoint: Callable[[], Any],
         collect_metrics: Callable[[], None],
         plan: Plan | None = None,
-        resources: Callable[[], Mapping[str, float]] = dict,
+        resources: Callable[[], Sequence[Mapping[str, float]]] = tuple,
     ) -> None:
         self._plan = plan or Plan(settings)
         self._resources = resources

@@ -66,10 +66,13 @@ class Plan:
         """The part of the settings that names what users brought, for processes that compute for their modules."""
         self.budget: dict[str, float] = {}
         """What runs may use together; empty until ``measure``, which is what is in the cluster."""
+        self._nodes: list[dict[str, float]] = []
+        """The same by node."""
         self.admission = SlotPolicy(
             limits["concurrent_runs"],
             groups={SCANS: limits["concurrent_scans"]},
             budget=self.budget,
+            nodes=self._nodes,
             ageing_s=limits["ageing_s"],
         )
 
@@ -99,10 +102,20 @@ class Plan:
         """Return by task the topics that make it due."""
         return {s.task_id: s.trigger.matcher for s in self.specs if isinstance(s.trigger, EventTrigger)}
 
-    def measure(self, resources: Mapping[str, float]) -> None:
-        """Take what the cluster has for the budget; nodes come and go."""
+    def measure(self, nodes: Sequence[Mapping[str, float]]) -> None:
+        """Take what each living node has, and all together for the budget; nodes come and go."""
+        self._nodes[:] = [
+            {k: v for k, v in node.items() if v > 0 and not k.startswith(_NOT_RESERVED)} for node in nodes
+        ]
         self.budget.clear()
-        self.budget.update({k: v for k, v in resources.items() if v > 0 and not k.startswith(_NOT_RESERVED)})
+        for node in self._nodes:
+            for name, amount in node.items():
+                self.budget[name] = self.budget.get(name, 0.0) + amount
+
+
+def node_resources() -> list[Mapping[str, float]]:
+    """Return what each living node has in whole."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def start_user(task: UserTask | ShippedTask, order: sig.StartRun) -> Any:

@@ -41,9 +41,9 @@ def kept_tasks(home: Path) -> KeptTasks:
             found += [task for task in unpack(store.get(digest), bad.__setitem__) if task.spec.task_id in task_ids]
         except ToriError as error:
             bad = dict.fromkeys(task_ids, error)
-        left_out |= {task_id: error for task_id, error in bad.items() if task_id in task_ids}
-    for task_id, error in left_out.items():
-        event_logger(ORCHESTRATOR, subject=task_id).error("shipped task left out: %s", brief_error(error))
+        left_out |= {task_id: reason for task_id, reason in bad.items() if task_id in task_ids}
+    for task_id, reason in left_out.items():
+        event_logger(ORCHESTRATOR, subject=task_id).error("shipped task left out: %s", brief_error(reason))
     return KeptTasks(tuple(found), left_out)
 
 

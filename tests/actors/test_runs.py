@@ -346,10 +346,12 @@ def test_what_was_triggered_counts_once_whether_it_is_read_or_told(tmp_path: Pat
 
 def test_the_cluster_is_the_budget(tmp_path: Path) -> None:
     plan = Plan(system_settings(tmp_path).plain())
-    plan.measure({"CPU": 2.0, "memory": 1e9, "object_store_memory": 1e8, "node:10.0.0.1": 1.0, "gpu": 0.0})
-    assert plan.admission.budget == {"CPU": 2.0, "memory": 1e9}
+    here = {"CPU": 2.0, "memory": 1e9, "object_store_memory": 1e8, "node:10.0.0.1": 1.0, "gpu": 0.0}
+    plan.measure([here, {"CPU": 4.0, "GPU": 1.0}])
+    assert plan.admission.budget == {"CPU": 6.0, "memory": 1e9, "GPU": 1.0}
+    assert plan.admission.nodes == [{"CPU": 2.0, "memory": 1e9}, {"CPU": 4.0, "GPU": 1.0}]
     assert plan.admission.groups == {"scans": 4}
-    plan.measure({"CPU": 8.0})
+    plan.measure([{"CPU": 8.0}])
     assert plan.admission.budget == {"CPU": 8.0}, "nodes come and go"
     assert plan.admission.ageing_s == 300
 
@@ -492,7 +494,7 @@ def test_who_stops_does_not_wait_for_what_cannot_be_asked(monkeypatch: pytest.Mo
 
 
 def test_a_cluster_that_cannot_be_looked_at_has_what_it_had(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig.runs._plan.measure({"CPU": 2.0})
+    rig.runs._plan.measure([{"CPU": 2.0}])
 
     def away() -> Any:
         raise RaySystemError("the GCS is away")

@@ -86,6 +86,10 @@ def test_a_spec_of_another_type_is_refused_and_says_what_to_write(fields: dict[s
         (lambda: Resources(memory_bytes=0.5), "0.5 is no whole number"),  # type: ignore[arg-type]  # what people write
         (lambda: Resources(custom=["gpu"]), 'Write custom={"name": 1}'),  # type: ignore[arg-type]  # what people write
         (lambda: Resources(custom={1: 1}), "Name a resource by a text"),  # type: ignore[dict-item]  # what people write
+        (lambda: Resources(custom={"CPU": 1}), "CPU is no custom resource. CPUs stand in num_cpus"),
+        (lambda: Resources(custom={"memory": 1e9}), "memory is no custom resource"),
+        (lambda: Resources(custom={"GPU": 1.5}), "1.5 GPU is no amount that Ray can reserve"),
+        (lambda: Resources(num_cpus=0.00001), "1e-05 CPU is no amount that Ray can reserve. 0.0001 is the least"),
         (lambda: RetryPolicy(retries="3"), "'3' is no whole number"),  # type: ignore[arg-type]  # what people write
         (lambda: RetryPolicy(max_backoff_s=float("inf")), "inf is no number"),
         (lambda: RetryPolicy(backoff_factor=1e6), "1,000 is the most"),

@@ -14,6 +14,8 @@ from tori.resources.pressure import Pressure
 from tori.scheduler.spec import Priority, Resources
 
 _NOTHING = Resources(num_cpus=0)
+_SLACK = 1 + 1e-9
+"""Sums of tenths are not quite what they should be."""
 
 
 class Candidate(NamedTuple):
@@ -27,6 +29,8 @@ class Candidate(NamedTuple):
     resources: Resources = _NOTHING
     is_forced: bool = False
     """A person wants it now: pressure does not hold it."""
+    shards: int = 1
+    """Equal parts of its resources that may lie on several nodes."""
 
 
 class Usage:
@@ -110,7 +114,10 @@ class SlotPolicy(AdmissionPolicy):
     groups: Mapping[str, int] = field(default_factory=dict)
     """Runs at once in a group; a group that is not named has no limit of its own."""
     budget: Mapping[str, float] = field(default_factory=dict)
-    """What runs may use together, by resource (``CPU``, ``memory`` in bytes, custom names); not named = not limited."""
+    """What runs may use together, by resource (``CPU``, ``memory`` in bytes, custom names). Empty = nobody has measured it yet, so
+    nothing is limited; once it is measured, there is none of what it does not name."""
+    nodes: Sequence[Mapping[str, float]] = ()
+    """What each node has in whole: a run, or each of its shards, has to fit on one. Empty = not known."""
     ageing_s: float = 0.0
     """After each such time of waiting a run counts as one priority more urgent, up to high. 0 = never."""
 
@@ -147,7 +154,7 @@ class SlotPolicy(AdmissionPolicy):
             elif lack := self._no_slot(candidate, used, is_slowed=is_slowed):
                 word = f"{lack}: {reason}" if is_slowed else lack
                 decisions.append(HoldDecision(candidate.run_id, word))
-            elif lack := self._too_little(candidate, used):
+            elif lack := self._never(candidate) or self._too_little(candidate, used):
                 decisions.append(HoldDecision(candidate.run_id, lack))
             else:
                 used.add(candidate.group, candidate.resources)
@@ -172,19 +179,36 @@ class SlotPolicy(AdmissionPolicy):
         return ""
 
     def _too_little(self, candidate: Candidate, used: Usage) -> str:
-        """Return what the budget has too little of; empty = nothing."""
-        for name, amount in amounts(candidate.resources).items():
-            whole = self.budget.get(name)
-            if whole is not None and used.amounts[name] + amount > whole * (1 + 1e-9):
-                return _short(name, amount, whole, whole - used.amounts[name])
+        """Return what the budget has too little of now; empty = nothing."""
+        for name, amount in amounts(candidate.resources).items() if self.budget else ():
+            whole = self.budget[name]
+            if used.amounts[name] + amount > whole * _SLACK:
+                return f"it needs {amount:g} {name}, {whole - used.amounts[name]:g} of {whole:g} are free"
         return ""
+
+    def _never(self, candidate: Candidate) -> str:
+        """Return what of it no moment would have free, before more nodes come; empty = nothing."""
+        for name, amount in amounts(candidate.resources).items() if self.budget else ():
+            whole = self.budget.get(name, 0.0)
+            if amount > whole * _SLACK:
+                has = f"the budget is {whole:g}" if whole else "no node has any"
+                return f"it asks for {amount:g} {name}, and {has}: it cannot start here"
+        piece = amounts(candidate.resources.part(candidate.shards) if candidate.shards > 1 else candidate.resources)
+        if not self.nodes or any(_fits(piece, node) for node in self.nodes):
+            return ""
+        for name, amount in piece.items():
+            largest = max(node.get(name, 0.0) for node in self.nodes)
+            if amount > largest * _SLACK:
+                return (
+                    f"it asks for {amount:g} {name} on one node, and the largest has {largest:g}: it cannot start here"
+                )
+        words = " and ".join(f"{amount:g} {name}" for name, amount in piece.items())
+        return f"it asks for {words} on one node, and none has them together: it cannot start here"
 
 
 def _words(pressure: Pressure, why: str) -> str:
     return f"pressure is {pressure.name.lower()}" + (f" ({why})" if why else "")
 
 
-def _short(name: str, amount: float, whole: float, free: float) -> str:
-    if amount > whole:
-        return f"it asks for {amount:g} {name}, and the budget is {whole:g}: it can never start"
-    return f"it needs {amount:g} {name}, {free:g} of {whole:g} are free"
+def _fits(wanted: Mapping[str, float], whole: Mapping[str, float]) -> bool:
+    return all(amount <= whole.get(name, 0.0) * _SLACK for name, amount in wanted.items())

@@ -138,12 +138,16 @@ class Desk:
             self._line.discard(run.run_id)
         else:
             run.since_ns = now_ns if run.since_ns is None else run.since_ns
-            resources = spec.resources_of(run.variant)
-            self._line.add(Candidate(spec.priority, run.due_ns, run.run_id, spec.group, resources, run.is_forced))
+            self._line.add(self._candidate(run))
             self._may_admit = True
             if fallback is not None and fallback.after_hold_s is not None and not run.variant:
                 variant_ns = run.since_ns + round(fallback.after_hold_s * SECOND_NS)
         self.calendar.set("fallback", run.run_id, variant_ns)
+
+    def _candidate(self, run: Run) -> Candidate:
+        spec = self.spec(run)
+        resources, shards = spec.resources_of(run.variant), spec.shards if spec.module else 1
+        return Candidate(spec.priority, run.due_ns, run.run_id, spec.group, resources, run.is_forced, shards)
 
     def reconsider(self, task_id: str) -> None:
         """Look again at what keeps the waiting runs of a task."""

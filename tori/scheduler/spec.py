@@ -29,6 +29,9 @@ class Priority(IntEnum):
 
 MOST_OF_A_RESOURCE = 100_000
 """Ray's largest published clusters have tens of thousands of CPUs; more is a slip of the pen, and would wait for ever."""
+LEAST_OF_A_RESOURCE = 0.0001
+"""Ray counts in such steps."""
+_NAMED_ELSEWHERE = {"CPU", "memory", "object_store_memory"}
 MOST_MEMORY_BYTES = 1 << 45
 """32 TiB, more than one node has."""
 
@@ -40,13 +43,23 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     """0 = not limited."""
     custom: dict[str, float] = {}
+    """By name; ``GPU`` means Ray's GPUs."""
 
     def __post_init__(self) -> None:
         check_kind("custom", self.custom, dict, 'Write custom={"name": 1}.')
+        if elsewhere := sorted(_NAMED_ELSEWHERE & self.custom.keys()):
+            raise BadSettings(
+                f"{elsewhere[0]} is no custom resource.", remedy="CPUs stand in num_cpus, memory in memory_bytes."
+            )
         msgspec.structs.force_setattr(self, "memory_bytes", read_whole("memory_bytes", self.memory_bytes))
         for name, amount in (("CPU", self.num_cpus), *self.custom.items()):
             check_kind("custom", name, str, "Name a resource by a text.")
             check_number(name, amount, float("inf"))
+            if 0 < amount < LEAST_OF_A_RESOURCE or (name == "GPU" and amount > 1 and amount != int(amount)):
+                raise BadSettings(
+                    f"{amount:g} {name} is no amount that Ray can reserve.",
+                    remedy=f"{LEAST_OF_A_RESOURCE} is the least, and more than one GPU is a whole number.",
+                )
             if not 0 <= amount <= MOST_OF_A_RESOURCE:
                 raise BadSettings(
                     f"{amount:g} {name} is more than any cluster has, or less than nothing.",
@@ -258,7 +271,9 @@ def demand_specs(
             shards=shards if module else 1,
         )
         own = Resources(num_cpus=0)
-        specs.append(spec if module else replace(spec, resources=own, timeout_s=RELOAD_TIMEOUT_S, is_interruptible=False))
+        specs.append(
+            spec if module else replace(spec, resources=own, timeout_s=RELOAD_TIMEOUT_S, is_interruptible=False)
+        )
     return tuple(specs)
 
 

@@ -66,5 +66,5 @@ class WaitingLine:
 
 
 def _class_of(candidate: Candidate) -> Class:
-    wanted = tuple(sorted(amounts(candidate.resources).items()))
+    wanted = (*sorted(amounts(candidate.resources).items()), ("shards", float(candidate.shards)))
     return candidate.priority, candidate.group, candidate.is_forced, wanted

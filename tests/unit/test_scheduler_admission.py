@@ -1,0 +1,83 @@
+"""Admission: what of the cluster a run may have, what no moment would give it, and who may not pass it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.scheduling import Rig, started
+from tori.resources.pressure import Pressure
+from tori.scheduler import signal as sig
+from tori.scheduler.admission import AdmitDecision, Candidate, HoldDecision, SlotPolicy
+from tori.scheduler.spec import Priority, Resources, TaskSpec
+
+TWO_NODES = ({"CPU": 2.0, "memory": 8.0}, {"CPU": 2.0, "memory": 4.0, "GPU": 1.0})
+BUDGET = {"CPU": 4.0, "memory": 12.0, "GPU": 1.0}
+
+
+def task(task_id: str, **fields: Any) -> TaskSpec:
+    return TaskSpec(task_id=task_id, task_type=task_id, **fields)
+
+
+def said(policy: SlotPolicy, resources: Resources, shards: int = 1) -> str:
+    """Return what holds a run that wants these resources of a cluster where nothing runs; empty = nothing."""
+    candidate = Candidate(Priority.NORMAL, 0, "r", "", resources, shards=shards)
+    [decision] = policy.decide([candidate], 0, Pressure.NONE)
+    return decision.reason if isinstance(decision, HoldDecision) else ""
+
+
+# -- what there is not ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resources", "reason"),
+    [
+        (Resources(custom={"accel": 1}), "it asks for 1 accel, and no node has any: it cannot start here"),
+        (Resources(num_cpus=5), "it asks for 5 CPU, and the budget is 4: it cannot start here"),
+        (Resources(num_cpus=3), "it asks for 3 CPU on one node, and the largest has 2: it cannot start here"),
+        (
+            Resources(memory_bytes=6, custom={"GPU": 1}),
+            "it asks for 1 CPU and 6 memory and 1 GPU on one node, and none has them together: it cannot start here",
+        ),
+        (Resources(num_cpus=2, custom={"GPU": 1}), ""),
+        (Resources(num_cpus=2, memory_bytes=8), ""),
+        (Resources(num_cpus=0), ""),
+    ],
+)
+def test_what_no_node_can_give_is_held_and_says_so(resources: Resources, reason: str) -> None:
+    assert said(SlotPolicy(budget=BUDGET, nodes=TWO_NODES), resources) == reason
+
+
+def test_before_the_cluster_is_measured_nothing_is_limited() -> None:
+    assert said(SlotPolicy(), Resources(num_cpus=99, custom={"accel": 1})) == ""
+
+
+def test_a_scan_that_is_split_may_lie_on_several_nodes() -> None:
+    policy = SlotPolicy(budget=BUDGET, nodes=TWO_NODES)
+    assert said(policy, Resources(num_cpus=4), shards=2) == ""
+    assert "on one node" in said(policy, Resources(num_cpus=4))
+
+
+def test_a_run_that_waits_for_a_node_begins_when_it_comes() -> None:
+    budget, nodes = {"CPU": 2.0}, [{"CPU": 2.0}]
+    rig = Rig(
+        task("big", resources=Resources(num_cpus=3)), task("small"), admission=SlotPolicy(budget=budget, nodes=nodes)
+    )
+    assert started(rig.give(sig.RunRequested("big", "big"))) == []
+    assert rig.machine.holds() == [("big", "it asks for 3 CPU, and the budget is 2: it cannot start here")]
+    budget["CPU"] = 6.0
+    nodes.append({"CPU": 4.0})
+    rig.give(sig.RunRequested("small", "small"))
+    assert rig.machine.run("big").is_active, "whatever happens next looks again"
+
+
+def test_what_is_under_way_is_counted() -> None:
+    policy = SlotPolicy(budget={"CPU": 2.0, "memory": 10.0})
+    wants = [
+        Candidate(Priority.NORMAL, n, f"r{n}", "", Resources(num_cpus=1, memory_bytes=memory))
+        for n, memory in enumerate((4, 8, 6))
+    ]
+    found = policy.decide(wants, 0, Pressure.NONE)
+    assert [isinstance(decision, AdmitDecision) for decision in found] == [True, False, True]
+    assert found[1] == HoldDecision("r1", "it needs 8 memory, 6 of 10 are free")
