@@ -97,7 +97,7 @@ class World(RuleBasedStateMachine):
     def much_at_once(self, data: st.DataObject) -> None:
         self.world.give(*self.world.much(lambda options: data.draw(st.sampled_from(options))))
 
-    @rule(seconds=st.sampled_from([-3600.0, -60.0, 60.0, 3600.0]))
+    @rule(seconds=st.sampled_from([-21_600.0, -3600.0, -60.0, 60.0, 3600.0, 21_600.0]))
     def the_wall_clock_jumps(self, seconds: float) -> None:
         self.world.jump(seconds)
 

@@ -151,7 +151,7 @@ class Schedule:
         return ", ".join(type(stimulus).__name__ for stimulus in stimuli)
 
     def _jump(self) -> str:
-        seconds = self.rng.choice((-3600.0, -60.0, 60.0, 3600.0))
+        seconds = self.rng.choice((-21_600.0, -3600.0, -60.0, 60.0, 3600.0, 21_600.0))
         self.world.jump(seconds)
         return f"{seconds} s"
 

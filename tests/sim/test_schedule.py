@@ -18,6 +18,7 @@ from tests.sim.schedule import Schedule
 from tori.scheduler.book import Book, Task
 from tori.scheduler.desk import Desk
 from tori.scheduler.replay import Replay
+from tori.scheduler.timetable import Timetable
 from tori.scheduler.transition import LOST
 
 STEPS = int(os.environ.get("TORI_SIMULATION_STEPS", "30000")) // 5
@@ -89,6 +90,11 @@ def blames_runs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Desk, "attempt_failed", blame)
 
 
+def trusts_the_clock(patch: pytest.MonkeyPatch) -> None:
+    """A wall clock that goes back far silences what goes by it."""
+    patch.setattr(Timetable, "was_ahead", lambda self, task, moment: False)
+
+
 def counts_no_budget(patch: pytest.MonkeyPatch) -> None:
     """Admission believes that everything is free."""
     decide = Desk._decide
@@ -115,6 +121,7 @@ def never_looks(patch: pytest.MonkeyPatch) -> None:
         has_always_been_there,
         believes_the_dead,
         blames_runs,
+        trusts_the_clock,
         counts_no_budget,
         never_looks,
     ],

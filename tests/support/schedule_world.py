@@ -22,6 +22,7 @@ from tori.scheduler.book import Run
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, TaskSpec
+from tori.scheduler.timetable import CORRECTION_S, LOOK_S
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
 
@@ -137,6 +138,8 @@ class ScheduleWorld:
         self.is_away = False
         """Whether module ``m`` cannot be worked with."""
         self.has_jumped = False
+        self.steady_since_ns = 0
+        """Monotonic: since when the wall clock did not jump and nothing held the task that goes by it."""
         self.machine = self.create()
         self.write(events.SystemStarted("cold"))
         self.give(sig.Recovered())
@@ -379,6 +382,7 @@ class ScheduleWorld:
     def jump(self, seconds: float) -> None:
         self.has_jumped = True
         self.clock.jump_wall(seconds)
+        self.steady_since_ns = self.clock.monotonic_ns()
         self.give(Tick())
 
     # -- promises ------------------------------------------------------------------------------------------------
@@ -391,6 +395,7 @@ class ScheduleWorld:
         self._check_slots()
         assert set(self.executing.values()) <= {(run.run_id, run.attempt) for run in active}
         self._check_memory({run.run_id: run for run in runs})
+        self._check_clock()
         wake = self.machine.wake_ns
         assert wake is None or wake > self.clock.monotonic_ns() - SECOND_NS
         if active:
@@ -416,6 +421,15 @@ class ScheduleWorld:
         for task in [t for t in map(self.machine.task, self.task_ids) if t.triggers]:
             assert task.run_ids or task.next_due_ns is not None, f"nobody will make a run of what triggered {task}"
         assert all(reason for _, reason in self.machine.holds()), "nobody says what holds them"
+
+    def _check_clock(self) -> None:
+        """However the wall clock jumped: who goes by it is due again before long."""
+        task, is_stopped = self.machine.task("allow"), self.machine.throttle[0] is sig.Throttle.STOPPED
+        if self.machine.is_paused or task.is_paused or is_stopped:
+            self.steady_since_ns = self.clock.monotonic_ns()
+        if self.clock.monotonic_ns() - self.steady_since_ns > LOOK_S * SECOND_NS and task.due_wall_ns is not None:
+            wait_s = (task.due_wall_ns - self.clock.wall_ns()) / SECOND_NS
+            assert wait_s < CORRECTION_S + 2 * 60, f"due every minute, and not for {wait_s} s"
 
     def settle(self) -> None:
         """Faults are over and attempts succeed: then all that was asked for or triggered has run before long."""

@@ -81,6 +81,27 @@ def test_an_expression_that_is_wrong_or_never_fires_is_refused(expression: str, 
         CronTrigger("0 0 * * *", "Europe/Atlantis")
 
 
+@pytest.mark.parametrize(("jumps", "most_minutes"), [((-5,), 2), ((-2, -2), 2), ((-2,), 122)])
+def test_a_wall_clock_that_goes_back_far_was_wrong_and_silences_nothing(
+    jumps: tuple[int, ...], most_minutes: int
+) -> None:
+    rig = Rig(task("t", trigger=CronTrigger("* * * * *")))
+    began = [minute for minute in range(5) if _runs_in_a_minute(rig)]
+    assert began == [0, 1, 2, 3, 4]
+    for hours in jumps:
+        _runs_in_a_minute(rig)
+        rig.clock.jump_wall(hours * HOUR)
+    silent = next(minute for minute in range(24 * 60) if _runs_in_a_minute(rig))
+    assert most_minutes - 4 <= silent <= most_minutes, "what was done is not repeated after a small step"
+    assert sum(_runs_in_a_minute(rig) for _ in range(10)) == 10
+
+
+def _runs_in_a_minute(rig: Rig) -> int:
+    orders = started(rig.after(60))
+    rig.give(*(sig.RunFinished(order.run_id, order.attempt) for order in orders))
+    return len(orders)
+
+
 def test_a_wall_clock_that_jumps_moves_a_cron_task() -> None:
     rig = Rig(task("nightly", trigger=CronTrigger("0 * * * *")))
     due_s = rig.machine.task("nightly").next_due_ns

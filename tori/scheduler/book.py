@@ -112,6 +112,8 @@ class Task(msgspec.Struct):
     """Monotonic: the due time before jitter."""
     due_wall_ns: int | None = None
     """Wall clock: the due time, for a trigger that goes by it."""
+    planned_wall_ns: int = 0
+    """Wall clock: when that was found."""
     triggers: list[str] = []
     """What made it due since its last run was made: ids of events or runs; the last ``MAX_TRIGGERS``."""
 

@@ -255,6 +255,9 @@ class Scheduler:
     def _come_up(self, task: Task) -> None:
         """A task is due, or looks whether the wall clock has jumped."""
         moment = Moment.at(self._clock)
+        if self._timetable.was_ahead(task, moment):
+            self._timetable.set_due(task, self.specs[task.task_id].trigger.first(moment, None), moment)
+            return
         if task.due_wall_ns is not None:
             task.next_due_ns = moment.monotonic_ns + task.due_wall_ns - moment.wall_ns
         if task.next_due_ns is None or task.next_due_ns > moment.monotonic_ns or not self._timetable.may_fire(task):

@@ -12,6 +12,9 @@ from tori.scheduler.trigger import EventTrigger, Moment
 LOOK_S = 60.0
 """How often a task that goes by the wall clock looks at it: a clock that jumps is noticed so soon."""
 
+CORRECTION_S = 3 * 3600.0
+"""A wall clock that goes back further was wrong before; one that goes back less may have been, and nothing is repeated."""
+
 
 class Timetable:
     """Enters tasks into the calendar of the desk."""
@@ -54,6 +57,7 @@ class Timetable:
             task.next_due_ns = grid_ns + spec.jitter_ns(grid_ns)
             if spec.trigger.follows_wall:
                 task.due_wall_ns = moment.wall_ns + task.next_due_ns - moment.monotonic_ns
+                task.planned_wall_ns = moment.wall_ns
         self.plan(task)
 
     def plan(self, task: Task) -> None:
@@ -75,6 +79,13 @@ class Timetable:
         if self._book.is_paused or self._desk.is_draining or self._book.throttle is Throttle.STOPPED:
             return False
         return not task.is_paused and self._book.specs[task.task_id].module not in self._desk.unavailable
+
+    def was_ahead(self, task: Task, moment: Moment) -> bool:
+        """Whether the wall clock went back so far since the due time was found that the time before was a mistake.
+
+        After less it waits until the clock is there again: nothing comes twice. Debian's cron draws the line at 3 hours as well.
+        """
+        return task.due_wall_ns is not None and task.planned_wall_ns - moment.wall_ns > round(CORRECTION_S * SECOND_NS)
 
     def is_late(self, spec: TaskSpec, due_ns: int, moment: Moment) -> bool:
         """Whether a due time comes up so late that nobody could look: a hold was over it, or the machine was asleep."""
