@@ -498,7 +498,7 @@ class Control:
     # -- work --------------------------------------------------------------------------------------------------
 
     def tasks(self) -> dict[str, Any]:
-        runs = self.query("orchestrator", "runs", {"limit": 50})
+        runs = self.query("orchestrator", "runs", {"limit": 100})
         return {"tasks": self._runs.tasks(), "runs": runs, "active": self._runs.active()}
 
     def run_task(self, task: str, run_id: str, *, force: bool = False) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class MachineClient(DurableClient):
         ]
         return {
             "tasks": rows,
-            "runs": self._ledger.module.query("runs", {"limit": 50}),
+            "runs": self._ledger.module.query("runs", {"limit": 100}),
             "active": active_rows(self.scheduler, self.clock.monotonic_ns()),
         }
 

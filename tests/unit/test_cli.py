@@ -143,6 +143,9 @@ def test_tasks(shell: Shell) -> None:
     assert run["run_id"] in shell("task", "list")[1]
     assert shell.json("why", run["run_id"])["nodes"][0]["payload"]["run_id"] == run["run_id"]
     assert "alien_audit-" in shell("task", "run", "alien_audit")[1]
+    shell("task", "run", "state_persistence")
+    told = shell("task", "list")[1]
+    assert (told.count("  alien_audit-"), told.count("  state_persistence-")) == (1, 1), "of each its last"
     assert shell.json("task", "cancel", run["run_id"])["state"] == "succeeded", "it had ended: it is left as it is"
     assert "succeeded" in shell("task", "cancel", run["run_id"])[1]
     story = shell.json("task", "story", run["run_id"])

@@ -29,7 +29,7 @@ from tori.modules.clients import Clients
 from tori.modules.host import ModuleHost
 from tori.modules.loop import ModuleLoop
 from tori.modules.open import input_directories, journal_directory, open_host
-from tori.orchestrator.ledger import Ledger
+from tori.orchestrator.ledger import KEPT_OF_TASK, Ledger
 
 
 class Note(msgspec.Struct, array_like=True, tag=1):
@@ -230,6 +230,16 @@ def test_the_ledger_remembers_runs() -> None:
         assert again.snapshot() == host.module.snapshot()
         for name in ("summary", "problems", "counts", "metrics", "find"):
             assert again.query(name, {}) is not None
+
+
+def test_the_ledger_shows_the_last_run_of_each_task_however_often_others_run() -> None:
+    with LocalSystem(modules=("orchestrator",)) as mind:
+        host = mind.hosts["orchestrator"]
+        host.emit([], [(TaskStarted("nightly", "n", "user"), "")])
+        host.emit([], [(TaskStarted("metrics", f"m-{number}", "performance_metrics"), "") for number in range(3000)])
+        rows = mind.query("orchestrator", "runs", {"limit": 10})
+        assert [row["run_id"] for row in rows] == ["n", *(f"m-{number}" for number in range(2991, 3000))]
+        assert mind.query("orchestrator", "summary")["runs"] == 1 + KEPT_OF_TASK
 
 
 def test_a_loop_serves_inputs_and_requests(tmp_path: Path) -> None:

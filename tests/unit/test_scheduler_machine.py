@@ -12,7 +12,7 @@ from tori.errors import BadSettings
 from tori.events import system as events
 from tori.machine import Tick
 from tori.scheduler import signal as sig
-from tori.scheduler.book import KEPT_RUNS
+from tori.scheduler.book import KEPT_OF_HOUSE
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import default_specs
 from tori.scheduler.transition import RunState
@@ -271,9 +271,9 @@ def test_a_result_may_overtake_the_word_of_its_start() -> None:
 
 def test_the_history_is_bounded() -> None:
     rig = Rig(METRICS)
-    for _ in range(KEPT_RUNS + 5):
+    for _ in range(KEPT_OF_HOUSE + 5):
         rig.clock.advance(10)
         [run] = started(rig.machine.handle(Tick()))
         rig.machine.handle(sig.RunFinished(run.run_id, 1))
-    assert len(rig.machine.runs()) == KEPT_RUNS
+    assert len(rig.machine.runs()) == KEPT_OF_HOUSE
     assert rig.machine.runs()[0].run_id == run.run_id, "newest first"

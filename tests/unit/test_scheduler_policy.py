@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,16 +10,18 @@ import pytest
 from tests.support.scheduling import Rig, acts, begin, names, started
 from tori.clock import SECOND_NS
 from tori.errors import BadSettings
-from tori.machine import Emit
+from tori.machine import Emit, Tick
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import Candidate, HoldDecision, SlotPolicy, Usage
+from tori.scheduler.book import KEPT_IN_ALL, KEPT_OF_HOUSE, KEPT_RUNS, Book, Run
 from tori.scheduler.calendar import Calendar
 from tori.scheduler.desk import IN_LINE
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, TaskSpec
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import IntervalTrigger
+from tori.scheduler.user import USER
 
 ONCE = RetryPolicy(retries=0)
 
@@ -276,6 +279,46 @@ def test_a_result_is_kept_bounded_over_a_crash() -> None:
     rig.crash()
     rig.give(sig.Recovered())
     assert rig.machine.run(run.run_id).result.startswith('{"found": 3}')
+
+
+def test_what_runs_often_pushes_out_its_own_kind_only() -> None:
+    rig = Rig(every(10), task("nightly"), task("busy"))
+    rig.give(sig.RunRequested("nightly", "n"), sig.RunFinished("n", 1, result='{"pages": 10}'))
+    rig.give(sig.RunRequested("busy", "b"))
+    for number in range(600):
+        rig.clock.advance(10)
+        out = [*rig.machine.handle(Tick()), *rig.machine.handle(sig.RunRequested("busy", f"turned down {number}"))]
+        for order in started(out):
+            rig.facts += [(i.payload, rig.clock.wall_ns()) for i in out if isinstance(i, Emit)]
+            rig.give(sig.RunFinished(order.run_id, 1))
+    assert rig.machine.run("n").result == '{"pages": 10}'
+    assert rig.machine.story("n")[-1].text == "running -> succeeded"
+    assert len(rig.machine.runs()) == 2 + 2 * KEPT_OF_HOUSE
+    assert rig.give(sig.RunRequested("nightly", "n")) == [], "the same request is the same run for as long"
+    rig.crash()
+    rig.give(sig.Recovered())
+    assert rig.machine.run("n").result == '{"pages": 10}'
+
+
+def test_what_a_person_brings_is_remembered_longer_and_all_together_are_bounded() -> None:
+    kept = Book([TaskSpec(task_id=f"u{n}", task_type=USER) for n in range(1000)])
+
+    def end(task_id: str, number: int) -> None:
+        run = Run(f"{task_id}-{number}", task_id, RunState.RUNNING, result="x")
+        kept.open(run)
+        run.state = RunState.SUCCEEDED
+        kept.close(run)
+
+    end("u999", 0)
+    for number in range(KEPT_RUNS + 1):
+        end("u0", number)
+    assert (kept.find("u0-0"), kept.find("u0-1") is None) == (None, False)
+    for number in range(10):
+        for task_number in range(1000):
+            end(f"u{task_number}", KEPT_RUNS + 1 + number)
+    assert len(kept.ended) == KEPT_IN_ALL
+    counts = Counter(run.task_id for run in kept.ended)
+    assert set(counts.values()) == {KEPT_IN_ALL // 1000}, "each has its share"
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import pytest
 from tests.support.scheduling import ASKED, METRICS, SCAN, Rig, acts, kept, started
 from tori.events import system as events
 from tori.resources.pressure import Pressure, PressureChanged
+from tori.scheduler import book
 from tori.scheduler import signal as sig
-from tori.scheduler.book import KEPT_RUNS
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Missed, Overlap, TaskSpec
 from tori.scheduler.timetable import LOOK_S
@@ -226,15 +226,15 @@ def test_a_run_that_ends_with_the_orchestrator_every_time_does_not_go_on_for_eve
     assert order.attempt == 5
 
 
-def test_an_id_that_was_forgotten_and_taken_again_is_the_new_run() -> None:
+def test_an_id_that_was_forgotten_and_taken_again_is_the_new_run(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(ASKED)
-    rig.give(sig.RunRequested("asked", "mine"), sig.RunFinished("mine", 1), sig.PauseRequested())
-    rig.give(sig.RunRequested("asked", "waits"))
-    for number in range(KEPT_RUNS):
-        rig.machine.handle(sig.RunRequested("asked", f"turned-down-{number}"))
-    rig.give(sig.CancelRequested("waits"), sig.RunRequested("asked", "mine"))
-    assert rig.machine.run("mine").state is RunState.DUE
-    restart(rig)
+    with monkeypatch.context() as patch:
+        patch.setattr(book, "KEPT_OF_HOUSE", 1)
+        for run_id in ("mine", "other"):
+            rig.give(sig.RunRequested("asked", run_id), sig.RunFinished(run_id, 1))
+        rig.give(sig.PauseRequested(), sig.RunRequested("asked", "mine"))
+        assert rig.machine.run("mine").state is RunState.DUE
+    restart(rig)  # it keeps more, and has read of the first one
     assert rig.machine.run("mine").state is RunState.DUE
 
 

@@ -16,6 +16,9 @@ from tori.errors import BadInput
 from tori.feed import feed
 from tori.sources import KINDS, open_source
 
+MOST_LATEST = 30
+"""Lines of last runs, one a task."""
+
 task_app = typer.Typer(help="List, run and cancel background tasks.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -108,7 +111,7 @@ def digest(home: HomeOption = None, address: AddressOption = None, as_json: Json
 
 @task_app.command("list")
 def task_list(home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Show every task, when it is due, and the latest runs."""
+    """Show every task, when it is due, and its last run (--json: its last few)."""
     with connected(home, address) as client:
         found = client.tasks()
     if as_json:
@@ -132,7 +135,8 @@ def task_list(home: HomeOption = None, address: AddressOption = None, as_json: J
             out.print(f"  {escape(run['run_id'])}  {run['done']:g} of {run['total']:g}{eta}")
     for reason, tasks in held.items():
         out.print(f"[yellow]held:[/] {', '.join(tasks)}: {escape(reason)}")
-    for run in found["runs"][-10:]:
+    latest = {run["task_id"]: run for run in found["runs"]}
+    for run in sorted(latest.values(), key=lambda run: float(run["started_ns"]))[-MOST_LATEST:]:
         took = "" if run["duration_s"] is None else f"{run['duration_s']:.2f} s"
         out.print(f"  {run['run_id']}  {run['task_type']:24} {run['state']:10} {took} {escape(run['error'] or '')}")
 

@@ -22,10 +22,13 @@ from tori.modules.base import Context, Fact, Module
 from tori.modules.registry import START_ORDER
 from tori.orchestrator.placement import LedgerRecord
 from tori.orchestrator.state import State
+from tori.scheduler.recent import Recent
 from tori.scheduler.signal import TaskTriggered
 from tori.trends.book import TrendBook, TrendsSampled, TrendState, alert_row, sentence
 
-KEPT_RUNS = 500
+KEPT_RUNS = 2_000
+KEPT_OF_TASK = 50
+"""Runs of one task: what runs every few seconds does not push out what runs once a night."""
 KEPT_PROBLEMS = 200
 KEPT_FINDINGS = 200
 KEPT_CHECKPOINTS = 100
@@ -154,7 +157,7 @@ class Ledger(Module):
         self._triggers: dict[str, Matcher] = {}
         """By task: the topics of its event trigger."""
         self.listen(triggers or {})
-        self.runs: dict[str, RunLine] = {}
+        self.runs: Recent[RunLine] = Recent(KEPT_RUNS)
         self.problems: deque[Problem] = deque(maxlen=KEPT_PROBLEMS)
         self.findings: deque[tuple[bytes, str]] = deque(maxlen=KEPT_FINDINGS)
         self.counts: Counter[str] = Counter()
@@ -255,9 +258,9 @@ class Ledger(Module):
             "TaskFailed": "failed",
             "TaskCancelled": "cancelled",
         }
-        old = self.runs.pop(payload.run_id, None)
+        old = self.runs.get(payload.run_id)
         started_ns = old.started_ns if old is not None else event.time_ns
-        self.runs[payload.run_id] = RunLine(
+        line = RunLine(
             payload.run_id,
             payload.task_id,
             payload.task_type,
@@ -268,13 +271,12 @@ class Ledger(Module):
             payload.error,
             event.id,
         )
-        while len(self.runs) > KEPT_RUNS:
-            del self.runs[next(iter(self.runs))]
+        self.runs.put(line.run_id, line, line.task_id, KEPT_OF_TASK)
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(
             _State(
-                list(self.runs.values()),
+                list(self.runs),
                 list(self.problems),
                 list(self.findings),
                 sorted(self.counts.items()),
@@ -292,7 +294,9 @@ class Ledger(Module):
 
     def restore(self, data: bytes) -> None:
         state = msgspec.msgpack.decode(data, type=_State)
-        self.runs = {r.run_id: r for r in state.runs}
+        self.runs.clear()
+        for line in state.runs:
+            self.runs.put(line.run_id, line, line.task_id, KEPT_OF_TASK)
         self.problems = deque(state.problems, maxlen=KEPT_PROBLEMS)
         self.findings = deque(state.findings, maxlen=KEPT_FINDINGS)
         self.counts = Counter(dict(state.counts))
@@ -314,16 +318,26 @@ class Ledger(Module):
         problems = (p.event_id for p in self.problems if p.event_id.hex() == identifier)
         return self.checkpoints.get(identifier, b"") or next(problems, b"")
 
-    def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """``summary``; ``runs`` {limit}; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``; ``states``; ``codes``.
+    def _latest(self, limit: int) -> list[RunLine]:
+        """Return runs, newest last; nobody's second before everybody's last."""
+        seen: Counter[str] = Counter()
+        ranked = []
+        for age, line in enumerate(reversed(self.runs)):
+            ranked.append((seen[line.task_id], age, line))
+            seen[line.task_id] += 1
+        chosen = sorted(ranked, key=lambda row: row[:2])[:limit]
+        return [line for _, _, line in sorted(chosen, key=lambda row: -row[1])]
 
-        ``trends`` {limit}; ``failures``: by module, wall ns; ``find`` {id}: a run, a problem or a checkpoint.
+    def query(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """``summary``; ``runs`` {limit}, the last of each task first; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``.
+
+        ``states``; ``codes``; ``trends`` {limit}; ``failures``: by module, wall ns; ``find`` {id}: a run, a problem or a checkpoint.
         """
         limit = int(arguments.get("limit", 50))
         if name == "summary":
             return {"events": sum(self.counts.values()), "types": len(self.counts), "runs": len(self.runs)}
         if name == "runs":
-            rows = [msgspec.structs.asdict(r) for r in list(self.runs.values())[-limit:]]
+            rows = [msgspec.structs.asdict(r) for r in self._latest(limit)]
             return [row | {"event_id": row["event_id"].hex()} for row in rows]
         if name == "problems":
             return [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from tori.clock import SECOND_NS
+from tori.scheduler.recent import Recent
 from tori.scheduler.signal import (
     TasksKnown,
     Throttle,
@@ -16,9 +16,14 @@ from tori.scheduler.signal import (
 from tori.scheduler.spec import TaskSpec
 from tori.scheduler.transition import ACTIVE, ENDED, WAITING, RunState
 from tori.scheduler.trigger import AfterTrigger, Trigger, dependents
+from tori.scheduler.user import USER
 
 KEPT_RUNS = 500
-"""Ended runs that are remembered; the oldest is forgotten first."""
+"""Ended runs that are remembered of a task that a person brings; the oldest is forgotten first."""
+KEPT_OF_HOUSE = 50
+"""And of any other task."""
+KEPT_IN_ALL = 5_000
+"""And of all together: then the task with the most forgets its oldest."""
 MAX_TRIGGERS = 16
 
 
@@ -152,7 +157,7 @@ class Book:
         """By task: those that are due when a run of it has ended."""
         self.learn({spec.task_id: spec for spec in specs})
         self.runs: dict[str, Run] = {}
-        self.ended: OrderedDict[str, Run] = OrderedDict()
+        self.ended: Recent[Run] = Recent(KEPT_IN_ALL)
         self.is_paused = False
         self.throttle = Throttle.OFF
         self.throttle_reason = ""
@@ -179,8 +184,8 @@ class Book:
             task.run_ids.append(run.run_id)
             task.run_id = task.run_ids[0]
 
-    def close(self, run: Run) -> None:
-        """Move a run that ended to the history."""
+    def close(self, run: Run) -> list[str]:
+        """Move a run that ended to the history; return the runs that are forgotten for it."""
         self.runs.pop(run.run_id, None)
         task = self.tasks.get(run.task_id)
         if task is not None:
@@ -188,10 +193,14 @@ class Book:
             if run.run_id in task.run_ids:
                 task.run_ids.remove(run.run_id)
                 task.run_id = task.run_ids[0] if task.run_ids else ""
-        self.ended.pop(run.run_id, None)
-        self.ended[run.run_id] = run
-        while len(self.ended) > KEPT_RUNS:
-            self.ended.popitem(last=False)
+        return self._remember(run)
+
+    def _remember(self, run: Run) -> list[str]:
+        """Keep a run that ended. Those that were turned down push out their own kind only: they have no result."""
+        spec = self.specs.get(run.task_id)
+        most = KEPT_RUNS if spec is not None and spec.task_type == USER else KEPT_OF_HOUSE
+        group = f"{run.task_id}, turned down" if run.state is RunState.SKIPPED else run.task_id
+        return self.ended.put(run.run_id, run, group, most)
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
@@ -242,7 +251,7 @@ class Book:
         return BookSnapshot(
             [_shift_task(task, -now_ns) for task in self.tasks.values()],
             [_shift_run(run, -now_ns) for run in self.runs.values()],
-            [_shift_run(run, -now_ns) for run in self.ended.values()],
+            [_shift_run(run, -now_ns) for run in self.ended],
             self.is_paused,
             self.throttle,
             self.throttle_reason,
@@ -255,7 +264,9 @@ class Book:
             if task.task_id in self.tasks:
                 self.tasks[task.task_id] = _shift_task(task, now_ns)
         self.runs = {run.run_id: _shift_run(run, now_ns) for run in state.runs}
-        self.ended = OrderedDict((run.run_id, _shift_run(run, now_ns)) for run in state.ended)
+        self.ended.clear()
+        for run in state.ended:
+            self._remember(_shift_run(run, now_ns))
         self.is_paused = state.is_paused
         self.known = dict(state.known)
         self.throttle, self.throttle_reason = state.throttle, state.throttle_reason
@@ -274,8 +285,8 @@ class Book:
             assert task.run_id == (task.run_ids[0] if task.run_ids else ""), task
             active = [run_id for run_id in task.run_ids if self.runs[run_id].is_active]
             assert len(active) <= self.specs[task.task_id].max_at_once, f"{len(active)} runs of {task.task_id} at once"
-        assert all(run.is_ended for run in self.ended.values())
-        assert len(self.ended) <= KEPT_RUNS
+        assert all(run.is_ended for run in self.ended)
+        assert len(self.ended) <= KEPT_IN_ALL
 
 
 def _shift_run(run: Run, by_ns: int) -> Run:

@@ -12,7 +12,7 @@ from tori.machine import Emit, Stories
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmissionPolicy, AdmitDecision, Candidate, HoldDecision, Usage
-from tori.scheduler.book import Book, Run
+from tori.scheduler.book import KEPT_IN_ALL, Book, Run
 from tori.scheduler.calendar import Calendar
 from tori.scheduler.signal import SchedulerInstruction, Throttle, Version
 from tori.scheduler.spec import Resources, TaskSpec
@@ -43,7 +43,7 @@ class Desk:
     def __init__(self, specs: Sequence[TaskSpec], clock: Clock, admission: AdmissionPolicy) -> None:
         self.book = Book(specs)
         self.calendar = Calendar()
-        self.stories = Stories()
+        self.stories = Stories(KEPT_IN_ALL)
         self.out: list[SchedulerInstruction] = []
         self.measured = PressureChanged(Pressure.NONE)
         self.is_draining = False
@@ -358,7 +358,8 @@ class Desk:
         run.hold = ""
         self._line.discard(run.run_id)
         self.calendar.forget(run.run_id)
-        self.book.close(run)
+        for forgotten in self.book.close(run):
+            self.stories.forget(forgotten)
         if state is RunState.SUCCEEDED:
             if run.result:
                 self.out.append(sig.Keep(sig.RunResulted(run.run_id, run.result)))

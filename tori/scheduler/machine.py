@@ -193,7 +193,7 @@ class Scheduler:
 
     def runs(self) -> list[Run]:
         """Return the runs that have not ended, then the last that have, newest first."""
-        return [*self._book.runs.values(), *reversed(self._book.ended.values())]
+        return [*self._book.runs.values(), *reversed(self._book.ended)]
 
     def task(self, task_id: str) -> Task:
         """Return what is remembered of a task; raises BadInput when there is none."""

@@ -87,7 +87,7 @@ class Replay:
         if run is not None:
             run.is_asked, run.is_forced = run.is_asked or fact.is_asked, run.is_forced or fact.is_forced
             return
-        self._book.ended.pop(fact.run_id, None)  # it was taken, so that one was forgotten by then
+        self._book.ended.pop(fact.run_id)  # it was taken, so that one was forgotten by then
         run = Run(fact.run_id, fact.task_id, is_asked=fact.is_asked, cause=fact.cause, is_forced=fact.is_forced)
         run.due_wall_ns = fact.due_wall_ns
         self._book.open(run)
@@ -117,7 +117,7 @@ class Replay:
             task = self._book.tasks.get(run.task_id)
             if task is not None:
                 task.counts[str(RunState.FAILED)] -= 1
-            del self._book.ended[fact.run_id]
+            self._book.ended.pop(fact.run_id)
             run.state, run.variant, run.shed, run.lost = RunState.RETRYING, fact.variant, fact.shed, fact.lost
             self._book.open(run)
         else:
