@@ -132,7 +132,7 @@ class Runs:
             reader.close()
 
     def stop(self) -> None:
-        """Begin nothing more; what runs is cancelled."""
+        """Begin nothing more; what runs is ended, and begins again with the next start."""
         with contextlib.suppress(Unavailable):
             self._ask(sig.DrainRequested())
         self._ended.set()

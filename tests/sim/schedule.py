@@ -189,6 +189,8 @@ class Schedule:
 
     def _drain(self) -> str:
         self.world.give(sig.DrainRequested())
+        while self.world.cancelling and self.rng.random() < 0.7:  # some end in time, and are heard
+            self._end_cancelled()
         self.world.check()
         self.world.restart()
         return "and a new start"

@@ -190,6 +190,9 @@ class ScheduleWorld:
             self.hear(fact)
         self.asked |= asked
         self.cancelled_by_hand |= cancelled
+        for fact in told:
+            if isinstance(fact, events.TaskCancelled) and not fact.error:
+                assert fact.run_id in self.cancelled_by_hand, f"nobody asked {fact.run_id} to end"
         self.trace_causes(kept, acts)
         for number, act in enumerate(acts, 1):
             if crash_in == number:

@@ -131,16 +131,16 @@ def test_a_scan_waits_for_its_module() -> None:
     assert [a.run_id for a in started(rig.give(sig.ModuleAvailable("wormhole", available=True)))] == ["mine"]
 
 
-def test_a_stop_cancels_what_runs_and_begins_nothing() -> None:
-    rig = Rig()
+def test_a_stop_ends_what_runs_and_begins_nothing() -> None:
+    rig = Rig(SCAN, ASKED)
     run = begin(rig)
-    assert rig.give(sig.DrainRequested()) == [sig.CancelRun(run.run_id, 1)]
+    assert acts(rig.give(sig.DrainRequested())) == [sig.CancelRun(run.run_id, 1)]
     assert not rig.machine.is_idle
-    assert names(rig.give(sig.RunCancelled(run.run_id, 1))) == ["TaskCancelled"]
+    assert names(rig.give(sig.RunCancelled(run.run_id, 1))) == ["Keep", "TaskFailed"]
     assert rig.machine.is_idle
     assert rig.after(300) == []
-    assert started(rig.give(sig.RunRequested("wormhole_scan", "late"))) == []
-    assert rig.machine.holds() == [("late", "the system stops")]
+    assert started(rig.give(sig.RunRequested("asked", "late"))) == []
+    assert rig.machine.holds() == [(run.run_id, "the system stops"), ("late", "the system stops")]
 
 
 # -- admission --------------------------------------------------------------------------------------------------------

@@ -148,12 +148,6 @@ def test_a_cancellation_after_the_stop_began_is_written() -> None:
     assert rig.machine.run("a").state is RunState.CANCELLED
 
 
-def test_what_a_stop_ends_is_cancelled() -> None:
-    rig = Rig(ASKED)
-    rig.give(sig.RunRequested("asked", "a"), sig.DrainRequested(), sig.RunCancelled("a", 1))
-    assert rig.machine.run("a").state is RunState.CANCELLED
-
-
 def test_a_deadline_counts_on_over_restarts() -> None:
     rig = Rig(TaskSpec(task_id="q", task_type="q", deadline_s=35))
     rig.give(SEVERE, sig.RunRequested("q", "waits"))
@@ -204,6 +198,28 @@ def test_a_death_of_the_orchestrator_is_no_try_of_a_run() -> None:
         assert (order.run_id, order.attempt) == ("a", attempt + 1)
     rig.give(sig.RunFailed("a", 6, "no", temporary=True))
     assert (rig.machine.run("a").state, rig.machine.run("a").error) == (RunState.FAILED, "no"), "that was its one try"
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_what_the_stop_of_the_system_ended_begins_again_with_the_next_start(is_heard: bool) -> None:
+    rig = Rig(TaskSpec(task_id="on", task_type="on", trigger=EventTrigger(("*",)), retry=RetryPolicy(losses=0)))
+    [first] = started(rig.give(sig.Recovered(), sig.Triggered("on", "e-1")))
+    assert [i for i in rig.give(sig.DrainRequested()) if isinstance(i, sig.CancelRun)]
+    if is_heard:
+        rig.give(sig.RunCancelled(first.run_id, 1))
+        assert rig.machine.run(first.run_id).hold == "the system stops"
+    rig.crash()
+    out = rig.give(sig.Recovered())
+    [again] = started(out if is_heard else rig.give(sig.RunLost(first.run_id, 1)))
+    assert (again.run_id, again.attempt, again.cause) == (first.run_id, 2, "e-1"), "at once, and that was no loss"
+
+
+def test_what_a_person_cancels_while_the_system_stops_is_cancelled() -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.RunRequested("asked", "a"), sig.DrainRequested(), sig.CancelRequested("a"))
+    rig.crash()
+    rig.give(sig.Recovered(), sig.RunLost("a", 1))
+    assert rig.machine.run("a").state is RunState.CANCELLED
 
 
 def test_an_attempt_lost_while_the_orchestrator_lives_is_a_try() -> None:

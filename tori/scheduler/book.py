@@ -71,7 +71,7 @@ class Run(msgspec.Struct):
     is_forced: bool = False
     """A person wants it whatever the pressure."""
     shed: int = 0
-    """Attempts that do not count as tries: stopped for others' sake, or lost with an orchestrator that died."""
+    """Attempts that do not count as tries: stopped for others' sake or with the system, or lost with an orchestrator that died."""
     due_wall_ns: int = 0
     """Wall clock: since when it is due, as read back; 0 = made in this life, or not known."""
     lost: int = 0

@@ -20,6 +20,7 @@ from tori.scheduler.transition import (
     CANCELLED,
     FINAL,
     LOST,
+    NO_TRIES,
     REPLACED,
     RUN_TABLE,
     SHED,
@@ -299,7 +300,7 @@ class Desk:
         if run.ending in FINAL:
             self.end(run, RunState.CANCELLED)
             return
-        if run.ending == SHED:
+        if run.ending in NO_TRIES:
             run.shed += 1
             self._retry(run, 0.0, run.variant)
             return

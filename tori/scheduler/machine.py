@@ -390,7 +390,9 @@ class Scheduler:
         self._desk.reconsider_all()
         for run in list(self._book.runs.values()):
             if run.is_active and not run.ending:
-                self._desk.tell(run, "the system stops")
+                run.error = "the system stops"
+                self._desk.tell(run, run.error)
+                self._desk.out.append(sig.Keep(sig.RunCancelling(run.run_id, run.attempt, DRAINED, run.error)))
                 self._desk.ask_to_end(run, DRAINED)
 
     def _on_throttle(self, request: sig.ThrottleRequested) -> None:

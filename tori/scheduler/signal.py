@@ -79,7 +79,7 @@ class ThrottleRequested(msgspec.Struct, frozen=True):
 
 
 class DrainRequested(msgspec.Struct, frozen=True):
-    """The system stops: begin nothing more and cancel what is under way."""
+    """The system stops: begin nothing more and end what is under way; its runs go on after the next start."""
 
 
 class SpecsAdded(msgspec.Struct, frozen=True):
@@ -262,7 +262,7 @@ class RunCancelling(_Attempt, frozen=True, array_like=True, tag=7):
     """A run is to end with its attempt, whatever becomes of the process that was asked; ``RunCancelled`` says that it has."""
 
     why: str
-    """``cancelled`` or ``replaced``."""
+    """``cancelled`` or ``replaced``; ``drained``: only the attempt ends."""
     error: str = ""
 
 

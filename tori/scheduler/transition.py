@@ -25,11 +25,13 @@ WAITING = (_S.DUE, _S.RETRYING)
 ACTIVE = (_S.ADMITTED, _S.RUNNING)
 ENDED = (_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.SKIPPED)
 
-CANCELLED, REPLACED, DRAINED = "cancelled", "replaced", "drained"
-"""Why the end of an attempt is asked for: by a person, for a newer run, because the system stops. Each ends its run."""
-SHED, TIMED_OUT, TOO_LATE, LOST = "shed", "timed out", "too late", "lost"
-"""For others' sake, for its own time-out, for the deadline of its run, after a death of the orchestrator."""
-FINAL = (CANCELLED, REPLACED, DRAINED)
+CANCELLED, REPLACED = "cancelled", "replaced"
+"""Why the end of an attempt is asked for: by a person, for a newer run. Each ends its run."""
+SHED, DRAINED, TIMED_OUT, TOO_LATE, LOST = "shed", "drained", "timed out", "too late", "lost"
+"""For others' sake, because the system stops, for its own time-out, for the deadline of its run, after a death of the orchestrator."""
+FINAL = (CANCELLED, REPLACED)
+NO_TRIES = (SHED, DRAINED)
+"""The run goes on with another attempt as soon as it may, and nothing was tried."""
 
 RUN_TABLE = TransitionTable(
     "run",
