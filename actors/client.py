@@ -184,6 +184,10 @@ class RayClient:
         found: dict[str, Any] = self._call("cancel_run", run_id)
         return found
 
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("pause_task", task, paused=paused)
+        return found
+
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         found: dict[str, Any] = self._call("pause", module, paused=paused)
         return found

@@ -516,6 +516,9 @@ class Control:
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._runs.cancel(run_id)
 
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        return self._runs.pause_task(task, paused=paused)
+
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         """Pause or resume one module or the whole system.
 

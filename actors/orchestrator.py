@@ -139,6 +139,9 @@ class OrchestratorActor:
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._control.cancel_run(run_id)
 
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        return self._control.pause_task(task, paused=paused)
+
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         return self._control.pause(module, paused=paused)
 

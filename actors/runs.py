@@ -380,8 +380,7 @@ class Runs:
 
         ``force``: whatever the pressure. Only slots, the budget and an emergency stop hold it then.
         """
-        if task not in self.scheduler.specs:
-            raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(self.scheduler.specs)}.")
+        self._check_task(task)
         self._ask(sig.RunRequested(task, run_id, force))
         row = run_row(self.scheduler.run(run_id), self._clock.monotonic_ns())
         return {name: row[name] for name in ("run_id", "state", "held_by", "error")}
@@ -390,6 +389,16 @@ class Runs:
         """Cancel a run."""
         self._ask(sig.CancelRequested(run_id))
         return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
+
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        """Let a task's trigger rest, or go on: what was due meanwhile runs once."""
+        self._check_task(task)
+        self._ask(sig.PauseRequested(task) if paused else sig.ResumeRequested(task))
+        return {"task_id": task, "paused": paused}
+
+    def _check_task(self, task: str) -> None:
+        if task not in self.scheduler.specs:
+            raise BadInput(f"there is no task {task!r}.", remedy=f"Tasks: {', '.join(self.scheduler.specs)}.")
 
     @property
     def is_paused(self) -> bool:
@@ -426,7 +435,7 @@ class Runs:
         if task.run_id in holds:
             return holds[task.run_id] or None
         if task.is_paused:
-            return "its task is paused"
+            return f"its task is paused: tori task resume {spec.task_id}"
         if spec.module and spec.module not in self._up:
             return f"module {spec.module} is not running"
         return None

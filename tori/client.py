@@ -104,6 +104,9 @@ class SystemClient(Protocol):
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         """Cancel a run that has not finished."""
 
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        """Let a task's trigger rest, or go on; return ``task_id`` and ``paused``. Raises BadInput for an unknown task."""
+
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         """Pause or resume one module, or the whole system."""
 

@@ -120,6 +120,22 @@ def test_a_machine_that_takes_an_edge_it_does_not_have_ends_the_process(
     assert isinstance(rig.failure, IllegalTransition), "a defect, and what the turn had decided was dropped"
 
 
+def test_one_task_is_paused_and_an_unknown_one_refused(rig: Rig) -> None:
+    rig.runs.start()
+    try:
+        assert rig.runs.pause_task("alien_audit", paused=True) == {"task_id": "alien_audit", "paused": True}
+        held = {row["task_id"]: row["held_by"] for row in rig.runs.tasks() if row["paused"]}
+        assert held == {"alien_audit": "its task is paused: tori task resume alien_audit"}
+        rig.runs.pause_task("alien_audit", paused=False)
+        assert [row for row in rig.runs.tasks() if row["paused"]] == []
+        for task in ("nonsense", ""):
+            with pytest.raises(BadInput, match="there is no task"):
+                rig.runs.pause_task(task, paused=True)
+        assert not rig.runs.is_paused
+    finally:
+        rig.runs.stop()
+
+
 def test_what_came_together_is_written_together_and_each_is_answered(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     units: list[int] = []
     monkeypatch.setattr(rig.runs, "_record", lambda records, payloads: units.append(len(records) + len(payloads)))

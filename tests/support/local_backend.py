@@ -93,6 +93,9 @@ class LocalClient(LocalAnswers):
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return {"run_id": run_id, "state": "cancelled"}
 
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        return {"task_id": task, "paused": paused}
+
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         names = [module] if module else list(self.mind.hosts)
         (self.paused.update if paused else self.paused.difference_update)(names)

@@ -157,6 +157,7 @@ class MachineClient(DurableClient):
                 "module": spec.module or "orchestrator",
                 "interval_s": getattr(spec.trigger, "interval_s", None),
                 "runs": sum(self.scheduler.task(spec.task_id).counts.values()),
+                "paused": self.scheduler.task(spec.task_id).is_paused,
                 "held_by": "the system is paused: tori resume" if self.scheduler.is_paused else None,
             }
             for spec in self.scheduler.specs.values()
@@ -185,6 +186,10 @@ class MachineClient(DurableClient):
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         self._schedule(sched.CancelRequested(run_id))
         return {"run_id": run_id, "state": str(self.scheduler.run(run_id).state)}
+
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        self._schedule(sched.PauseRequested(task) if paused else sched.ResumeRequested(task))
+        return {"task_id": task, "paused": paused}
 
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         if module is None:

@@ -191,6 +191,21 @@ def test_pauses(shell: Shell) -> None:
     assert set(_states(shell).values()) == {"running"}
 
 
+def test_one_task_is_paused(shell: Shell) -> None:
+    def is_paused() -> dict[str, bool]:
+        return {row["task_id"]: row["paused"] for row in shell.json("task", "list")["tasks"] if row["paused"]}
+
+    assert shell.json("task", "pause", "alien_audit") == {"task_id": "alien_audit", "paused": True}
+    assert is_paused() == {"alien_audit": True}
+    assert shell.json("task", "run", "alien_audit")["state"] == "succeeded", "asking runs it all the same"
+    assert "it runs as it is due" in shell("task", "resume", "alien_audit")[1]
+    assert is_paused() == {}
+    assert "paused, until tori task resume" in shell("task", "pause", "alien_audit")[1]
+    for word in ("pause", "resume"):
+        code, _, err = shell("task", word, "nonsense")
+        assert (code, "there is no task 'nonsense'" in err, "alien_audit" in err) == (65, True, True)
+
+
 def test_a_pause_outlives_a_stop(shell: Shell, backend: MachineBackend) -> None:
     client = backend.client
     assert client is not None

@@ -19,7 +19,9 @@ from tori.sources import KINDS, open_source
 MOST_LATEST = 30
 """Lines of last runs, one a task."""
 
-task_app = typer.Typer(help="List, run and cancel background tasks.", no_args_is_help=True, rich_markup_mode=None)
+task_app = typer.Typer(
+    help="List, run, pause and cancel background tasks.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def ingest(
@@ -221,6 +223,34 @@ def task_cancel(
         print_json(found)
     else:
         out.print(f"{escape(run_id)}: {found['state']}")
+
+
+TaskArgument = Annotated[str, typer.Argument(help="Task id, as `tori task list` prints it.")]
+
+
+@task_app.command("pause")
+def task_pause(
+    task: TaskArgument, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
+    """Let a task's trigger rest until `tori task resume`. What runs goes on; it still runs when it is asked for."""
+    _pause_task(task, True, home, address, as_json)
+
+
+@task_app.command("resume")
+def task_resume(
+    task: TaskArgument, home: HomeOption = None, address: AddressOption = None, as_json: JsonOption = False
+) -> None:
+    """Let a task's trigger go on. What was due meanwhile runs once."""
+    _pause_task(task, False, home, address, as_json)
+
+
+def _pause_task(task: str, paused: bool, home: Any, address: Any, as_json: bool) -> None:
+    with connected(home, address) as client:
+        found = client.pause_task(task, paused=paused)
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"{escape(task)}: {'paused, until tori task resume' if paused else 'it runs as it is due'}")
 
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the event.")]

@@ -154,6 +154,9 @@ class RewoundClient(LocalAnswers):
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         self._refuse("runs no tasks")
 
+    def pause_task(self, task: str, *, paused: bool) -> dict[str, Any]:
+        self._refuse("runs no tasks")
+
     def pause(self, module: str | None, *, paused: bool) -> dict[str, Any]:
         self._refuse("stands still")
 
