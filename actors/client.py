@@ -180,6 +180,10 @@ class RayClient:
         found: dict[str, Any] = self._call("run_story", run_id)
         return found
 
+    def run_logs(self, run_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("run_logs", run_id)
+        return found
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self._call("cancel_run", run_id)
         return found

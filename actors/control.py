@@ -55,7 +55,9 @@ from tori.orchestrator.placement import JournalsReached
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
-from tori.scheduler.signal import Throttle, Triggered
+from tori.scheduler.logs import RunLogs
+from tori.scheduler.signal import RunStarted, Throttle, Triggered
+from tori.scheduler.view import log_row
 from tori.trends.book import TrendsSampled
 
 STORE = "object_store_memory"
@@ -119,6 +121,7 @@ class Control:
             self._plan,
             node_resources,
         )
+        self._logs = RunLogs(home)
         self._take_on()
         self._runs.on_failure = self._fail
         limits = settings["limits"]
@@ -512,6 +515,15 @@ class Control:
 
     def progress_run(self, run_id: str, attempt: int, done: float, total: float) -> None:
         self._runs.progress(run_id, attempt, done, total)
+
+    def begin_run(self, run_id: str, attempt: int) -> None:
+        self._runs.tell(RunStarted(run_id, attempt))
+
+    def add_log(self, run_id: str, attempt: int, data: bytes) -> None:
+        self._logs.add(run_id, attempt, data)
+
+    def run_logs(self, run_id: str) -> dict[str, Any]:
+        return log_row(self._runs.scheduler, self._logs, run_id)
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._runs.cancel(run_id)

@@ -10,6 +10,7 @@ import msgspec
 import ray
 
 from actors.cast import CLIENTS
+from actors.output import Attempt
 from actors.scan import Work, fan_out
 from tori.modules.fuzzing.target import FuzzTarget
 from tori.modules.host import HostSnapshot
@@ -20,10 +21,16 @@ SAMPLED_DOCUMENTS = 16
 SAMPLED_EVENTS = 300
 
 
-def fuzz(handles: Mapping[str, Any], resources: Resources, shards: int, codes: Mapping[str, str] | None = None) -> Work:
+def fuzz(
+    handles: Mapping[str, Any],
+    resources: Resources,
+    shards: int,
+    codes: Mapping[str, str] | None = None,
+    attempt: Attempt | None = None,
+) -> Work:
     """Begin a run and return it; the seed follows from the states, so a run can be repeated.
 
-    ``codes``: of the modules that were reloaded; the copies must run the same.
+    ``codes``: of the modules that were reloaded; the copies must run the same. ``attempt``: whose log it is what they print.
     """
     names = [name for name, _ in FULL_PASS if name in handles]
     snapshots = ray.get([handles[name].snapshot.remote() for name in names])
@@ -40,4 +47,4 @@ def fuzz(handles: Mapping[str, Any], resources: Resources, shards: int, codes: M
     ]
     plan = handles["fuzzing"].prepare_targets.remote(targets, seed)
     code = ",".join(f"{name}={one}" for name, one in sorted((codes or {}).items()))
-    return fan_out("fuzzing", "concept_fuzz_test", plan, resources, shards, code=code)
+    return fan_out("fuzzing", "concept_fuzz_test", plan, resources, shards, code=code, attempt=attempt)

@@ -136,6 +136,17 @@ class OrchestratorActor:
     def progress_run(self, run_id: str, attempt: int, done: float, total: float) -> None:
         self._control.progress_run(run_id, attempt, done, total)
 
+    def begin_run(self, run_id: str, attempt: int) -> None:
+        """Hear that an attempt has begun on some node."""
+        self._control.begin_run(run_id, attempt)
+
+    def add_log(self, run_id: str, attempt: int, data: bytes) -> None:
+        """Keep what an attempt has printed."""
+        self._control.add_log(run_id, attempt, data)
+
+    def run_logs(self, run_id: str) -> dict[str, Any]:
+        return self._control.run_logs(run_id)
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return self._control.cancel_run(run_id)
 

@@ -245,19 +245,26 @@ class Runs:
         if handle is None:
             raise Unavailable(f"module {spec.module} is not running.", remedy="It is being started again.")
         if spec.task_type == FUZZ:
-            work = fuzz(self._handles(), spec.resources_of(order.variant), spec.shards, self._codes())
+            resources, attempt = spec.resources_of(order.variant), (order.run_id, order.attempt)
+            work = fuzz(self._handles(), resources, spec.shards, self._codes(), attempt)
         else:
-            work = self._start_work(handle, spec, order.variant)
+            work = self._start_work(handle, order)
         self._follow(order, *work.refs)
         concluded: Conclusion = ray.get(handle.conclude.remote(spec.task_type, work.result))
         return {spec.module: (concluded.incarnation, concluded.covers)}, ""
 
-    def _start_work(self, handle: Any, spec: TaskSpec, variant: str) -> Work:
+    def _start_work(self, handle: Any, order: sig.StartRun) -> Work:
         """Begin the scan of an attempt, in the code that the module runs."""
-        snapshot = handle.prepare.remote(spec.task_type)
-        resources, code = spec.resources_of(variant), self._codes().get(spec.module, "")
+        spec = order.spec
         return fan_out(
-            spec.module, spec.task_type, snapshot, resources, spec.shards, code=code, settings=self._plan.users
+            spec.module,
+            spec.task_type,
+            handle.prepare.remote(spec.task_type),
+            spec.resources_of(order.variant),
+            spec.shards,
+            code=self._codes().get(spec.module, ""),
+            settings=self._plan.users,
+            attempt=(order.run_id, order.attempt),
         )
 
     def _start_scan(self, handle: Any, module: str, task: str) -> Any:

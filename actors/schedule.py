@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import run_options, start_task
-from actors.worker import begin_work
+from actors.output import at_work
 from tori.errors import BadInput, BadSettings, ToriError
 from tori.events.topic import Matcher
 from tori.modules.registry import START_ORDER
@@ -130,16 +130,16 @@ def start_user(task: UserTask | ShippedTask, order: sig.StartRun) -> Any:
 
 def run_user(module: str, name: str, run: TaskRun) -> str:
     """Run a user's function on some node; what it reports goes to the orchestrator, if that is there."""
-    begin_work()
-    return call(module, name, replace(run, report=_reporter(run)))
+    with at_work((run.run_id, run.attempt)):
+        return call(module, name, replace(run, report=_reporter(run)))
 
 
 def run_shipped(function: bytes, run: TaskRun) -> str:
     """Run a function that came pickled by value."""
     import cloudpickle
 
-    begin_work()
-    return call_function(cloudpickle.loads(function), replace(run, report=_reporter(run)))
+    with at_work((run.run_id, run.attempt)):
+        return call_function(cloudpickle.loads(function), replace(run, report=_reporter(run)))
 
 
 def _reporter(run: TaskRun) -> Callable[[float, float], None]:

@@ -101,6 +101,9 @@ class SystemClient(Protocol):
     def run_story(self, run_id: str) -> dict[str, Any]:
         """Return what is known of a run, its steps and its result; raises BadInput for an unknown one."""
 
+    def run_logs(self, run_id: str) -> dict[str, Any]:
+        """Return what a run printed: ``logs`` by ``attempt``, oldest first, ``attempts``, ``state``; raises BadInput for an unknown one."""
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         """Cancel a run that has not finished."""
 

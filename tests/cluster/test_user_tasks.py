@@ -141,6 +141,27 @@ def test_its_progress_is_seen_and_cancelling_stops_it(client: RayClient) -> None
     assert client.run_story(run_id)["done"] == before, "it goes on"
 
 
+def test_what_it_prints_is_kept_by_attempt_also_of_one_that_is_killed(client: RayClient) -> None:
+    run_id = client.run_task("talker")["run_id"]
+    deadline = time.monotonic() + WAIT_S
+    while len((found := client.run_logs(run_id))["logs"]) < 2:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    assert found["state"] == "running", "it is read while it goes on"
+    failed, running = (one["text"].splitlines() for one in found["logs"])
+    assert failed[:4] == ["printed in attempt 1", "logged", "said by a child", "Traceback (most recent call last):"]
+    assert failed[-1] == "OSError: broken"
+    assert running == ["printed in attempt 2", "logged", "said by a child"]
+    client.cancel_run(run_id)  # it is deaf, so it is killed
+    story_when(client, run_id, lambda s: s["state"] == "cancelled")
+    assert [one["text"].splitlines() for one in client.run_logs(run_id)["logs"]] == [failed, running]
+    quiet = client.run_task("plain")["run_id"]
+    story_when(client, quiet, lambda s: s["state"] == "succeeded")
+    assert client.run_logs(quiet) == {"run_id": quiet, "state": "succeeded", "attempts": 1, "logs": []}
+    with pytest.raises(BadInput, match="there is no run 'nobody'"):
+        client.run_logs("nobody")
+
+
 def test_background_work_has_processes_of_its_own_at_idle_priority(client: RayClient) -> None:
     run_id = client.run_task("priority")["run_id"]
     mine = json.loads(story_when(client, run_id, lambda s: s["state"] == "succeeded")["result"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import subprocess
 import time
 from typing import Any
 
 from tori.resources.background import is_background
+from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Priority, Resources
 from tori.scheduler.user import TaskRun, task
 
@@ -28,3 +32,21 @@ def priority() -> dict[str, Any]:
 @task(task_id="waiting", resources=Resources(num_cpus=0.1), priority=Priority.LOW)
 def waiting() -> None:
     """Do nothing, in the background."""
+
+
+@task(
+    task_id="talker",
+    timeout_s=600,
+    resources=Resources(num_cpus=0.1),
+    retry=RetryPolicy(retries=1, first_backoff_s=0.1),
+)
+def talker(run: TaskRun) -> None:
+    """Say something in every way; fail the first time, and go on until it is killed the second."""
+    print("printed in attempt", run.attempt)
+    logging.getLogger("mine").warning("logged")
+    subprocess.run(["sh", "-c", "echo said by a child"], check=True)
+    if run.attempt == 1:
+        raise OSError("broken")
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(600)

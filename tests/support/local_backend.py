@@ -90,6 +90,9 @@ class LocalClient(LocalAnswers):
         old, self.level = self.level, level
         return {"level": level, "old": old, "runs": ["r-1"] if level == "stopped" else []}
 
+    def run_logs(self, run_id: str) -> dict[str, Any]:
+        return self.run_story(run_id)
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         return {"run_id": run_id, "state": "cancelled"}
 

@@ -22,9 +22,10 @@ from tori.orchestrator import signal as life
 from tori.orchestrator.lifecycle import Lifecycle
 from tori.orchestrator.record import LifecycleOptions
 from tori.scheduler import signal as sched
+from tori.scheduler.logs import RunLogs
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import default_specs
-from tori.scheduler.view import active_rows, story_row
+from tori.scheduler.view import active_rows, log_row, story_row
 
 _FACTS = (SystemStarted, TaskStarted, TaskCompleted, TaskFailed, TaskCancelled)
 
@@ -182,6 +183,9 @@ class MachineClient(DurableClient):
         old = self.scheduler.throttle[0]
         self._schedule(sched.ThrottleRequested(sched.Throttle(level), reason))
         return {"level": level, "old": str(old), "runs": []}
+
+    def run_logs(self, run_id: str) -> dict[str, Any]:
+        return log_row(self.scheduler, RunLogs(self.home), run_id)
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         self._schedule(sched.CancelRequested(run_id))

@@ -22,6 +22,7 @@ from tori.cli import main as entry
 from tori.cli.lifecycle import status_table
 from tori.events.document import Document
 from tori.events.system import CustomEvent
+from tori.scheduler.logs import RunLogs
 
 
 class Shell:
@@ -160,6 +161,27 @@ def test_tasks(shell: Shell) -> None:
     assert (code, "alien_audit" in err) == (65, True)
     code, _, err = shell("task", "cancel", "nobody")
     assert (code, "tori task list" in err) == (65, True)
+
+
+def test_what_a_run_printed_is_shown(shell: Shell, backend: MachineBackend) -> None:
+    assert backend.client is not None
+    run_id = shell.json("task", "run", "alien_audit")["run_id"]
+    code, out, err = shell("task", "logs", run_id)
+    assert (code, out, "Nothing was printed" in err) == (0, "", True)
+    logs = RunLogs(backend.client.home)
+    logs.add(run_id, 1, b"[bold]as it is[/]\n")
+    assert shell("task", "logs", run_id)[1] == "[bold]as it is[/]\n"
+    assert shell.json("task", "logs", run_id, "--attempt", "1")["logs"] == [
+        {"attempt": 1, "text": "[bold]as it is[/]\n"}
+    ]
+    code, _, err = shell("task", "logs", run_id, "--attempt", "2")
+    assert (code, "has had 1 attempts" in err) == (65, True)
+    code, _, err = shell("task", "logs", "nobody")
+    assert (code, "tori task list" in err) == (65, True)
+    logs.add("of long ago", 1, b"one")
+    logs.add("of long ago", 3, b"three\n")
+    code, out, err = shell("task", "logs", "of long ago")
+    assert (code, out, err.split()) == (0, "one\nthree\n", ["attempt", "1:", "attempt", "3:"])
 
 
 def _states(shell: Shell) -> dict[str, str]:

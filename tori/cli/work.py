@@ -186,6 +186,37 @@ def task_story(
         out.print(f"  result: {escape(found['result'])}")
 
 
+@task_app.command("logs")
+def task_logs(
+    run_id: Annotated[str, typer.Argument(help="Run id, as `tori task list` prints it.")],
+    attempt: Annotated[
+        int | None,
+        typer.Option("--attempt", min=1, help="Only this one; all of them when left out.", show_default=False),
+    ] = None,
+    home: HomeOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a run has printed so far, by itself and by what it started; of a failed one also the trace."""
+    with connected(home, address) as client:
+        found = client.run_logs(run_id)
+    if attempt is not None:
+        if attempt > found["attempts"]:
+            raise BadInput(f"run {run_id} has had {found['attempts']} attempts.", remedy="They count from 1.")
+        found["logs"] = [one for one in found["logs"] if one["attempt"] == attempt]
+    if as_json:
+        print_json(found)
+        return
+    for one in found["logs"]:
+        if found["attempts"] > 1:
+            err.print(f"[dim]attempt {one['attempt']}:[/]")
+        typer.echo(one["text"], nl=not one["text"].endswith("\n"))
+    if not found["attempts"]:
+        err.print(f"Run {escape(run_id)} has not begun: it is {found['state']}.")
+    elif not found["logs"]:
+        err.print(f"Nothing was printed, or it is kept no more; tori task story {escape(run_id)} tells its steps.")
+
+
 @task_app.command("run")
 def task_run(
     task: Annotated[str, typer.Argument(help="Task id, as `tori task list` prints it.")],

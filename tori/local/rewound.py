@@ -151,6 +151,9 @@ class RewoundClient(LocalAnswers):
     def run_story(self, run_id: str) -> dict[str, Any]:
         self._refuse("runs no tasks")
 
+    def run_logs(self, run_id: str) -> dict[str, Any]:
+        self._refuse("runs no tasks")
+
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         self._refuse("runs no tasks")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tori.errors import BadInput
 from tori.scheduler.book import Run
 from tori.scheduler.desk import IN_LINE
+from tori.scheduler.logs import RunLogs
 from tori.scheduler.machine import Scheduler
 
 
@@ -40,3 +42,18 @@ def story_row(scheduler: Scheduler, run_id: str, now_ns: int) -> dict[str, Any]:
     run = scheduler.run(run_id)
     steps = [{"time_ns": line.time_ns, "text": line.text} for line in scheduler.story(run_id)]
     return run_row(run, now_ns) | {"result": run.result, "story": steps}
+
+
+def log_row(scheduler: Scheduler, logs: RunLogs, run_id: str) -> dict[str, Any]:
+    """Return what the attempts of a run printed, oldest first; ``state`` is empty where only that is known any more.
+
+    Raises BadInput when the run is unknown.
+    """
+    found = [{"attempt": attempt, "text": text} for attempt, text in logs.read(run_id)]
+    try:
+        run = scheduler.run(run_id)
+    except BadInput:
+        if not found:
+            raise
+        return {"run_id": run_id, "state": "", "attempts": found[-1]["attempt"], "logs": found}
+    return {"run_id": run_id, "state": str(run.state), "attempts": run.attempt, "logs": found}
