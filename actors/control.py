@@ -56,7 +56,7 @@ from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
 from tori.scheduler.logs import RunLogs
-from tori.scheduler.signal import RunStarted, Throttle, Triggered
+from tori.scheduler.signal import Throttle, Triggered
 from tori.scheduler.view import log_row
 from tori.trends.book import TrendsSampled
 
@@ -501,8 +501,12 @@ class Control:
     # -- work --------------------------------------------------------------------------------------------------
 
     def tasks(self) -> dict[str, Any]:
-        runs = self.query("orchestrator", "runs", {"limit": 100})
-        return {"tasks": self._runs.tasks(), "runs": runs, "active": self._runs.active()}
+        runs, active = self.query("orchestrator", "runs", {"limit": 100}), self._runs.active()
+        states = {
+            run["run_id"]: run["state"] for run in active
+        }  # events do not tell of what waits for Ray, or for another attempt
+        runs = [run | {"state": states.get(run["run_id"], run["state"])} for run in runs]
+        return {"tasks": self._runs.tasks(), "runs": runs, "active": active}
 
     def run_task(self, task: str, run_id: str, *, force: bool = False) -> dict[str, Any]:
         return self._runs.request(task, run_id, force=force)
@@ -517,7 +521,7 @@ class Control:
         self._runs.progress(run_id, attempt, done, total)
 
     def begin_run(self, run_id: str, attempt: int) -> None:
-        self._runs.tell(RunStarted(run_id, attempt))
+        self._runs.begun(run_id, attempt)
 
     def add_log(self, run_id: str, attempt: int, data: bytes) -> None:
         self._logs.add(run_id, attempt, data)

@@ -218,7 +218,8 @@ class Runs:
 
     def _attempt(self, order: sig.StartRun) -> None:
         run_id, attempt = order.run_id, order.attempt
-        self.tell(sig.RunStarted(run_id, attempt))
+        if order.spec.task_type in self._house:
+            self.tell(sig.RunStarted(run_id, attempt))  # of Ray tasks their worker says so
         try:
             covers, result = self._work(order)
         except Exception as error:
@@ -419,6 +420,10 @@ class Runs:
         """Return what admission goes by: ``level``, and the ``reason``."""
         level, reason = self.scheduler.pressure
         return {"level": level.name.lower(), "reason": reason if level else ""}
+
+    def begun(self, run_id: str, attempt: int) -> None:
+        """Hear of the worker of an attempt that it has begun."""
+        self.tell(sig.RunStarted(run_id, attempt))
 
     def progress(self, run_id: str, attempt: int, done: float, total: float) -> None:
         """Take a word of how far an attempt has come."""

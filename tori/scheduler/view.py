@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from tori.clock import SECOND_NS
 from tori.errors import BadInput
 from tori.scheduler.book import Run
 from tori.scheduler.desk import IN_LINE
 from tori.scheduler.logs import RunLogs
 from tori.scheduler.machine import Scheduler
+from tori.scheduler.transition import RunState
+
+PLACING_S = 2.0
+"""What Ray may take to begin an attempt before a person is told that it waits; a new worker takes a second."""
 
 
 def run_row(run: Run, now_ns: int) -> dict[str, Any]:
@@ -24,9 +29,19 @@ def run_row(run: Run, now_ns: int) -> dict[str, Any]:
         "done": run.done,
         "total": run.total,
         "eta_s": None if eta_s is None else round(eta_s, 1),
-        "held_by": (run.hold or IN_LINE) if run.is_waiting else None,
+        "held_by": _held_by(run, now_ns),
         "error": run.error or None,
     }
+
+
+def _held_by(run: Run, now_ns: int) -> str | None:
+    """Return what an open run waits for; None when it runs."""
+    if run.is_waiting:
+        return run.hold or IN_LINE
+    waited_s = (now_ns - run.started_ns) / SECOND_NS
+    if run.state is RunState.ADMITTED and not run.done and waited_s >= PLACING_S:
+        return f"Ray has not begun it in {waited_s:.0f} s: its resources are taken, what it reads is not ready, or its worker starts"
+    return None
 
 
 def active_rows(scheduler: Scheduler, now_ns: int) -> list[dict[str, Any]]:
