@@ -11,7 +11,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -59,6 +59,8 @@ class Past(NamedTuple):
     """By module, its last state."""
     failures: Mapping[str, Sequence[int]] = {}
     """By module, when it failed last, wall nanoseconds."""
+    checked: Collection[str] = ()
+    """Modules that it paused to check their recovery, and no person did: that check is over."""
 
     def of(self, name: str, now_ns: int) -> sig.Remember:
         """Return what there is to remember of a module, at the wall time ``now_ns``."""
@@ -210,6 +212,10 @@ class Conductor:
         """Take a living module over; one that died, or whose loop did, is started again with the rest."""
         try:
             found = ray.get(ready)
+            is_paused = found["view"].paused
+            if is_paused and name in self._past.checked:
+                ray.get(control(handle, "pause").remote(paused=False))
+                is_paused = False
         except (RayError, ToriError) as error:
             self._log(name).info("not adopted: %s", brief_error(error))
             with contextlib.suppress(RayError):
@@ -217,7 +223,7 @@ class Conductor:
             return
         incarnation = int(found["incarnation"])
         self.restarts[name] = incarnation - 1
-        self._obey(sig.Adopt(name, incarnation, paused=found["view"].paused))
+        self._obey(sig.Adopt(name, incarnation, paused=is_paused))
         self._hold(name, incarnation, handle)
 
     def _await_busy(self, name: str, incarnation: int, handle: Any, ready: Any) -> None:

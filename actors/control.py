@@ -210,8 +210,9 @@ class Control:
 
     def _past(self) -> Past:
         def read(host: ModuleHost) -> Past:
-            starts, states, failures = (host.module.query(name, {}) for name in ("starts", "states", "failures"))
-            return Past(host.journal.epoch, starts, self._is_reborn, states, failures)
+            known = (host.module.query(name, {}) for name in ("starts", "states", "failures", "checked"))
+            starts, states, failures, checked = known
+            return Past(host.journal.epoch, starts, self._is_reborn, states, failures, checked)
 
         return self._ledger.call(read)
 

@@ -51,11 +51,11 @@ class RecoveryCheck:
         """Return what was seen, JSON; raises RecoveryFailed when the promise was not kept, Unavailable when this is no moment for it."""
         number = self._injected()
         name = self._choose(number)
-        self._conductor.ask(sig.PauseRequested(name))
+        self._conductor.ask(sig.CheckRequested(name))
         try:
             found = self._kill(name, number)
         finally:
-            self._conductor.ask(sig.ResumeRequested(name))
+            self._conductor.ask(sig.CheckRequested(name, ends=True))
         if not found["is_same"] or found["recovered_s"] > BOUND_S:
             raise RecoveryFailed(
                 f"{name} came back in {found['recovered_s']} s (promised: {BOUND_S:g} s), "
@@ -74,6 +74,11 @@ class RecoveryCheck:
         well = [
             name for name in self._modules if states[name] == State.RUNNING and not lifecycle.modules[name].successor
         ]
+        if not well:
+            raise Unavailable(
+                "no module runs that could be checked: they are paused, or new code of them is on its way.",
+                remedy="tori resume MODULE, then again.",
+            )
         return well[number % len(well)]
 
     def _kill(self, name: str, number: int) -> dict[str, Any]:

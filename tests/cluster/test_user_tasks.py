@@ -28,6 +28,7 @@ from tests.support.receiver import Receiver
 from tests.support.system import batches, kill, small_corpus, system_settings
 from tori.errors import BadInput, BadSettings, IllegalTransition
 from tori.modules.fuzzing import Fuzzing, FuzzTarget
+from tori.orchestrator.signal import CheckRequested
 from tori.resources.background import is_background
 from tori.resources.pressure import Sample
 from tori.scheduler.spec import Resources
@@ -221,6 +222,28 @@ def test_an_emergency_stop_outlives_the_orchestrator_and_events_flow_on(client: 
     assert receiver.came.acquire(timeout=WAIT_S)
     assert receiver.requests[0][1]["type"] == "tori.WorkThrottled"
     assert receiver.ids[0] == stop, "the webhook was told, under the id of the event"
+
+
+def test_a_check_of_recovery_that_dies_with_its_orchestrator_leaves_no_pause(client: RayClient) -> None:
+    orchestrator = ray.get_actor(ORCHESTRATOR, namespace=NAMESPACE)
+    client.pause("scars", paused=True)
+    ray.get(orchestrator.__ray_call__.remote(_begin_check, "alien"))
+    assert (_state_of(client, "alien"), _state_of(client, "scars")) == ("paused", "paused")
+    kill(ray.get(orchestrator.pid.remote()))
+    deadline = time.monotonic() + WAIT_S
+    while _state_of(client, "alien") != "running":
+        assert time.monotonic() < deadline, client.status()
+        time.sleep(0.1)
+    assert _state_of(client, "scars") == "paused", "a person wanted that"
+    client.pause("scars", paused=False)
+
+
+def _begin_check(actor: Any, module: str) -> None:
+    actor._control._conductor.ask(CheckRequested(module))
+
+
+def _state_of(client: RayClient, module: str) -> str:
+    return next(str(one["state"]) for one in client.status()["modules"] if one["name"] == module)
 
 
 def test_under_memory_pressure_background_work_stops_and_resumes_by_itself(client: RayClient, tmp_path: Path) -> None:

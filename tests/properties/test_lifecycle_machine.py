@@ -124,6 +124,10 @@ class World(RuleBasedStateMachine):
     def pause(self, module: str, kind: Any) -> None:
         self.give(kind(module))
 
+    @rule(module=names, ends=st.booleans())
+    def check(self, module: str, ends: bool) -> None:
+        self.give(sig.CheckRequested(module, ends))
+
     @rule(module=names)
     def recover(self, module: str) -> None:
         self.restarts[module].clear()

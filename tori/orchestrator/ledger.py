@@ -21,6 +21,7 @@ from tori.ids import source_suffix
 from tori.modules.base import Context, Fact, Module
 from tori.modules.registry import START_ORDER
 from tori.orchestrator.placement import LedgerRecord
+from tori.orchestrator.record import CHECKED, HELD
 from tori.orchestrator.state import State
 from tori.scheduler.recent import Recent
 from tori.scheduler.signal import TaskTriggered
@@ -142,6 +143,7 @@ class _State(msgspec.Struct, array_like=True):
     outbox: OutboxState | None = None
     codes: list[tuple[str, str]] = []
     failures: list[tuple[str, list[int]]] = []
+    checked: list[str] = []
 
 
 class Ledger(Module):
@@ -166,6 +168,8 @@ class Ledger(Module):
         """Incarnation of every module that was started and has not been stopped since."""
         self.failures: dict[str, list[int]] = {}
         """By module, when it failed last, wall ns; forgotten when a person, or its node's return, starts it again."""
+        self.checked: set[str] = set()
+        """Modules that are paused for nothing but a check of their recovery."""
         self.metrics: dict[str, float] = {}
         self.checkpoint_id = ""
         self.checkpoints: dict[str, bytes] = {}
@@ -246,6 +250,10 @@ class Ledger(Module):
             self.failures[payload.module] = [*self.failures.get(payload.module, []), time_ns][-KEPT_FAILURES:]
         elif payload.new == State.STOPPED or payload.old in (State.DEGRADED, State.OFFLINE):
             self.failures.pop(payload.module, None)
+        if payload.reason == CHECKED:
+            self.checked.add(payload.module)
+        elif payload.reason == HELD or payload.new in (State.RUNNING, State.STOPPED):
+            self.checked.discard(payload.module)
         if payload.new == State.STOPPED:
             self.starts.pop(payload.module, None)
         elif payload.incarnation:
@@ -289,6 +297,7 @@ class Ledger(Module):
                 self.outbox.snapshot(),
                 sorted(self.codes.items()),
                 sorted(self.failures.items()),
+                sorted(self.checked),
             )
         )
 
@@ -309,6 +318,7 @@ class Ledger(Module):
         self.outbox.restore(state.outbox or OutboxState())
         self.codes = dict(state.codes)
         self.failures = dict(state.failures)
+        self.checked = set(state.checked)
 
     def _find(self, identifier: str) -> bytes:
         """Return the latest event about a run, a problem or a checkpoint; empty when none is called so."""
@@ -332,6 +342,8 @@ class Ledger(Module):
         """``summary``; ``runs`` {limit}, the last of each task first; ``problems`` {limit}; ``counts``; ``metrics``; ``starts``.
 
         ``states``; ``codes``; ``trends`` {limit}; ``failures``: by module, wall ns; ``find`` {id}: a run, a problem or a checkpoint.
+
+        ``checked``: modules that are paused for a check only.
         """
         limit = int(arguments.get("limit", 50))
         if name == "summary":
@@ -354,6 +366,8 @@ class Ledger(Module):
         }
         if name in tables:
             return dict(sorted(tables[name].items()))
+        if name == "checked":
+            return sorted(self.checked)
         if name == "trends":
             return self.trends.rows(limit)
         if name == "find":

@@ -17,7 +17,7 @@ from tori.errors import BadInput, IllegalTransition
 from tori.events import system as events
 from tori.machine import Emit, Stories, StoryLine, Tick
 from tori.orchestrator import signal as sig
-from tori.orchestrator.record import UP, LifecycleOptions, LifecycleSnapshot, ModuleRecord, check
+from tori.orchestrator.record import CHECKED, HELD, UP, LifecycleOptions, LifecycleSnapshot, ModuleRecord, check
 from tori.orchestrator.signal import LifecycleInstruction, LifecycleStimulus
 from tori.orchestrator.state import MODULE_TABLE, SYSTEM_TABLE, State
 from tori.orchestrator.supervision import GiveUpDecision, Supervision
@@ -50,6 +50,7 @@ class Lifecycle:
             sig.StopRequested: self._on_stop,
             sig.PauseRequested: self._on_pause,
             sig.ResumeRequested: self._on_resume,
+            sig.CheckRequested: self._on_check,
             sig.RecoverRequested: self._on_recover,
             sig.Remember: self._on_remember,
             sig.Adopt: self._on_adopt,
@@ -172,9 +173,11 @@ class Lifecycle:
             m = self._module(request.module)
             if m.state not in (*UP, State.INITIALIZING):
                 self._refuse(m, State.PAUSED)
-            m.is_held = True
             if m.state is State.RUNNING:
-                self._pause(m, "pause requested")
+                self._pause(m, HELD)
+            elif m.state is State.PAUSED and m.is_checked and not m.is_held:
+                self._change(m, State.PAUSED, HELD)
+            m.is_held = True
             return
         if self._is_paused:
             return
@@ -195,9 +198,11 @@ class Lifecycle:
                 return
             if m.state not in (*UP, State.INITIALIZING):
                 self._refuse(m, State.RUNNING)
-            m.is_held = False
-            if m.state is State.PAUSED and not self._is_paused:
+            if m.state is State.PAUSED and m.is_checked and m.is_held:
+                self._change(m, State.PAUSED, CHECKED)
+            elif m.state is State.PAUSED and not m.is_checked and not self._is_paused:
                 self._resume(m, "resume requested")
+            m.is_held = False
             return
         if self.system in (State.DRAINING, State.STOPPED, State.FAILED):
             self._refuse_system(State.RUNNING)
@@ -207,8 +212,18 @@ class Lifecycle:
             return
         self._is_pausing = False
         for m in self.modules.values():
-            if m.state is State.PAUSED and not m.is_held:
+            if m.state is State.PAUSED and not m.rests:
                 self._resume(m, "the system resumes")
+
+    def _on_check(self, request: sig.CheckRequested) -> None:
+        m = self._module(request.module)
+        if not request.ends:
+            if m.state is not State.RUNNING:
+                self._refuse(m, State.PAUSED)
+            self._pause(m, CHECKED)
+        elif m.state is State.PAUSED and not m.is_held and not self._is_paused:
+            self._resume(m, "its recovery was checked")
+        m.is_checked = not request.ends
 
     def _on_recover(self, request: sig.RecoverRequested) -> None:
         m = self._module(request.module)
@@ -308,8 +323,8 @@ class Lifecycle:
         if m is None:
             return
         m.deadline_ns = None
-        waits = m.is_held or self._is_paused
-        self._change(m, State.PAUSED if waits else State.RUNNING, "ready")
+        waits = m.rests or self._is_paused
+        self._change(m, State.PAUSED if waits else State.RUNNING, HELD if m.is_checked and m.is_held else "ready")
         status = "restarted" if m.is_recovering else "adopted" if m.is_adopting else "cold"
         self._out.append(Emit(events.ModuleInitialized(status, m.name, self._version)))
         if m.is_recovering:
@@ -415,7 +430,7 @@ class Lifecycle:
         m.incarnation += 1
         self._change(m, State.INITIALIZING, reason)
         self._arm(m, self.options.start_timeout_s)
-        m.is_started_paused = m.is_held or self._is_paused
+        m.is_started_paused = m.rests or self._is_paused
         self._out.append(sig.StartModule(m.name, m.incarnation, m.is_started_paused))
 
     def _fail(self, m: ModuleRecord, error_type: str, error: str) -> None:
@@ -486,7 +501,7 @@ class Lifecycle:
         self._out.append(sig.StopModule(m.name, m.incarnation))
 
     def _end(self, m: ModuleRecord, status: str) -> None:
-        m.deadline_ns, m.is_held, m.is_recovering, m.is_saved = None, False, False, False
+        m.deadline_ns, m.is_held, m.is_checked, m.is_recovering, m.is_saved = None, False, False, False, False
         self._change(m, State.STOPPED, status)
         self._out.append(Emit(events.ModuleShutdown(status, m.name, self._version)))
 

@@ -12,6 +12,8 @@ from tori.orchestrator.state import State
 from tori.orchestrator.supervision import RestartPolicy
 
 UP = (State.RUNNING, State.PAUSED)
+HELD, CHECKED = "pause requested", "its recovery is checked"
+"""Why a module is paused: a person wants it, also after a restart of the orchestrator; a check needs it, and ends with the orchestrator."""
 
 
 class LifecycleOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,13 @@ class ModuleRecord(msgspec.Struct):
     """Incarnation of new code that is on its way to take over; 0 = none is."""
     versions: tuple[str, str] = ("", "")
     """Of the reload under way: from, to."""
+    is_checked: bool = False
+    """Paused while its recovery is checked: nobody's wish, so it dies with the orchestrator."""
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is paused by itself, whatever the system does."""
+        return self.is_held or self.is_checked
 
 
 class LifecycleSnapshot(msgspec.Struct, array_like=True):

@@ -51,6 +51,16 @@ class ResumeRequested(msgspec.Struct, frozen=True):
     module: str = ""
 
 
+class CheckRequested(msgspec.Struct, frozen=True):
+    """Pause a module that runs while its recovery is checked, or (``ends``) let it go on, unless a person has paused it meanwhile.
+
+    What a person wants of it during the check counts when that has ended.
+    """
+
+    module: str
+    ends: bool = False
+
+
 class RecoverRequested(msgspec.Struct, frozen=True):
     """Start a failed or degraded module again, now and with a clean record."""
 
@@ -157,6 +167,7 @@ LifecycleStimulus: TypeAlias = (
     | StopRequested
     | PauseRequested
     | ResumeRequested
+    | CheckRequested
     | RecoverRequested
     | Remember
     | Adopt

@@ -36,7 +36,11 @@ MODULE_TABLE = TransitionTable(
         Edge(_S.RUNNING, _S.PAUSED, "a pause was asked for"),
         Edge(_S.PAUSED, _S.RUNNING, "the pause is over"),
         Edge(_S.RUNNING, _S.RUNNING, "new code of it took over"),
-        Edge(_S.PAUSED, _S.PAUSED, "new code of it took over while it was paused"),
+        Edge(
+            _S.PAUSED,
+            _S.PAUSED,
+            "new code of it took over while it was paused, or a person pauses, or resumes, what a check has paused",
+        ),
         Edge(_S.RUNNING, _S.FAILED, "it died"),
         Edge(_S.PAUSED, _S.FAILED, "it died while paused"),
         Edge(_S.RUNNING, _S.DRAINING, "the system stops and its turn in the stop order has come"),
