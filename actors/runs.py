@@ -223,9 +223,8 @@ class Runs:
         try:
             covers, result = self._work(order)
         except Exception as error:
-            end(
-                self._attempts.get(run_id, (0, ()))[1], self._ended.is_set
-            )  # who concludes it may be gone, and its work go on
+            _, refs = self._attempts.get(run_id, (0, ()))
+            end(refs, self._ended.is_set)  # who concludes it may be gone, and its work go on
             outcome: Any = _outcome(order, error)
         else:
             outcome = sig.RunFinished(run_id, attempt, covers, result)
