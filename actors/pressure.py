@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from actors.logging import event_logger
 from actors.names import ORCHESTRATOR
 from tori.machine import Emit
@@ -51,22 +49,21 @@ class PressureWatch:
         self._ended.set()
 
     def look(self) -> PressureChanged:
-        """Take one reading and do what follows: the event first, then the word to the scheduler. Return where things stand."""
+        """Take one reading and do what follows: the event first, then the word to the scheduler. Return where things stand.
+
+        What cannot be read is missed.
+        """
         try:
             sample = self._sample()
         except OSError as error:
             event_logger(ORCHESTRATOR).warning("resources cannot be read: %s", error, exc_info=error)
-            return self._now
+            sample = Sample({})
         for instruction in self.machine.handle(sample):
             if isinstance(instruction, Emit):
                 self._emit(instruction.payload)
             else:
-                self._tell(msgspec.structs.replace(instruction, reason=self.machine.reason))
-        return self._now
-
-    @property
-    def _now(self) -> PressureChanged:
-        return PressureChanged(self.machine.pressure, self.machine.sheds, self.machine.reason)
+                self._tell(instruction)
+        return self.machine.report
 
     def _run(self) -> None:
         try:

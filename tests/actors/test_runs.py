@@ -23,7 +23,7 @@ from tori.errors import BadInput, IllegalTransition, JournalError
 from tori.events.system import MemoryPressure, ResourceRecovered, TaskStarted
 from tori.local import LocalSystem
 from tori.machine import Tick
-from tori.resources.pressure import Sample
+from tori.resources.pressure import UNREAD_LOOKS, Pressure, PressureChanged, Sample
 from tori.scheduler import signal as sig
 from tori.scheduler.spec import Resources, TaskSpec, default_specs
 from tori.scheduler.transition import RunState
@@ -205,11 +205,21 @@ def test_a_machine_that_is_short_of_something_is_known_before_the_first_run(rig:
 
 
 def test_resources_that_cannot_be_read_are_no_reason_to_die(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def gone() -> Sample:
-        raise FileNotFoundError("no home")
+    readings = [0.99]
 
-    PressureWatch(tmp_path, system_settings(tmp_path).plain()["limits"], lambda p: None, lambda p: None, gone).look()
+    def look() -> Sample:
+        if not readings:
+            raise FileNotFoundError("no home")
+        return Sample({"memory": readings.pop()})
+
+    told: list[Any] = []
+    watch = PressureWatch(tmp_path, system_settings(tmp_path).plain()["limits"], told.append, told.append, look)
+    watch.look()
+    assert watch.machine.pressure is Pressure.SEVERE
+    for _ in range(UNREAD_LOOKS):
+        watch.look()
     assert "resources cannot be read" in caplog.text
+    assert told[-1] == PressureChanged(Pressure.NONE, reason="memory gives no reading any more"), "nor to wait for ever"
 
 
 def test_a_ledger_that_refuses_an_event_of_pressure_is_a_failure(tmp_path: Path) -> None:

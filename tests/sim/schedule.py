@@ -167,8 +167,9 @@ class Schedule:
 
     def _pressure(self) -> str:
         pressure = self.rng.choice((Pressure.NONE, Pressure.NONE, Pressure.HIGH, Pressure.SEVERE))
-        self.world.give(PressureChanged(pressure))
-        return pressure.name
+        sheds = pressure is not Pressure.NONE and self.rng.random() < 0.3
+        self.world.give(PressureChanged(pressure, sheds))
+        return f"{pressure.name}{', sheds' if sheds else ''}"
 
     def _kill_soon(self) -> str:
         self.world.crash_in = self.rng.randint(0, 3)

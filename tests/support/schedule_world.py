@@ -140,6 +140,10 @@ class ScheduleWorld:
         self.has_jumped = False
         self.steady_since_ns = 0
         """Monotonic: since when the wall clock did not jump and nothing held the task that goes by it."""
+        self.pressed = "off"
+        """What the events of this life say of the machine's pressure."""
+        self.throttled = ("off", "")
+        """What the events of all lives say of a person's throttle."""
         self.machine = self.create()
         self.write(events.SystemStarted("cold"))
         self.give(sig.Recovered())
@@ -233,6 +237,12 @@ class ScheduleWorld:
         match fact:
             case sig.TasksKnown(tasks):
                 self.known |= tasks.keys()
+            case events.WorkThrottled(by="pressure"):
+                assert fact.old == self.pressed, f"{fact} follows on {self.pressed}"
+                assert fact.runs or fact.level != fact.old, f"{fact} says nothing"
+                self.pressed = fact.level
+            case events.WorkThrottled():
+                self.throttled = (fact.level, fact.reason)
             case sig.RunRetrying(run_id, attempt):
                 self.retrying.add((run_id, attempt))
                 more = fact.shed - self.shed.get(run_id, 0)
@@ -287,7 +297,7 @@ class ScheduleWorld:
 
     def restart(self) -> None:
         """The shell was killed: everything but the facts, and what still executes, is gone."""
-        self.machine, self.untold = self.create(), []
+        self.machine, self.untold, self.pressed = self.create(), [], "off"
         for fact, time_ns in self.facts:
             self.machine.apply(fact, time_ns)
         self._book_anew()
@@ -399,6 +409,11 @@ class ScheduleWorld:
         assert set(self.executing.values()) <= {(run.run_id, run.attempt) for run in active}
         self._check_memory({run.run_id: run for run in runs})
         self._check_clock()
+        assert self.machine.throttle == self.throttled, "nobody asked for that"
+        pressed = Pressure.NONE if self.pressed == "off" else Pressure[self.pressed.upper()]
+        assert self.machine.pressure[0] is max(pressed, self.machine.throttle[0].pressure), (
+            "nobody was told of pressure"
+        )
         wake = self.machine.wake_ns
         assert wake is None or wake > self.clock.monotonic_ns() - SECOND_NS
         if active:

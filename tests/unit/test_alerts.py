@@ -55,6 +55,9 @@ def test_every_alert_has_a_severity_and_nothing_else_has() -> None:
     assert severity_of(s.ResourceRecovered("memory", 0.5, 0.8)) is Severity.INFO
     assert severity_of(s.WorkThrottled("stopped", "off", "smoke")) is Severity.CRITICAL
     assert severity_of(s.WorkThrottled("off", "stopped")) is Severity.INFO
+    assert severity_of(s.WorkThrottled("high", "off", "a demo")) is Severity.WARNING
+    assert severity_of(s.WorkThrottled("high", "off", "memory at 91%", "pressure", ("a",))) is Severity.WARNING
+    assert severity_of(s.WorkThrottled("high", "off", "cpu at 91%", "pressure")) is Severity.INFO, "CPUPressure tells"
     assert severity_of(s.SubscriptionLagged("alien", "clients", 1, state="recovered")) is Severity.INFO
     assert severity_of(s.PerformanceAlert("x", 1.0)) is Severity.WARNING
     assert severity_of(s.TaskStarted("a", "b", "c")) is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.support.scheduling import ASKED, METRICS, Rig
@@ -49,7 +48,7 @@ class Machine:
         out = self.rig.after(CHECK_S)
         for instruction in self.pressure.handle(Sample({"memory": self.memory, "cpu": 0.1, "disk": 0.1})):
             if isinstance(instruction, PressureChanged):
-                out += self.rig.give(msgspec.structs.replace(instruction, reason=self.pressure.reason))
+                out += self.rig.give(instruction)
         return out
 
 
@@ -65,7 +64,7 @@ def test_under_memory_pressure_background_work_stops_within_one_check_and_resume
     machine.memory = 0.91
     out = machine.check()
     assert cancelled(out) == [("low", True)], "killed at once; what is critical goes on"
-    assert told(out, WorkThrottled) == [WorkThrottled("high", "none", "memory at 91%", "pressure", ("low",))]
+    assert told(out, WorkThrottled) == [WorkThrottled("high", "off", "memory at 91%", "pressure", ("low",))]
     (failed,) = told(rig.give(sig.RunCancelled("low", 1)), TaskFailed)
     assert failed.error == "memory at 91%"
     assert rig.machine.run("low").state is RunState.RETRYING
@@ -73,7 +72,9 @@ def test_under_memory_pressure_background_work_stops_within_one_check_and_resume
     assert started(machine.check()) == []
 
     machine.memory = 0.5
-    assert started(machine.check()) == ["low"], "by itself"
+    out = machine.check()
+    assert started(out) == ["low"], "by itself"
+    assert told(out, WorkThrottled) == [WorkThrottled("off", "high", "memory at 50%", "pressure")]
     assert rig.machine.run("low").attempt == 2
 
 
@@ -98,10 +99,67 @@ def test_memory_alone_sheds_also_when_something_else_was_scarce_before() -> None
     pressure = PressureMachine()
     for _ in range(3):
         out = pressure.handle(Sample({"cpu": 0.9, "memory": 0.5}))
-    assert out[-1:] == [PressureChanged(Pressure.HIGH)]
+    assert out[-1:] == [PressureChanged(Pressure.HIGH, reason="cpu at 90%")]
     out = pressure.handle(Sample({"cpu": 0.9, "memory": 0.9}))
-    assert out[-1:] == [PressureChanged(Pressure.HIGH, sheds=True)], "the level is the same, what it asks for is not"
-    assert pressure.reason == "cpu at 90%, memory at 90%"
+    both = "cpu at 90%, memory at 90%"
+    assert out[-1:] == [PressureChanged(Pressure.HIGH, sheds=True, reason=both)], (
+        "the level is the same, what it asks for is not"
+    )
+
+
+def test_every_level_of_pressure_is_told_with_its_reason_and_so_is_its_end() -> None:
+    rig = Rig(ASKED)
+    found = [
+        told(rig.give(PressureChanged(pressure, reason=reason)), WorkThrottled)
+        for pressure, reason in (
+            (Pressure.HIGH, "cpu at 90%"),
+            (Pressure.HIGH, "cpu at 91%"),
+            (Pressure.SEVERE, "disk at 98%"),
+            (Pressure.NONE, "disk at 80%"),
+        )
+    ]
+    assert found == [
+        [WorkThrottled("high", "off", "cpu at 90%", "pressure")],
+        [],
+        [WorkThrottled("severe", "high", "disk at 98%", "pressure")],
+        [WorkThrottled("off", "severe", "disk at 80%", "pressure")],
+    ]
+
+
+def test_what_holds_a_run_is_what_is_scarce_now() -> None:
+    rig = Rig(ASKED)
+    rig.give(PressureChanged(Pressure.HIGH, reason="memory at 90%"), sig.RunRequested("asked", "x"))
+    rig.give(PressureChanged(Pressure.HIGH, reason="disk at 93%"))
+    assert rig.machine.run("x").hold == "low runs wait: pressure is high (disk at 93%)"
+
+
+def test_another_reason_kills_nothing_again() -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.RunRequested("asked", "x"))
+    assert cancelled(rig.give(PressureChanged(Pressure.HIGH, sheds=True, reason="memory at 90%"))) == [("x", True)]
+    assert rig.give(PressureChanged(Pressure.HIGH, sheds=True, reason="memory at 91%")) == []
+
+
+def test_the_pressure_that_a_life_begins_with_is_told_once() -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.RunRequested("asked", "x"))
+    rig.crash()
+    severe = PressureChanged(Pressure.SEVERE, sheds=True, reason="memory at 96%")
+    told_first = told(rig.give(sig.Recovered((), severe)), WorkThrottled)
+    assert told_first == [WorkThrottled("severe", "off", "memory at 96%", "pressure")]
+    assert rig.give(severe) == []
+
+
+@pytest.mark.parametrize("last", [Pressure.SEVERE, Pressure.NONE])
+def test_after_a_restart_pressure_is_what_is_measured_then_and_no_hand_s(last: Pressure) -> None:
+    rig = Rig(ASKED)
+    rig.give(sig.ThrottleRequested(sig.Throttle.HIGH, "a demo"))
+    rig.give(PressureChanged(Pressure.HIGH, reason="cpu at 90%"), PressureChanged(last))
+    rig.crash()
+    rig.give(sig.Recovered())
+    assert rig.machine.throttle == (sig.Throttle.HIGH, "a demo")
+    rig.give(sig.ThrottleRequested(sig.Throttle.OFF))
+    assert started(rig.give(sig.RunRequested("asked", "x"))) == ["x"]
 
 
 def test_what_a_person_insists_on_runs_under_pressure_and_is_not_stopped() -> None:

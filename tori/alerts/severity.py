@@ -45,6 +45,8 @@ def severity_of(payload: Any) -> Severity | None:
     if isinstance(payload, _BY_LEVEL):
         return Severity.CRITICAL if payload.level == "critical" else Severity.WARNING
     if isinstance(payload, s.WorkThrottled):
+        if payload.by == "pressure" and not payload.runs:
+            return Severity.INFO  # what is scarce has an event of its own
         return {"stopped": Severity.CRITICAL, "off": Severity.INFO}.get(payload.level, Severity.WARNING)
     if isinstance(payload, s.SubscriptionLagged) and payload.state == "recovered":
         return Severity.INFO

@@ -53,7 +53,7 @@ class ResourceThresholdExceeded(_Resource, frozen=True, array_like=True, gc=Fals
 
 
 class ResourceRecovered(_Resource, frozen=True, array_like=True, gc=False, tag=70):
-    """A resource came back under its lower threshold."""
+    """A resource came back under its lower threshold, or (level ``unread``) nobody knows any more: ``usage`` is its last reading."""
 
 
 class MemoryPressure(_Resource, frozen=True, array_like=True, gc=False, tag=71):
@@ -284,13 +284,14 @@ class DeliveryDeadLettered(msgspec.Struct, frozen=True, array_like=True, gc=Fals
 
 
 class WorkThrottled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=110):
-    """Background work was slowed, stopped or let go on: by a person, or by pressure that stopped what was under way."""
+    """Background work was held back, slowed, stopped or let go on: by a person, or because a resource became scarce or plenty."""
 
     level: str
     """What holds from now on: ``off``, ``high``, ``severe`` or ``stopped``."""
     old: str
     """What held before."""
     reason: str = ""
+    """A person's words, or what is scarce; at the end of a pressure, what is scarce no more."""
     by: str = "person"
     """``person`` or ``pressure``."""
     runs: tuple[str, ...] = ()

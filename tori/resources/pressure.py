@@ -1,12 +1,13 @@
 """Pressure: when the use of a resource is too much, and when it is fine again. A pure machine over samples.
 
-Two thresholds a resource: above ``upper`` for ``samples`` readings in a row it is under pressure, and stays so until it
-falls below ``lower`` for as many. A reading above ``severe`` counts as severe. Between the thresholds nothing changes, so
-a value that swings around one of them makes no noise.
+Two thresholds a resource: from ``upper`` on for ``samples`` readings in a row it is under pressure, and stays so until it falls below
+``lower`` for as many. From ``severe`` on it is severe, until it falls below ``eased``, which is as far down again. Between the two of a
+pair nothing changes, so a value that swings around one of them makes no noise. What can no longer be read is no pressure for ever.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, TypeAlias
@@ -44,6 +45,11 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
                 remedy=f"It has {self.lower}, {self.upper}, {self.severe} and {self.samples}.",
             )
 
+    @property
+    def eased(self) -> float:
+        """Below it severe pressure is severe no more: as far below ``severe`` as ``lower`` is below ``upper``."""
+        return max(self.lower, self.severe - (self.upper - self.lower))
+
 
 DEFAULT_THRESHOLDS: dict[str, Threshold] = {
     "cpu": Threshold(upper=0.80, lower=0.70, severe=0.97, samples=3),
@@ -57,6 +63,10 @@ Only memory sheds: a run that ends gives its memory back at once. One that is st
 
 NEVER = 2.0
 """A severe threshold that no reading reaches."""
+
+UNREAD_LOOKS = 6
+"""Looks in a row without a reading after which a resource counts as plenty: half a minute, so that a cluster that restarts its tables,
+or one file that is away for a moment, ends no pressure."""
 
 MORE_THRESHOLDS: dict[str, Threshold] = {
     "stall": Threshold(upper=0.10, lower=0.05, severe=0.40, sheds=True),
@@ -106,7 +116,7 @@ class PressureChanged(msgspec.Struct, frozen=True):
     sheds: bool = False
     """Stop what is under way and would not be let in now."""
     reason: str = ""
-    """What is scarce, for people; empty when nothing is."""
+    """What is scarce, for people; of none, what is scarce no more."""
 
 
 PressureInstruction: TypeAlias = Emit | PressureChanged
@@ -121,6 +131,9 @@ class Gauge(msgspec.Struct):
     count: int = 0
     """How many in a row."""
     usage: float = 0.0
+    """The last reading."""
+    missed: int = 0
+    """Looks since then that had none."""
 
 
 class PressureMachine:
@@ -147,19 +160,40 @@ class PressureMachine:
         return ", ".join(f"{name} at {usage:.0%}" for name, usage in scarce)
 
     def handle(self, sample: Sample) -> list[PressureInstruction]:
-        """Return what follows from one sample: an event a resource that changed, and the new level if that changed."""
-        before = self.pressure, self.sheds
+        """Return what follows from one look: an event a resource that changed, and what the scheduler is told if that changed.
+
+        A resource without a finite reading is as it was, for ``UNREAD_LOOKS``.
+        """
+        before = self.report
         out: list[PressureInstruction] = []
-        for name, usage in sorted(sample.usage.items()):
-            if name in self.gauges:
-                out += self._read(name, usage)
-        if (self.pressure, self.sheds) != before:
-            out.append(PressureChanged(self.pressure, self.sheds))
+        over = []
+        for name, gauge in sorted(self.gauges.items()):
+            usage, was_scarce = sample.usage.get(name, math.nan), gauge.pressure > Pressure.NONE
+            out += self._read(name, usage) if math.isfinite(usage) else self._miss(name)
+            if was_scarce and gauge.pressure is Pressure.NONE:
+                over.append(f"{name} gives no reading any more" if gauge.missed else f"{name} at {gauge.usage:.0%}")
+        after = self.report
+        if after != before:
+            out.append(msgspec.structs.replace(after, reason=after.reason or ", ".join(over)))
         return out
+
+    @property
+    def report(self) -> PressureChanged:
+        """Return what the scheduler goes by."""
+        return PressureChanged(self.pressure, self.sheds, self.reason)
+
+    def _miss(self, name: str) -> list[PressureInstruction]:
+        """Take note that there is no reading; nobody knows for ever that a resource is scarce."""
+        gauge = self.gauges[name]
+        gauge.missed += 1
+        if gauge.missed < UNREAD_LOOKS or gauge.pressure is Pressure.NONE:
+            return []
+        gauge.pressure, gauge.toward, gauge.count = Pressure.NONE, Pressure.NONE, 0
+        return [Emit(ResourceRecovered(name, gauge.usage, self.thresholds[name].lower, "unread"))]
 
     def _read(self, name: str, usage: float) -> list[PressureInstruction]:
         gauge, threshold = self.gauges[name], self.thresholds[name]
-        gauge.usage = usage
+        gauge.usage, gauge.missed = usage, 0
         toward = _point(usage, threshold, gauge.pressure)
         gauge.count = gauge.count + 1 if toward is gauge.toward else 1
         gauge.toward = toward
@@ -188,7 +222,7 @@ class PressureMachine:
 
 def _point(usage: float, threshold: Threshold, present: Pressure) -> Pressure:
     """Return where one reading points, given where the gauge is."""
-    if usage >= threshold.severe:
+    if usage >= (threshold.eased if present is Pressure.SEVERE else threshold.severe):
         return Pressure.SEVERE
     if usage >= threshold.upper:
         return Pressure.HIGH

@@ -36,6 +36,8 @@ RESTING = "it waits before its next attempt"
 IN_LINE = "runs that are more urgent or wait longer go first"
 LOOK_AHEAD = 32
 """Runs of a class that admission is asked about at a time."""
+_LEVELS = {Pressure.NONE: Throttle.OFF, Pressure.HIGH: Throttle.HIGH, Pressure.SEVERE: Throttle.SEVERE}
+"""What an event says of a pressure."""
 
 
 class Desk:
@@ -81,16 +83,21 @@ class Desk:
 
     def measure(self, report: PressureChanged) -> None:
         """Take the pressure of the machine; what holds what is scarce, and would not be let in now, is stopped."""
-        old, self.measured = self.measured, report
-        bar = self._admission.bar(report.pressure)
-        runs = [r for r in self.book.runs.values() if self.spec(r).priority > bar and not r.is_forced]
-        stopped = (
-            self.shed(runs, report.reason or f"pressure is {report.pressure.name.lower()}") if report.sheds else ()
-        )
-        if stopped:
-            level, before = (p.name.lower() for p in (report.pressure, old.pressure))
-            self.out.append(Emit(events.WorkThrottled(level, before, report.reason, "pressure", stopped)))
+        stopped: tuple[str, ...] = ()
+        at = len(self.out)
+        if report.sheds and (report.pressure, report.sheds) != (self.measured.pressure, self.measured.sheds):
+            bar = self._admission.bar(report.pressure)
+            runs = [r for r in self.book.runs.values() if self.spec(r).priority > bar and not r.is_forced]
+            stopped = self.shed(runs, report.reason or f"pressure is {report.pressure.name.lower()}")
+        self.note(report, stopped, at)
         self.reconsider_all()
+
+    def note(self, report: PressureChanged, stopped: tuple[str, ...] = (), at: int = 0) -> None:
+        """Go by a pressure from now on; another level is told of, and so is what it stopped, at ``at`` of ``out``."""
+        old, self.measured = self.measured, report
+        if report.pressure is not old.pressure or stopped:
+            level, before = _LEVELS[report.pressure], _LEVELS[old.pressure]
+            self.out.insert(at, Emit(events.WorkThrottled(level, before, report.reason, "pressure", stopped)))
 
     def throttle(self, level: Throttle, reason: str) -> None:
         """Do what a person wants."""

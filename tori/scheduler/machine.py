@@ -485,7 +485,8 @@ class Scheduler:
         now_ns = self._clock.monotonic_ns()
         self._desk.is_draining = False
         self._desk.unavailable |= set(stimulus.unavailable)
-        self._desk.measured = stimulus.measured or self._desk.measured
+        if stimulus.measured is not None:
+            self._desk.note(stimulus.measured)
         self._replay.end()
         self._know()
         for task in self._book.tasks.values():
