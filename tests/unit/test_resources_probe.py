@@ -46,7 +46,7 @@ def unified(tmp_path: Path) -> Cgroup:
 
 def test_the_tightest_limit_of_all_levels_binds(unified: Cgroup) -> None:
     assert unified.is_unified
-    assert unified.memory() == MemoryLimit(4 * GIB, 2 * GIB), "file cache can be dropped, so it is not in use"
+    assert unified.memory() == [MemoryLimit(4 * GIB, 2 * GIB)], "file cache can be dropped, so it is not in use"
     assert unified.cpus() == 1.5
     assert unified.cpu_ns() == 2_000_000_000
 
@@ -66,14 +66,14 @@ def test_version_1(tmp_path: Path) -> None:
         },
     )
     cgroup = Cgroup(tmp_path / "cgroup", tmp_path / "membership")
-    assert cgroup.memory() == MemoryLimit(2 * GIB, GIB - 1024)
+    assert cgroup.memory() == [MemoryLimit(2 * GIB, GIB - 1024)]
     assert cgroup.cpus() is None, "-1 is no limit"
     assert cgroup.cpu_ns() == 77, "a path of the host that is not here: the root counts"
 
 
 def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
     cgroup = Cgroup(tmp_path / "nothing", tmp_path / "nowhere")
-    assert (cgroup.memory(), cgroup.cpus(), cgroup.cpu_ns()) == (None, None, None)
+    assert (cgroup.memory(), cgroup.cpus(), cgroup.cpu_ns()) == ([], None, None)
 
 
 @pytest.fixture
@@ -109,6 +109,23 @@ def test_use_is_a_fraction_of_the_container_when_that_is_smaller(
     assert usage["memory"] == 0.5
     assert probe.budget().memory_bytes == 4 * GIB
     assert 0 < probe.budget().cpus <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("above", "own", "share"),
+    [((10, 9.9), (4, 1), 0.99), ((10, 5), (4, 3), 0.75), ((4, 1), (10, 1), 0.25)],
+)
+def test_the_limit_nearest_to_its_end_is_what_is_scarce(
+    tmp_path: Path, machine: dict[str, Any], above: tuple[float, float], own: tuple[float, float], share: float
+) -> None:
+    files = {"cgroup/cgroup.controllers": "memory\n", "membership": "0::/pod/app\n"}
+    for folder, (limit, used) in (("pod", above), ("pod/app", own)):
+        files[f"cgroup/{folder}/memory.max"] = f"{round(limit * GIB)}\n"
+        files[f"cgroup/{folder}/memory.current"] = f"{round(used * GIB)}\n"
+    cgroup = Cgroup(write(tmp_path, files) / "cgroup", tmp_path / "membership")
+    probe = Probe(tmp_path, cgroup=cgroup, clock=VirtualClock())
+    assert probe.sample().usage["memory"] == pytest.approx(share)
+    assert probe.budget().memory_bytes == round(min(8, above[0], own[0]) * GIB), "what there is, is the smallest"
 
 
 def test_this_machine_can_be_read(tmp_path: Path) -> None:

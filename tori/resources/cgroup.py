@@ -1,6 +1,7 @@
 """Limits that a container sets on this process, and what of them is used: cgroup version 2, or 1.
 
-A limit counts on every level from the process's own group up to the root: the tightest one binds.
+A limit counts on every level from the process's own group up to the root: the smallest one says what there is, the one nearest to its
+end is what becomes scarce first.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ _UNLIMITED_BYTES = 1 << 60
 
 
 class MemoryLimit(NamedTuple):
-    """The tightest memory limit and the use on its level, without file cache that can be dropped."""
+    """A memory limit and the use on its level, without file cache that can be dropped."""
 
     limit_bytes: int
     used_bytes: int
+
+    @property
+    def share(self) -> float:
+        """Return what of it is in use, a fraction of 1."""
+        return self.used_bytes / max(1, self.limit_bytes)
 
 
 class Cgroup:
@@ -32,8 +38,8 @@ class Cgroup:
         self._paths = _memberships(_text(membership))
         self.is_unified = (root / "cgroup.controllers").exists()
 
-    def memory(self) -> MemoryLimit | None:
-        """Return the memory limit that binds, None without one."""
+    def memory(self) -> list[MemoryLimit]:
+        """Return the memory limits of all levels that have one, the smallest first."""
         names = (
             ("memory.max", "memory.current", "inactive_file")
             if self.is_unified
@@ -46,7 +52,7 @@ class Cgroup:
                 used = _number(_text(folder / names[1])) or 0
                 cache = _field(_text(folder / "memory.stat"), names[2]) or 0
                 found.append(MemoryLimit(limit, max(0, used - cache)))
-        return min(found, default=None)
+        return sorted(found)
 
     def stall(self) -> float | None:
         """Return the share of the last 10 s in which some process waited for memory (PSI); None when the kernel does not count it.

@@ -45,10 +45,10 @@ class Probe:
 
     def budget(self) -> Budget:
         """Return what there is."""
-        memory, limit = psutil.virtual_memory().total, self._cgroup.memory()
+        memory = psutil.virtual_memory().total
         return Budget(
             min(float(_cpu_count()), self._cgroup.cpus() or float("inf")),
-            memory if limit is None else min(memory, limit.limit_bytes),
+            min([memory, *(limit.limit_bytes for limit in self._cgroup.memory())]),
             psutil.disk_usage(str(self._existing_home())).total,
         )
 
@@ -63,10 +63,10 @@ class Probe:
         return {} if found is None else {"stall": found}
 
     def _memory(self) -> float:
+        """The machine's use, or that of the limit nearest to its end, on whatever level it stands."""
         machine = psutil.virtual_memory()
         usage: float = 1 - machine.available / machine.total
-        limit = self._cgroup.memory()
-        return usage if limit is None else max(usage, limit.used_bytes / max(1, limit.limit_bytes))
+        return max([usage, *(limit.share for limit in self._cgroup.memory())])
 
     def _cpu(self) -> float:
         """The machine's mean use, or the container's share of its quota when that is scarcer."""
