@@ -13,7 +13,7 @@ from tori.machine import Emit
 from tori.resources.pressure import Pressure, PressureChanged, PressureMachine, Sample, thresholds_of
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmitDecision, Candidate, SlotPolicy, Usage
-from tori.scheduler.spec import Priority, TaskSpec
+from tori.scheduler.spec import Priority, TaskSpec, default_specs
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import IntervalTrigger
 
@@ -209,6 +209,29 @@ def test_a_throttle_by_hand_counts_as_pressure_and_says_why() -> None:
     assert started(rig.give(PressureChanged(Pressure.HIGH))) == [], "the machine's own pressure comes and goes"
     assert started(rig.give(PressureChanged(Pressure.NONE))) == []
     assert started(rig.give(sig.ThrottleRequested(sig.Throttle.OFF))) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "held", [PressureChanged(Pressure.SEVERE, sheds=True), sig.ThrottleRequested(sig.Throttle.SEVERE)]
+)
+def test_under_severe_pressure_the_system_goes_on_measuring_and_saving_itself(held: Any) -> None:
+    rig = Rig(*default_specs())
+    rig.give(held)
+    (metrics,) = started(rig.after(10))
+    assert metrics.startswith("performance_metrics-")
+    assert cancelled(rig.give(PressureChanged(Pressure.SEVERE, sheds=True))) == [], "nor is it stopped"
+    rig.give(sig.RunFinished(metrics, 1))
+    begun = started(rig.after(290))
+    assert {run_id.partition("-")[0] for run_id in begun} == {"performance_metrics", "state_persistence"}
+
+
+@pytest.mark.parametrize("stop", [sig.ThrottleRequested(sig.Throttle.STOPPED), sig.PauseRequested()])
+def test_an_emergency_stop_and_a_pause_hold_that_too(stop: Any) -> None:
+    rig = Rig(*default_specs())
+    rig.give(stop)
+    assert started(rig.after(300)) == []
+    go = sig.ThrottleRequested(sig.Throttle.OFF) if isinstance(stop, sig.ThrottleRequested) else sig.ResumeRequested()
+    assert any(run_id.startswith("performance_metrics-") for run_id in started(rig.give(go)))
 
 
 def test_an_emergency_stop_ends_all_admits_none_and_outlives_a_crash() -> None:

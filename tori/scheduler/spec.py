@@ -229,7 +229,7 @@ _SCANS = (
 """(task type, module, interval in seconds, priority)."""
 
 _HOUSE = (
-    ("performance_metrics", 10.0, Priority.HIGH),  # cheap, and wanted most when the machine is short of something
+    ("performance_metrics", 10.0, Priority.CRITICAL),  # cheap, and wanted most when the machine is short of something
     ("state_persistence", 300.0, Priority.CRITICAL),
 )
 
