@@ -18,6 +18,7 @@ from tori.machine import Emit
 from tori.resources.pressure import (
     DEFAULT_THRESHOLDS,
     MORE_THRESHOLDS,
+    NEVER,
     UNREAD_LOOKS,
     Pressure,
     PressureChanged,
@@ -253,3 +254,14 @@ def test_the_settings_defaults_of_those_are_the_machine_s(tmp_path: Path) -> Non
             default.sheds,
         )
         assert found[name].lower == pytest.approx(default.lower)
+
+
+def test_the_page_has_the_thresholds(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    for name, threshold in thresholds_of(system_settings(tmp_path).plain()["limits"]).items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        values = [threshold.upper, threshold.lower]
+        values += [] if threshold.severe == NEVER else [threshold.severe, threshold.eased]
+        assert [cell.strip() for cell in row.split("|")[2:6] if "%" in cell] == [
+            f"{value:.0%}".replace("%", " %") for value in values
+        ]
