@@ -223,18 +223,30 @@ class Checkpoints:
         return handle.restore.remote(self._store.load(manifest, name).data)
 
     def _choose(self, checkpoint_id: str | None) -> tuple[str, dict[str, str]]:
-        """Return the checkpoint asked for, or the newest good one with the damage of those before it."""
+        """Return the checkpoint asked for, or the newest good one with what is wrong with those before it."""
         wanted = self._store.list() if checkpoint_id is None else [checkpoint_id]
         if not wanted:
             raise BadInput("there is no checkpoint yet.", remedy="Take one with tori checkpoint.")
-        damaged: dict[str, str] = {}
+        unfit: dict[str, str] = {}
         for one in wanted:
-            problems = self._store.verify(one)
-            if not problems:
-                return one, damaged
-            damaged[one] = ", ".join(f"{p.module or 'the manifest'}: {p.reason.rstrip('.')}" for p in problems)
-        named = "; ".join(f"checkpoint {one} is damaged ({why})" for one, why in damaged.items())
+            why = self._unfitness(one)
+            if not why:
+                return one, unfit
+            unfit[one] = why
+        named = "; ".join(f"checkpoint {one} {why}" for one, why in unfit.items())
         raise BadInput(f"{named}.", remedy="tori checkpoint --list shows the others.")
+
+    def _unfitness(self, checkpoint_id: str) -> str:
+        """Return why nothing can start from a checkpoint, empty when everything can."""
+        problems = self._store.verify(checkpoint_id)
+        if problems:
+            named = ", ".join(f"{p.module or 'the manifest'}: {p.reason.rstrip('.')}" for p in problems)
+            return f"is damaged ({named})"
+        try:
+            self._store.check(checkpoint_id)
+        except BadInput as error:
+            return error.message.removeprefix(checkpoint_id).strip(" .")
+        return ""
 
 
 def final_checkpoint(take: Callable[[], Mapping[str, Any]], emit: Callable[..., None]) -> list[str]:

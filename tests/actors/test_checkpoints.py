@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,13 @@ from actors.checkpoints import Checkpoints, final_checkpoint
 from actors.fold import Outcome
 from actors.snapshot import load_exactly
 from tests.actors.fake_ray import FakeActor, FakeRay
+from tests.support.system import small_corpus
+from tori.checkpoint.rewind import moment_of
 from tori.checkpoint.store import Problem, write_snapshot
+from tori.checkpoint.swap import rewind_in_place
 from tori.errors import BadInput, JournalError, Unavailable
 from tori.events.system import CheckpointCreated, ErrorOccurred
+from tori.local import LocalSystem
 from tori.modules.host import HostSnapshot
 from tori.modules.host_state import snapshot_pieces
 from tori.modules.need import module_snapshot
@@ -197,3 +203,24 @@ def test_a_large_state_is_read_by_the_module_itself(tmp_path: Path, monkeypatch:
     rig.checkpoints.restore(taken)
     assert sorted(asked, key=str) == sorted([taken, snapshot("far")], key=str)
     assert load_exactly(tmp_path, taken, "near") == snapshot("near")
+
+
+def test_what_a_rewind_in_place_put_away_is_not_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restored: list[bytes] = []
+    home = tmp_path / "home"
+    rig = Rig(home, monkeypatch, clients=FakeActor(restore=restored.append))
+    for start in (0, 2):
+        with LocalSystem(home, modules=("clients",)) as mind:
+            mind.ingest(small_corpus(4)[start : start + 2])
+            mind.checkpoint(rig.checkpoints.store)
+    later, earlier = rig.checkpoints.store.list()
+    done = rewind_in_place(home, moment_of(earlier, rig.checkpoints.store, time.time_ns()), 7)
+    with LocalSystem(home, modules=("clients",)) as mind:
+        mind.ingest(small_corpus(8)[4:])
+    shutil.copytree(home / "rewinds" / done.rewind_id / "past/checkpoints" / later, home / "checkpoints" / later)
+    with pytest.raises(BadInput, match="knows of entries of clients"):
+        rig.checkpoints.restore(later)
+    assert restored == []
+    found = rig.checkpoints.restore(None)
+    assert (found["checkpoint_id"], "knows of entries" in found["passed_over"][later]) == (earlier, True)
+    assert restored == [load_exactly(home, earlier, "clients")]

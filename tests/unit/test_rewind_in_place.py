@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from tests.support.system import small_corpus
+from tests.support.rewinding import FIRST, SECOND, THIRD, given, made, middle_of, opened
 from tori.checkpoint import swap
-from tori.checkpoint.rewind import Moment, moment_of
+from tori.checkpoint.rewind import moment_of
 from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.checkpoint.swap import rewind_in_place
 from tori.errors import BadInput, JournalError
-from tori.events.cloudevents import format_time
-from tori.events.document import Document
 from tori.events.system import MindRewound
-from tori.home import REWIND_INTENT, open_home
-from tori.local import LocalSystem
+from tori.home import REWIND_INTENT
 from tori.local.rewound import rewind
-from tori.local.system import DEFAULT_MODULES
-from tori.modules.host import HostSnapshot
-from tori.orchestrator.placement import JournalsReached, recorded_berths
-
-MODULES = (*DEFAULT_MODULES, "orchestrator")
-FIRST, SECOND, THIRD = (tuple(small_corpus(18)[i : i + 6]) for i in (0, 6, 12))
-
-
-def opened(home: Path, *, with_checkpoints: bool = True) -> LocalSystem:
-    open_home(home)
-    store = CheckpointStore(home / FOLDER)
-    found = {name: store.newest(name)[0] for name in MODULES} if with_checkpoints else {}
-    snapshots = {n: msgspec.msgpack.decode(s.data, type=HostSnapshot) for n, s in found.items() if s is not None}
-    return LocalSystem(home, modules=MODULES, snapshots=snapshots)
-
-
-def given(*parts: tuple[Document, ...]) -> dict[str, str]:
-    """Return the digests of a mind that was given these and nothing else."""
-    return dict(_given(parts))
-
-
-@functools.cache
-def _given(parts: tuple[tuple[Document, ...], ...]) -> dict[str, str]:
-    with LocalSystem() as mind:
-        for part in parts:
-            mind.ingest(part)
-            mind.pump()
-        return mind.digests()
+from tori.orchestrator.placement import recorded_berths
 
 
 @pytest.fixture
@@ -60,27 +28,7 @@ def home(template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mind that was given two parts, each followed by a checkpoint, and stopped; ``middle`` lies between them."""
-    tmp_path = tmp_path_factory.mktemp("rewind")
-    place = tmp_path / "home"
-    store = CheckpointStore(place / FOLDER)
-    with LocalSystem(place, modules=MODULES) as mind:
-        mind.ingest(FIRST)
-        mind.pump()
-        mind.checkpoint(store)
-        (tmp_path / "middle").write_text(format_time(time.time_ns()))
-        mind.ingest(SECOND)
-        mind.pump()
-        reached = {name: host.journal.next_sequence for name, host in mind.hosts.items()}
-        mind.hosts["orchestrator"].emit([JournalsReached(reached)], [])
-        mind.pump()
-        mind.checkpoint(store)
-    return place
-
-
-def middle_of(home: Path) -> Moment:
-    text = (home.parent / "middle").read_text()
-    return moment_of(text, CheckpointStore(home / FOLDER), time.time_ns())
+    return made(tmp_path_factory.mktemp("rewind"))
 
 
 def test_the_past_goes_on_and_the_present_is_kept(home: Path) -> None:

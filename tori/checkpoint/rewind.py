@@ -20,6 +20,7 @@ import msgspec
 from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.cut import Cut, copy_journal, cut_at, sync_directory
 from tori.checkpoint.disk import LocalDisk
+from tori.checkpoint.lineage import JOURNALS, REWINDS, is_strange
 from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.errors import BadInput, JournalError
 from tori.events.filter import parse_moment
@@ -28,8 +29,6 @@ from tori.journal.follower import Readable
 from tori.journal.reader import JournalReader
 from tori.modules.host_state import HostSnapshot
 
-JOURNALS = "journals"
-REWINDS = "rewinds"
 NOTE = "rewound.json"
 MAX_REWINDS = 16
 """Copies kept beside a mind; a person removes one by removing its folder."""
@@ -89,6 +88,7 @@ def cuts_of(readers: Mapping[str, Readable], moment: Moment, store: CheckpointSt
     limits = {}
     if moment.checkpoint_id:
         manifest = store.manifest(moment.checkpoint_id)
+        store.check(moment.checkpoint_id)
         loaded = {n: _decoded(store.load(manifest, n).data) for n in manifest.modules if n in readers}
         limits = {name: snapshot.offset for name, snapshot in loaded.items()}
     cuts = cut_at(readers, moment.time_ns, limits)
@@ -114,8 +114,9 @@ def starts_of(
             for name in manifest.modules.keys() & cuts.keys() - found.keys():
                 if manifest.modules[name].sequence <= cuts[name].sequence:
                     with contextlib.suppress(SnapshotDamaged):
-                        snapshot = _decoded(store.load(manifest, name).data)
-                        if is_before(snapshot, cuts):
+                        stored = store.load(manifest, name)
+                        snapshot = _decoded(stored.data)
+                        if is_before(snapshot, cuts) and not is_strange(store.root.parent, stored):
                             found[name] = checkpoint_id, snapshot
     for name, reader in readers.items():
         if name not in found and reader.first_offset():

@@ -29,6 +29,7 @@ from tori.checkpoint.codec import (
     snapshot_file,
 )
 from tori.checkpoint.disk import Disk, LocalDisk
+from tori.checkpoint.lineage import check_known, is_put_away, placed_cuts
 from tori.checkpoint.manifest import Manifest, Part, check_name, decode_manifest, encode_manifest
 from tori.checkpoint.retention import Holding, KeepNewestPolicy, RetentionPolicy
 from tori.clock import Clock, SystemClock
@@ -72,6 +73,7 @@ class CheckpointStore:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.root = root
+        self._home = root.parent
         self._clock = clock or SystemClock()
         self._disk: Disk = disk or LocalDisk()
         self._retention = retention or KeepNewestPolicy()
@@ -138,10 +140,15 @@ class CheckpointStore:
             raise self._not_written(checkpoint_id, error) from error
 
     def adopt(self, manifest: Manifest, modules: Mapping[str, ModuleSnapshot]) -> None:
-        """Write a checkpoint that was made elsewhere, under its own name; one that is here already stays."""
+        """Write a checkpoint that was made elsewhere, under its own name; one that is here already stays.
+
+        Raises BadInput when it knows of entries that the journals of the home do not hold, such as a rewind in place put away.
+        """
         checkpoint_id = manifest.checkpoint_id
         if self._disk.exists(self.root / checkpoint_id):
             return
+        for snapshot in modules.values():
+            check_known(self._home, checkpoint_id, snapshot)
         try:
             self._open_root()
             self._disk.make_directory(self.staging(checkpoint_id))
@@ -238,10 +245,17 @@ class CheckpointStore:
                     problems.append(Problem(checkpoint_id, module, error.message, str(folder / part.file)))
         return tuple(problems)
 
+    def check(self, checkpoint_id: str) -> None:
+        """Raise BadInput when a checkpoint knows of entries that the journals of the home do not hold, SnapshotDamaged as ``load``."""
+        manifest = self.manifest(checkpoint_id)
+        for name in manifest.modules:
+            check_known(self._home, checkpoint_id, self.load(manifest, name))
+
     def newest(self, module: str) -> tuple[ModuleSnapshot | None, tuple[Problem, ...]]:
         """Return the newest good snapshot of ``module`` and what had to be passed over on the way to it.
 
-        What is damaged is moved to quarantine and reported once. None: start from the beginning of the journal.
+        What is damaged is moved to quarantine and reported once; what a rewind in place put away is passed over in silence.
+        None: start from the beginning of the journal.
         """
         _, snapshot, problems = self.find(module)
         return snapshot, problems
@@ -261,9 +275,12 @@ class CheckpointStore:
             if part is None or self._is_gone(checkpoint_id, part):
                 continue
             try:
-                return manifest, self.load(manifest, module), tuple(problems)
+                snapshot = self.load(manifest, module)
             except SnapshotDamaged as error:
                 problems.append(self._set_aside(checkpoint_id, module, part.file, error))
+                continue
+            if not is_put_away(self._home, snapshot, placed_cuts(self._home, self._disk)):
+                return manifest, snapshot, tuple(problems)
         return None, None, tuple(problems)
 
     # -- quarantine ----------------------------------------------------------------------------------------------

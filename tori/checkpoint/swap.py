@@ -18,10 +18,9 @@ import msgspec
 from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.cut import Cut, cut_at, sync_directory
 from tori.checkpoint.disk import LocalDisk
+from tori.checkpoint.lineage import JOURNALS, PLACED_NOTE, REWINDS
 from tori.checkpoint.rewind import (
-    JOURNALS,
     NOTE,
-    REWINDS,
     Moment,
     Rewound,
     build,
@@ -149,7 +148,7 @@ def finish_rewind(home: Path) -> None:
     shutil.rmtree(home / "projections", ignore_errors=True)
     _record(home, intent.rewound, past)
     if (target / NOTE).exists():
-        (target / NOTE).rename(past.parent / "note.json")
+        (target / NOTE).rename(past.parent / PLACED_NOTE)
     shutil.rmtree(target, ignore_errors=True)
     sync_directory(past.parent)
     path.unlink()

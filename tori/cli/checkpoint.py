@@ -13,8 +13,9 @@ from rich.table import Table
 
 from tori.checkpoint.codec import SnapshotDamaged
 from tori.checkpoint.compare import Change, compare
+from tori.checkpoint.lineage import REWINDS
 from tori.checkpoint.remote import UrlStore
-from tori.checkpoint.rewind import REWINDS, moment_of, row_of
+from tori.checkpoint.rewind import moment_of, row_of
 from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.cli.session import (
     AddressOption,

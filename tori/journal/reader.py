@@ -22,7 +22,7 @@ from tori.journal import control as words
 from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.frame import HEADER_BYTES, OPEN, ROLL, Header, decode_header
 from tori.journal.ownership import read_identity
-from tori.journal.recovery import Tail, recover, valid_frame
+from tori.journal.recovery import Tail, begun_after, recover
 from tori.journal.segment import MappedSegment, SegmentName, list_segments
 
 Visibility = Literal["durable", "written"]
@@ -117,21 +117,10 @@ class JournalReader:
 
         A fenced writer may have written on behind that place; the next one will not look there.
         """
-        for name in list_segments(self.directory, self._files):
-            if name.epoch <= self._epoch:
-                continue
-            segment, at = MappedSegment(self.directory, name, self._files), 0
-            try:
-                while name.base + at < left.offset:
-                    header = valid_frame(segment.view, at, self.journal_id)
-                    if header is None:
-                        break
-                    if header.epoch > self._epoch:
-                        return left._replace(offset=name.base + at, sequence=header.first_sequence)
-                    at += header.size
-            finally:
-                segment.close()
-        return left
+        begun = begun_after(self.directory, self.journal_id, self._epoch, self._files)
+        if begun is None or begun.offset >= left.offset:
+            return left
+        return left._replace(offset=begun.offset, sequence=begun.sequence)
 
     def _open_control(self, epoch: int) -> words.Words | None:
         try:

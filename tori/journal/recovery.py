@@ -200,6 +200,34 @@ def read_remains(directory: Path, journal_id: bytes, files: Files = SYSTEM_FILES
     )
 
 
+class Begun(NamedTuple):
+    """Where a later epoch went on: at its first own frame. What lies before it in its first segment it only wrote again."""
+
+    offset: int
+    sequence: int
+
+
+def begun_after(directory: Path, journal_id: bytes, epoch: int, files: Files = SYSTEM_FILES) -> Begun | None:
+    """Return where the journal goes on in an epoch later than ``epoch``; None: no later one has written anything that counts.
+
+    Whatever a writer of ``epoch`` had beyond that place is not part of the journal.
+    """
+    names = list_segments(directory, files)
+    for index, name in enumerate(names):
+        if name.epoch <= epoch:
+            continue
+        segment, at = MappedSegment(directory, name, files), 0
+        limit = segment.size if name == names[-1] else names[index + 1].base - name.base
+        try:
+            while at < limit and (header := valid_frame(segment.view, at, journal_id)) is not None:
+                if header.epoch > epoch:
+                    return Begun(name.base + at, header.first_sequence)
+                at += header.size
+        finally:
+            segment.close()
+    return None
+
+
 def _read(directory: Path, names: list[SegmentName], begin: int, end: int, files: Files) -> bytes:
     ends = [n.base for n in names[1:]] + [end]
     parts = []

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from tori.bus.producer import PublishReceipt
-from tori.checkpoint.rewind import JOURNALS, Rewound, moment_of, note_of, rewind_copy, row_of
+from tori.checkpoint.lineage import JOURNALS
+from tori.checkpoint.rewind import Rewound, moment_of, note_of, rewind_copy, row_of
 from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.clock import Clock, SystemClock
 from tori.errors import BadInput

@@ -21,6 +21,7 @@ from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.mirror import create_mirror
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
+from tori.journal.recovery import Begun, begun_after
 from tori.journal.retention import KEPT_JOURNALS, KeepEverythingPolicy, RetentionPolicy, WindowPolicy
 from tori.modules.base import Module
 from tori.modules.host import HostSnapshot, ModuleHost, Writable
@@ -234,7 +235,7 @@ def open_host(
         opened.callback(host.close)
         snapshot = load_snapshot(name)
         if snapshot is not None:
-            check_snapshot(snapshot, journal)
+            check_snapshot(snapshot, journal, begun_after(journal.directory, journal.journal_id, snapshot.epoch, files))
             if not is_loaded:
                 snapshot = migrated(module, snapshot, first_offset=host.first_offset)
         progress(0)  # the journal is open: from here on time counts
@@ -243,8 +244,11 @@ def open_host(
     return host
 
 
-def check_snapshot(snapshot: HostSnapshot, journal: Writable) -> None:
-    """Raise JournalMissing when a snapshot was not taken of this journal, or of more of it than there is."""
+def check_snapshot(snapshot: HostSnapshot, journal: Writable, begun: Begun | None = None) -> None:
+    """Raise JournalMissing when a snapshot was not taken of this journal, or of more of it than there is.
+
+    ``begun``: where the journal went on in a later epoch than the snapshot's.
+    """
     remedy = (
         f"Put journals/{journal.name} back from a copy. To begin again without it, remove the checkpoints too: "
         "what only that journal held is then lost."
@@ -259,5 +263,12 @@ def check_snapshot(snapshot: HostSnapshot, journal: Writable) -> None:
         raise JournalMissing(
             f"the checkpoint of {journal.name} speaks of offset {snapshot.offset}, its journal ends at {journal.written_offset}.",
             remedy=remedy,
+            journal=journal.name,
+        )
+    if begun is not None and snapshot.journal_id and snapshot.offset > begun.offset:
+        raise JournalMissing(
+            f"the checkpoint of {journal.name} is of epoch {snapshot.epoch} and speaks of offset {snapshot.offset}; "
+            f"a later epoch went on at {begun.offset}, after a rewind in place or a loss.",
+            remedy=f"Restore one that was taken since (tori checkpoint list), or put journals/{journal.name} back from a copy.",
             journal=journal.name,
         )
