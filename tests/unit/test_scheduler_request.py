@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.scheduling import ASKED, METRICS, SCAN, Rig, acts, begin, names, started
 from tori.clock import VirtualClock
-from tori.errors import BadInput, BadSettings, IllegalTransition
+from tori.errors import BadInput, BadSettings, IllegalTransition, PermanentError
 from tori.events import system as events
 from tori.machine import Emit, Tick
 from tori.resources.pressure import Pressure, PressureChanged
@@ -50,7 +50,7 @@ def test_the_orchestrators_own_work_says_that_it_cannot_be_interrupted(spec: Tas
     rig.give(sig.PauseRequested(), sig.RunRequested(spec.task_id, "waits"), sig.CancelRequested("waits"))
     assert rig.machine.run("waits").state is RunState.CANCELLED, "it had not begun"
     rig.give(sig.ResumeRequested(), sig.RunRequested(spec.task_id, "mine"))
-    with pytest.raises(IllegalTransition, match="it cannot be interrupted"):
+    with pytest.raises(PermanentError, match="it cannot be interrupted"):
         rig.give(sig.CancelRequested("mine"))
     assert acts(rig.after(spec.timeout_s)) == []
     assert rig.machine.story("mine")[-1].text == f"under way for {spec.timeout_s:.0f} s; it cannot be interrupted"

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tori.clock import SECOND_NS, Clock
-from tori.errors import BadInput, BadSettings, IllegalTransition
+from tori.errors import BadInput, BadSettings, PermanentError
 from tori.events.envelope import Event
 from tori.events.system import WorkThrottled
 from tori.ids import IdSource, source_suffix
@@ -100,7 +100,7 @@ class Scheduler:
     def handle(self, stimulus: SchedulerStimulus) -> list[SchedulerInstruction]:
         """Return what follows from ``stimulus``, to be executed in order.
 
-        Raises BadInput for a task or run that is not there, IllegalTransition for what cannot be interrupted; nothing is changed.
+        Raises BadInput for a task or run that is not there, PermanentError for what cannot be interrupted; nothing is changed.
         """
         self._desk.out, self._opened, self._noted = [], [], []
         self._handlers[type(stimulus)](stimulus)
@@ -368,7 +368,7 @@ class Scheduler:
     def _on_cancel(self, request: sig.CancelRequested) -> None:
         run = self.run(request.run_id)
         if run.is_active and not self._desk.spec(run).is_interruptible:
-            raise IllegalTransition(
+            raise PermanentError(
                 f"run {run.run_id} is the orchestrator's own work, done in its process: it cannot be interrupted.",
                 remedy="It ends by itself; tori task story says how far it is.",
             )
