@@ -75,8 +75,8 @@ def test_a_checkpoint_may_be_named_and_a_rewind_rewound(home: Path) -> None:
 def test_a_mind_that_runs_or_is_spread_is_refused_and_untouched(home: Path) -> None:
     with opened(home), pytest.raises(BadInput, match=r"is running.*tori down"):
         rewind_in_place(home, middle_of(home), 7)
-    (home / "mirrors/reader").mkdir(parents=True)
-    (home / "mirrors/reader/journal.json").write_text("{}")
+    (home / "mirrors/far").mkdir(parents=True)
+    (home / "mirrors/far/journal.json").write_text("{}")
     with pytest.raises(BadInput, match="other nodes"):
         rewind_in_place(home, middle_of(home), 7)
     with opened(home) as mind:

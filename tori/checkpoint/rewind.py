@@ -28,6 +28,8 @@ from tori.home import open_home
 from tori.journal.follower import Readable
 from tori.journal.reader import JournalReader
 from tori.modules.host_state import HostSnapshot
+from tori.modules.open import LEDGER, mirrors_of
+from tori.orchestrator.placement import berths_in
 
 NOTE = "rewound.json"
 MAX_REWINDS = 16
@@ -54,6 +56,8 @@ class Rewound(msgspec.Struct, frozen=True):
     cuts: dict[str, Cut]
     starts: dict[str, str]
     """By module, the checkpoint its state is taken from; a module that is missing is replayed from its first entry."""
+    mirrored: tuple[str, ...] = ()
+    """Modules of other nodes: what their mirrors here had of them by then, which may be a little less than they had."""
 
 
 def moment_of(text: str, store: CheckpointStore, now_ns: int) -> Moment:
@@ -68,19 +72,47 @@ def moment_of(text: str, store: CheckpointStore, now_ns: int) -> Moment:
 
 @contextlib.contextmanager
 def journals_of(home: Path) -> Iterator[dict[str, Readable]]:
-    """Yield readers of all journals whose owner lives on this node."""
-    directory = home / JOURNALS
+    """Yield readers of all journals of a mind: those that lie in the home, and the mirrors of those that lie on other nodes.
+
+    Raises BadInput when there are none, or not all of them.
+    """
     readers: dict[str, Readable] = {}
     try:
-        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-            if (path / "journal.json").exists():
+        for path in (*_journals_in(home / JOURNALS), *_journals_in(mirrors_of(home))):
+            if path.name not in readers:
                 readers[path.name] = JournalReader(path)
         if not readers:
             raise BadInput(f"there are no journals in {home}.", remedy="Give the home of a mind: --home.")
+        _check_whole(home, readers)
         yield readers
     finally:
         for reader in readers.values():
             reader.close()
+
+
+def _journals_in(directory: Path) -> list[Path]:
+    return sorted(path.parent for path in directory.glob("*/journal.json"))
+
+
+def mirrored_in(home: Path) -> tuple[str, ...]:
+    """Return the journals of which a home has the mirror only."""
+    own = {path.name for path in _journals_in(home / JOURNALS)}
+    return tuple(path.name for path in _journals_in(mirrors_of(home)) if path.name not in own)
+
+
+def _check_whole(home: Path, readers: Mapping[str, Readable]) -> None:
+    """Raise BadInput when the journal of a module that the orchestrator knows of is not here, or when no orchestrator is."""
+    ledger = readers.get(LEDGER)
+    if LEDGER in mirrored_in(home) or (ledger is None and mirrored_in(home)):
+        raise BadInput(
+            f"{home} holds a part of a mind whose orchestrator lives on another node.", remedy="Rewind on that node."
+        )
+    missing = sorted(berths_in(ledger).all().keys() - readers.keys()) if ledger is not None else []
+    if missing:
+        raise BadInput(
+            f"the journals of {', '.join(missing)} lie on other nodes, and no mirror of them is here.",
+            remedy="Start the mind and its nodes (tori up), then again: what the orchestrator follows is mirrored.",
+        )
 
 
 def cuts_of(readers: Mapping[str, Readable], moment: Moment, store: CheckpointStore) -> dict[str, Cut]:
@@ -90,7 +122,7 @@ def cuts_of(readers: Mapping[str, Readable], moment: Moment, store: CheckpointSt
         manifest = store.manifest(moment.checkpoint_id)
         store.check(moment.checkpoint_id)
         loaded = {n: _decoded(store.load(manifest, n).data) for n in manifest.modules if n in readers}
-        limits = {name: snapshot.offset for name, snapshot in loaded.items()}
+        limits = {name: min(snapshot.offset, readers[name].limit()) for name, snapshot in loaded.items()}
     cuts = cut_at(readers, moment.time_ns, limits)
     if not any(cut.time_ns for cut in cuts.values()):
         raise BadInput(
@@ -160,6 +192,7 @@ def rewind_copy(home: Path, moment: Moment, now_ns: int) -> tuple[Path, Rewound,
             str(home),
             cuts,
             {name: checkpoint_id for name, (checkpoint_id, _) in starts.items()},
+            mirrored_in(home),
         )
         target = root / f".new-{rewind_id}"
         build(home, target, rewound)
@@ -172,7 +205,8 @@ def build(home: Path, target: Path, rewound: Rewound) -> None:
     """Write the journals of a copy, and the note that says what it is; the note comes last."""
     open_home(target)
     for name, cut in rewound.cuts.items():
-        copy_journal(home / JOURNALS / name, target / JOURNALS / name, cut)
+        source = mirrors_of(home) if name in rewound.mirrored else home / JOURNALS
+        copy_journal(source / name, target / JOURNALS / name, cut)
     for path in (target / JOURNALS, target):
         sync_directory(path)
     LocalDisk().write(target / NOTE, msgspec.json.format(msgspec.json.encode(rewound)) + b"\n")
@@ -201,4 +235,5 @@ def row_of(copy: Path, rewound: Rewound) -> dict[str, Any]:
         "checkpoint_id": rewound.moment.checkpoint_id,
         "cuts": {name: msgspec.to_builtins(cut) for name, cut in sorted(rewound.cuts.items())},
         "starts": dict(sorted(rewound.starts.items())),
+        "mirrored": list(rewound.mirrored),
     }

@@ -27,6 +27,7 @@ from tori.checkpoint.rewind import (
     cuts_of,
     is_before,
     journals_of,
+    mirrored_in,
     starts_of,
 )
 from tori.checkpoint.store import FOLDER, CheckpointStore
@@ -38,7 +39,7 @@ from tori.journal.files import SYSTEM_FILES
 from tori.journal.follower import Readable
 from tori.journal.unit import units
 from tori.modules.host_state import HostSnapshot
-from tori.modules.open import LEDGER, mirrors_of, open_host, remember_journals
+from tori.modules.open import LEDGER, open_host, remember_journals
 from tori.orchestrator.placement import JournalsReached, LedgerRecord
 
 PAST = "past"
@@ -108,11 +109,11 @@ def _is_earlier(store: CheckpointStore, checkpoint_id: str, cuts: Mapping[str, C
 
 
 def _check_alone(home: Path) -> None:
-    directory = mirrors_of(home)
-    if directory.is_dir() and any((path / "journal.json").exists() for path in directory.iterdir()):
+    elsewhere = mirrored_in(home)
+    if elsewhere:
         raise BadInput(
-            "some modules of this mind live on other nodes, whose journals cannot be rewound from here.",
-            remedy="Open a copy instead: tori rewind TIME, without --in-place.",
+            f"{', '.join(elsewhere)} live on other nodes, whose journals cannot be rewound from here.",
+            remedy="Open a copy instead, of what their mirrors here hold: tori rewind TIME, without --in-place.",
         )
 
 

@@ -247,6 +247,8 @@ def rewind_to(
         print_json(found)
         return
     out.print(f"The mind as of {format_time(found['time_ns'])} lies in [bold]{escape(found['home'])}[/].")
+    if found["mirrored"]:
+        out.print(f"Of {', '.join(found['mirrored'])} on other nodes it holds what their mirrors here had by then.")
     out.print(f"Digest {found['digest']}{' after a full pass' if found['settled'] else ''}.")
     out.print(f"Next: tori ask QUESTION --home {escape(found['home'])}")
 

@@ -16,6 +16,7 @@ import msgspec
 
 from tori.alerts.outbox import AlertRecord
 from tori.errors import JournalMissing
+from tori.journal.follower import Readable
 from tori.journal.ownership import create_journal, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import recover
@@ -73,8 +74,17 @@ def recorded_berths(directory: Path) -> Berths:
 
     Trusts no stored position: the end is found as recovery finds it.
     """
+    return _berths(_records(directory))
+
+
+def berths_in(ledger: Readable) -> Berths:
+    """Return what the orchestrator's journal says up to its durable end, also while somebody writes it."""
+    return _berths(_read(ledger, ledger.limit()))
+
+
+def _berths(records: Iterator[Any]) -> Berths:
     berths = Berths()
-    for record in _records(directory):
+    for record in records:
         if isinstance(record, PlacementRecord):
             berths.apply(record)
     return berths
@@ -93,13 +103,17 @@ def _records(directory: Path) -> Iterator[Any]:
             raise
         return
     end = recover(directory, journal_id).offset
-    decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
     reader = JournalReader(directory)
     try:
-        for unit in units(reader, reader.first_offset(), end):
-            yield from unit.records(decoder)
+        yield from _read(reader, end)
     finally:
         reader.close()
+
+
+def _read(ledger: Readable, end: int) -> Iterator[Any]:
+    decoder = msgspec.msgpack.Decoder(list[LedgerRecord])
+    for unit in units(ledger, ledger.first_offset(), end):
+        yield from unit.records(decoder)
 
 
 class PlacementPolicy(ABC):
