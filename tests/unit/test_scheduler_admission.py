@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.support.scheduling import Rig, started
+from tori.clock import SECOND_NS
 from tori.resources.pressure import Pressure
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmitDecision, Candidate, HoldDecision, SlotPolicy
-from tori.scheduler.spec import Priority, Resources, TaskSpec
+from tori.scheduler.spec import Overlap, Priority, Resources, TaskSpec
 
 TWO_NODES = ({"CPU": 2.0, "memory": 8.0}, {"CPU": 2.0, "memory": 4.0, "GPU": 1.0})
 BUDGET = {"CPU": 4.0, "memory": 12.0, "GPU": 1.0}
@@ -81,3 +82,56 @@ def test_what_is_under_way_is_counted() -> None:
     found = policy.decide(wants, 0, Pressure.NONE)
     assert [isinstance(decision, AdmitDecision) for decision in found] == [True, False, True]
     assert found[1] == HoldDecision("r1", "it needs 8 memory, 6 of 10 are free")
+
+
+# -- who may not be passed --------------------------------------------------------------------------------------------
+
+
+def overlapping(rig: Rig, seconds: float, until: str) -> float:
+    """Let small tasks run in turns, one of two CPUs always taken; return when run ``until`` began, in seconds."""
+    live = [run.run_id for run in started(rig.give(sig.RunRequested("s1", "first")))]
+    rig.give(sig.RunRequested(until, until))
+    for number in range(round(seconds / 10)):
+        live += [run.run_id for run in started(rig.give(sig.RunRequested(f"s{number % 2}", f"{number}")))]
+        rig.after(10)
+        live += [run.run_id for run in started(rig.give(sig.RunFinished(live.pop(0), 1)))]
+        if rig.machine.run(until).is_active:
+            return rig.clock.monotonic_ns() / SECOND_NS
+    return 0.0
+
+
+def small(number: int) -> TaskSpec:
+    return task(f"s{number}", overlap=Overlap.QUEUE, priority=Priority.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("priority", "begins_s"), [(Priority.CRITICAL, (0, 40)), (Priority.HIGH, (300, 340)), (Priority.LOW, (600, 640))]
+)
+def test_a_large_run_is_passed_by_small_ones_only_until_it_is_urgent(
+    priority: Priority, begins_s: tuple[float, float]
+) -> None:
+    large = task("large", priority=priority, resources=Resources(num_cpus=2))
+    rig = Rig(large, small(0), small(1), admission=SlotPolicy(budget={"CPU": 2.0}, ageing_s=300))
+    begun_s = overlapping(rig, 1200, "large")
+    assert begins_s[0] < begun_s <= begins_s[1]
+
+
+def test_who_is_held_for_it_is_told() -> None:
+    large = task("large", priority=Priority.CRITICAL, resources=Resources(num_cpus=2))
+    gpu = task("gpu", resources=Resources(num_cpus=0, custom={"GPU": 1}))
+    policy = SlotPolicy(budget={"CPU": 2.0, "GPU": 1.0}, ageing_s=300)
+    rig = Rig(large, small(0), small(1), gpu, admission=policy)
+    rig.give(*(sig.RunRequested(task_id, task_id) for task_id in ("s0", "large", "s1", "gpu")))
+    assert dict(rig.machine.holds()) == {
+        "large": "it needs 2 CPU, 1 of 2 are free",
+        "s1": "the CPU that is free is kept for run large, which is more urgent or has waited for long",
+    }
+    assert rig.machine.run("gpu").is_active, "it takes nothing of what large waits for"
+
+
+@pytest.mark.parametrize("resources", [Resources(num_cpus=3), Resources(custom={"accel": 1})])
+def test_nothing_is_kept_for_what_can_never_begin(resources: Resources) -> None:
+    large = task("large", priority=Priority.CRITICAL, resources=resources)
+    rig = Rig(large, small(0), small(1), admission=SlotPolicy(budget={"CPU": 4.0}, nodes=[{"CPU": 2.0}] * 2))
+    rig.give(*(sig.RunRequested(task_id, task_id) for task_id in ("large", "s0", "s1")))
+    assert [run_id for run_id, _ in rig.machine.holds()] == ["large"]

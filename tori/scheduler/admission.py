@@ -57,6 +57,19 @@ class Usage:
         return other
 
 
+class _Kept:
+    """What is kept for runs that wait for more than is free, and the first of them."""
+
+    def __init__(self) -> None:
+        self.first = ""
+        self.amounts: Counter[str] = Counter()
+
+    def add(self, candidate: Candidate) -> None:
+        self.first = self.first or candidate.run_id
+        for name, amount in amounts(candidate.resources).items():
+            self.amounts[name] += amount  # type: ignore[assignment]  # a Counter of floats is fine at run time
+
+
 def amounts(resources: Resources) -> dict[str, float]:
     """Return resources under the names Ray uses, without what is zero."""
     found = {"CPU": resources.num_cpus, "memory": float(resources.memory_bytes), **resources.custom}
@@ -108,6 +121,9 @@ class SlotPolicy(AdmissionPolicy):
 
     Under pressure what is less urgent by its own priority waits, and what is let in has half of the slots: it is slowed. Critical runs are
     never held for pressure, nor are those a person insists on.
+
+    A smaller run may pass one that needs more than is free, until that is critical or has waited for ``ageing_s``: from then on what gets
+    free is kept for it.
     """
 
     limit: int = 16
@@ -144,6 +160,7 @@ class SlotPolicy(AdmissionPolicy):
         bar, reason = self.bar(pressure), _words(pressure, why) if pressure else ""
         used = Usage() if usage is None else usage.copy()
         used.runs = active
+        kept = _Kept()
         decisions: list[AdmitDecision | HoldDecision] = []
         for candidate in sorted(candidates, key=lambda c: (self._urgency(c, now_ns), c.due_ns, c.run_id)):
             is_free = candidate.is_forced or candidate.priority is Priority.CRITICAL
@@ -154,8 +171,12 @@ class SlotPolicy(AdmissionPolicy):
             elif lack := self._no_slot(candidate, used, is_slowed=is_slowed):
                 word = f"{lack}: {reason}" if is_slowed else lack
                 decisions.append(HoldDecision(candidate.run_id, word))
-            elif lack := self._never(candidate) or self._too_little(candidate, used):
+            elif lack := self._never(candidate):
                 decisions.append(HoldDecision(candidate.run_id, lack))
+            elif lack := self._too_little(candidate, used, kept):
+                decisions.append(HoldDecision(candidate.run_id, lack))
+                if self._is_pressing(candidate, now_ns):
+                    kept.add(candidate)
             else:
                 used.add(candidate.group, candidate.resources)
                 decisions.append(AdmitDecision(candidate.run_id))
@@ -166,6 +187,11 @@ class SlotPolicy(AdmissionPolicy):
             return candidate.priority
         steps = max(0, now_ns - candidate.due_ns) // round(self.ageing_s * SECOND_NS)
         return max(Priority.HIGH, candidate.priority - steps)
+
+    def _is_pressing(self, candidate: Candidate, now_ns: int) -> bool:
+        """Whether nobody less urgent may take what it waits for."""
+        is_old = self.ageing_s > 0 and now_ns - candidate.due_ns >= round(self.ageing_s * SECOND_NS)
+        return is_old or candidate.priority is Priority.CRITICAL
 
     def _no_slot(self, candidate: Candidate, used: Usage, *, is_slowed: bool) -> str:
         """Return which slots are taken; empty = there is one."""
@@ -178,12 +204,16 @@ class SlotPolicy(AdmissionPolicy):
             return f"group {candidate.group} has its {most} runs under way"
         return ""
 
-    def _too_little(self, candidate: Candidate, used: Usage) -> str:
+    def _too_little(self, candidate: Candidate, used: Usage, kept: _Kept) -> str:
         """Return what the budget has too little of now; empty = nothing."""
         for name, amount in amounts(candidate.resources).items() if self.budget else ():
             whole = self.budget[name]
             if used.amounts[name] + amount > whole * _SLACK:
                 return f"it needs {amount:g} {name}, {whole - used.amounts[name]:g} of {whole:g} are free"
+            if used.amounts[name] + kept.amounts[name] + amount > whole * _SLACK:
+                return (
+                    f"the {name} that is free is kept for run {kept.first}, which is more urgent or has waited for long"
+                )
         return ""
 
     def _never(self, candidate: Candidate) -> str:
