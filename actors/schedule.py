@@ -18,7 +18,7 @@ from tori.errors import BadInput, BadSettings, ToriError
 from tori.events.topic import Matcher
 from tori.modules.registry import START_ORDER
 from tori.scheduler import signal as sig
-from tori.scheduler.admission import SlotPolicy
+from tori.scheduler.admission import SlotPolicy, group_slots
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.shipped import ShippedTask
 from tori.scheduler.spec import DEMANDED, SCANS, TaskSpec, default_specs, demand_specs
@@ -70,7 +70,7 @@ class Plan:
         """The same by node."""
         self.admission = SlotPolicy(
             limits["concurrent_runs"],
-            groups={SCANS: limits["concurrent_scans"]},
+            groups=group_slots(limits["groups"]) | {SCANS: limits["concurrent_scans"]},
             budget=self.budget,
             nodes=self._nodes,
             ageing_s=limits["ageing_s"],

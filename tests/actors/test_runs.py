@@ -377,6 +377,8 @@ def test_the_cluster_is_the_budget(tmp_path: Path) -> None:
     assert plan.admission.budget == {"CPU": 6.0, "memory": 1e9, "GPU": 1.0}
     assert plan.admission.nodes == [{"CPU": 2.0, "memory": 1e9}, {"CPU": 4.0, "GPU": 1.0}]
     assert plan.admission.groups == {"scans": 4}
+    more = Plan(system_settings(tmp_path, **{"limits.groups": "disk=2, mail server=1"}).plain())
+    assert more.admission.groups == {"scans": 4, "disk": 2, "mail server": 1}
     plan.measure([{"CPU": 8.0}])
     assert plan.admission.budget == {"CPU": 8.0}, "nodes come and go"
     assert plan.admission.ageing_s == 300

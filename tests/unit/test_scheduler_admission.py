@@ -10,7 +10,7 @@ from tests.support.scheduling import Rig, started
 from tori.clock import SECOND_NS
 from tori.resources.pressure import Pressure
 from tori.scheduler import signal as sig
-from tori.scheduler.admission import AdmitDecision, Candidate, HoldDecision, SlotPolicy
+from tori.scheduler.admission import AdmitDecision, Candidate, HoldDecision, SlotPolicy, group_slots
 from tori.scheduler.spec import Overlap, Priority, Resources, TaskSpec
 
 TWO_NODES = ({"CPU": 2.0, "memory": 8.0}, {"CPU": 2.0, "memory": 4.0, "GPU": 1.0})
@@ -82,6 +82,25 @@ def test_what_is_under_way_is_counted() -> None:
     found = policy.decide(wants, 0, Pressure.NONE)
     assert [isinstance(decision, AdmitDecision) for decision in found] == [True, False, True]
     assert found[1] == HoldDecision("r1", "it needs 8 memory, 6 of 10 are free")
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_of_a_group_take_turns_unless_it_has_more_slots() -> None:
+    specs = (task("a", group="etl"), task("b", group="etl"), task("c"), task("d"))
+    for groups, begun in (({}, ["a", "c", "d"]), ({"etl": 2}, ["a", "b", "c", "d"])):
+        rig = Rig(*specs, admission=SlotPolicy(groups=groups))
+        out = rig.give(*(sig.RunRequested(spec.task_id, spec.task_id) for spec in specs))
+        assert [run.run_id for run in started(out)] == begun
+    rig = Rig(*specs)
+    rig.give(sig.RunRequested("a", "a"), sig.RunRequested("b", "b"))
+    assert [run.run_id for run in started(rig.give(sig.RunFinished("a", 1)))] == ["b"]
+
+
+def test_slots_by_group_are_read_as_they_are_written() -> None:
+    assert group_slots("") == {}
+    assert group_slots(" disk=2 ,mail server= 1") == {"disk": 2, "mail server": 1}
 
 
 # -- who may not be passed --------------------------------------------------------------------------------------------

@@ -62,6 +62,14 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
     assert settings.home == tmp_path
 
 
+def test_groups_have_slots_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
+    assert load(tmp_path, '[limits]\ngroups = "disk=2, mail=1"\n').limits.groups == "disk=2, mail=1"
+    assert load(tmp_path, TORI_LIMITS__GROUPS="disk=3").limits.groups == "disk=3"
+    for bad in ("disk", "disk=0", "disk=2;mail=1", "=2", "disk=two", "disk=1,disk=2", "scans=9"):
+        with pytest.raises(BadSettings, match="TORI_LIMITS__GROUPS: limits.groups = "):
+            load(tmp_path, TORI_LIMITS__GROUPS=bad)
+
+
 def test_the_home_is_told_or_in_the_environment_or_the_person_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

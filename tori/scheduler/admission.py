@@ -128,7 +128,7 @@ class SlotPolicy(AdmissionPolicy):
 
     limit: int = 16
     groups: Mapping[str, int] = field(default_factory=dict)
-    """Runs at once in a group; a group that is not named has no limit of its own."""
+    """Runs at once in a group; of one that is not named, one: who forms a group wants its tasks apart."""
     budget: Mapping[str, float] = field(default_factory=dict)
     """What runs may use together, by resource (``CPU``, ``memory`` in bytes, custom names). Empty = nobody has measured it yet, so
     nothing is limited; once it is measured, there is none of what it does not name."""
@@ -195,7 +195,7 @@ class SlotPolicy(AdmissionPolicy):
 
     def _no_slot(self, candidate: Candidate, used: Usage, *, is_slowed: bool) -> str:
         """Return which slots are taken; empty = there is one."""
-        limit, most = self.limit, self.groups.get(candidate.group)
+        limit, most = self.limit, self.groups.get(candidate.group, 1) if candidate.group else None
         if is_slowed:
             limit, most = max(1, limit // 2), None if most is None else max(1, most // 2)
         if used.runs >= limit:
@@ -234,6 +234,12 @@ class SlotPolicy(AdmissionPolicy):
                 )
         words = " and ".join(f"{amount:g} {name}" for name, amount in piece.items())
         return f"it asks for {words} on one node, and none has them together: it cannot start here"
+
+
+def group_slots(text: str) -> dict[str, int]:
+    """Return slots by group as the setting ``limits.groups`` says them: ``disk=2, mail=1``."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    return {name.strip(): int(slots) for name, _, slots in pairs}
 
 
 def _words(pressure: Pressure, why: str) -> str:

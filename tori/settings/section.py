@@ -8,12 +8,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from tori.settings.describe import Row, rows
 from tori.settings.module import ModuleSettings
 
 MIB = 1 << 20
+_GROUPS = r"^\s*$|^[^=,]+=\s*[1-9]\d{0,3}\s*(,[^=,]+=\s*[1-9]\d{0,3}\s*)*$"
+
+
+def check_groups(text: str) -> str:
+    """Return slots by group as they are; raises ValueError for a group that stands there twice, or has a setting of its own."""
+    names = [part.partition("=")[0].strip() for part in text.split(",")]
+    if len(set(names)) < len(names) or "scans" in names:
+        raise ValueError("each group stands there once, and scans have limits.concurrent_scans")
+    return text
 
 
 def unit(name: str) -> Any:
@@ -116,6 +125,8 @@ class LimitSettings(Section):
     """The original's limit; Ray's CPUs bound what really computes at a time."""
     concurrent_scans: Annotated[int, unit("runs"), Field(ge=1, le=1024)] = 4
     """Each scan holds a copy of its module's state; four at a time leave slots for what is short, and for users' tasks."""
+    groups: Annotated[str, unit("name=runs, ..."), Field(pattern=_GROUPS), AfterValidator(check_groups)] = ""
+    """Slots of the groups of users' tasks, such as `disk=2, mail=1`; a group that is not named has one: who forms a group wants turns."""
     shards: Annotated[int, unit("Ray tasks a scan"), Field(ge=1, le=256)] = 2
     """What a scan that can be split (concept_fuzz_test) is spread over: two fill the smallest machine, more want more CPUs."""
     ageing_s: Seconds = 300.0
