@@ -50,7 +50,8 @@ from tori.modules.registry import START_ORDER, remember_journal, user_modules
 from tori.modules.user import load_modules
 from tori.orchestrator import signal as sig
 from tori.orchestrator.ledger import Ledger
-from tori.orchestrator.lifecycle import SYSTEM, Lifecycle
+from tori.orchestrator.lifecycle import Lifecycle
+from tori.orchestrator.notes import SYSTEM
 from tori.orchestrator.placement import JournalsReached
 from tori.orchestrator.record import LifecycleOptions
 from tori.orchestrator.state import State

@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from tori.errors import IllegalTransition, NodeAway, ToriError, Unavailable
 from tori.modules.loop import LoopView
 from tori.modules.registry import FULL_PASS
-from tori.orchestrator.lifecycle import SYSTEM
+from tori.orchestrator.notes import SYSTEM
 from tori.orchestrator.state import State
 
 SWEEP_S = 0.02

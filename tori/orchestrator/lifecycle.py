@@ -15,14 +15,15 @@ import msgspec
 from tori.clock import SECOND_NS, Clock
 from tori.errors import BadInput, IllegalTransition
 from tori.events import system as events
-from tori.machine import Emit, Stories, StoryLine, Tick
+from tori.machine import StoryLine, Tick
 from tori.orchestrator import signal as sig
+from tori.orchestrator.exchange import Exchange
+from tori.orchestrator.notes import SYSTEM, Notes
 from tori.orchestrator.record import CHECKED, HELD, UP, LifecycleOptions, LifecycleSnapshot, ModuleRecord, check
 from tori.orchestrator.signal import LifecycleInstruction, LifecycleStimulus
 from tori.orchestrator.state import MODULE_TABLE, SYSTEM_TABLE, State
 from tori.orchestrator.supervision import GiveUpDecision, Supervision
 
-SYSTEM = "system"
 PERMANENT = ("JournalMissing",)
 """Failures after which a restart can only fail the same way; a person must act."""
 
@@ -39,11 +40,11 @@ class Lifecycle:
         self._clock = clock
         self._version = version
         self._supervision = Supervision(self.options.restart)
-        self._stories = Stories()
+        self._notes = Notes(clock)
+        self._exchange = Exchange(self._notes)
         self._is_pausing = False
         self._is_adopted = False
         self._stop_reason = ""
-        self._out: list[LifecycleInstruction] = []
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
             sig.StartRequested: self._on_start,
@@ -77,9 +78,9 @@ class Lifecycle:
         Requests may be repeated: what is already so, or under way, asks for nothing. Raises IllegalTransition, with nothing
         changed, for a request that the state does not allow, BadInput for a module that is not there.
         """
-        self._out = []
+        self._notes.out = []
         self._handlers[type(stimulus)](stimulus)
-        out, self._out = self._out, []
+        out, self._notes.out = self._notes.out, []
         return out
 
     @property
@@ -93,7 +94,7 @@ class Lifecycle:
 
     def story(self, subject: str) -> tuple[StoryLine, ...]:
         """Return the last steps of a module, or of ``system``."""
-        return self._stories.of(subject)
+        return self._notes.stories.of(subject)
 
     def snapshot(self) -> bytes:
         now = self._clock.monotonic_ns()
@@ -109,7 +110,7 @@ class Lifecycle:
                 self._stop_reason,
                 modules,
                 self._supervision.ages(now),
-                self._stories.snapshot(),
+                self._notes.stories.snapshot(),
                 self.stale,
             )
         )
@@ -128,7 +129,7 @@ class Lifecycle:
             module.deadline_ns = None if module.deadline_ns is None else module.deadline_ns + now
         self.modules = {m.name: m for m in state.modules}
         self._supervision.restore(state.restart_ages, now)
-        self._stories.restore(state.stories)
+        self._notes.stories.restore(state.stories)
 
     def validate(self) -> None:
         """Raise AssertionError with the facts when an invariant does not hold."""
@@ -148,7 +149,7 @@ class Lifecycle:
         for m in self.modules.values():
             if m.is_given_up:
                 m.is_given_up = False
-                self._change(m, State.DEGRADED, "it was given up before the orchestrator was started again")
+                self._notes.change(m, State.DEGRADED, "it was given up before the orchestrator was started again")
             m.is_pending = m.state is State.STOPPED
             if self._is_pausing and m.state in UP:
                 m.is_held = False
@@ -176,7 +177,7 @@ class Lifecycle:
             if m.state is State.RUNNING:
                 self._pause(m, HELD)
             elif m.state is State.PAUSED and m.is_checked and not m.is_held:
-                self._change(m, State.PAUSED, HELD)
+                self._notes.change(m, State.PAUSED, HELD)
             m.is_held = True
             return
         if self._is_paused:
@@ -199,7 +200,7 @@ class Lifecycle:
             if m.state not in (*UP, State.INITIALIZING):
                 self._refuse(m, State.RUNNING)
             if m.state is State.PAUSED and m.is_checked and m.is_held:
-                self._change(m, State.PAUSED, CHECKED)
+                self._notes.change(m, State.PAUSED, CHECKED)
             elif m.state is State.PAUSED and not m.is_checked and not self._is_paused:
                 self._resume(m, "resume requested")
             m.is_held = False
@@ -235,55 +236,15 @@ class Lifecycle:
         self._recover(m, "recovery requested")
 
     def _on_reload(self, request: sig.ReloadRequested) -> None:
-        m = self._module(request.module)
-        if m.state not in UP or self.system is State.DRAINING:
-            self._refuse_reload(m, f"it is {m.state}", "Resume it first: tori resume.")
-        if m.successor:
-            self._refuse_reload(m, "new code of it is on its way already", "Wait for that one to end.")
-        m.successor, m.versions = m.incarnation + 1, (request.from_version, request.to_version)
-        self._tell(m.name, f"reload: {request.from_version} -> {request.to_version}")
-        self._out.append(Emit(events.HotReloadTriggered(m.name, *m.versions)))
-        self._out.append(sig.ReplaceModule(m.name, m.successor))
-
-    def _refuse_reload(self, m: ModuleRecord, why: str, remedy: str) -> None:
-        raise IllegalTransition(
-            f"module {m.name} cannot be reloaded: {why}.",
-            remedy=remedy,
-            subject=m.name,
-            story=self._stories.text(m.name),
-        )
+        self._exchange.begin(self._module(request.module), request, is_stopping=self.system is State.DRAINING)
 
     def _on_replaced(self, report: sig.ModuleReplaced) -> None:
-        m = self._module(report.module)
-        if m.successor != report.incarnation:  # the module died or stops meanwhile, and was seen to otherwise
-            self.stale += 1
-            self._out.append(sig.KillSuccessor(m.name, report.incarnation))
-            return
-        old, _ = m.versions
-        m.incarnation, m.successor = report.incarnation, 0
-        self._change(m, m.state, "new code took over")
-        self._out.append(
-            Emit(
-                events.HotReloadCompleted(
-                    m.name, old, report.to_version or m.versions[1], None, m.incarnation, report.pause_s
-                )
-            )
-        )
-        self._out.append((sig.PauseModule if m.state is State.PAUSED else sig.ResumeModule)(m.name, m.incarnation))
+        self.stale += not self._exchange.complete(self._module(report.module), report)
 
     def _on_replace_failed(self, report: sig.ReplaceFailed) -> None:
         m = self._module(report.module)
         if m.successor == report.incarnation:
-            self._drop_successor(m, report.error)
-
-    def _drop_successor(self, m: ModuleRecord, error: str) -> None:
-        """Give a reload up: the module, or what becomes of it, goes on without."""
-        if not m.successor:
-            return
-        self._out.append(sig.KillSuccessor(m.name, m.successor))
-        self._tell(m.name, f"reload failed: {error}")
-        self._out.append(Emit(events.HotReloadFailed(m.name, *m.versions, error, m.successor)))
-        m.successor = 0
+            self._exchange.drop(m, report.error)
 
     def _on_remember(self, past: sig.Remember) -> None:
         m = self._module(past.module)
@@ -305,11 +266,11 @@ class Lifecycle:
         m.is_given_up = False
         if not found.is_ready:
             m.is_started_paused, m.is_adopting = found.paused, True
-            self._change(m, State.INITIALIZING, "found alive, busy")
+            self._notes.change(m, State.INITIALIZING, "found alive, busy")
             self._arm(m, self.options.start_timeout_s)
             return
-        self._change(m, new, "found alive")
-        self._out.append(Emit(events.ModuleInitialized("adopted", m.name, self._version)))
+        self._notes.change(m, new, "found alive")
+        self._notes.emit(events.ModuleInitialized("adopted", m.name, self._version))
 
     # -- reports -------------------------------------------------------------------------------------------------
 
@@ -324,14 +285,14 @@ class Lifecycle:
             return
         m.deadline_ns = None
         waits = m.rests or self._is_paused
-        self._change(m, State.PAUSED if waits else State.RUNNING, HELD if m.is_checked and m.is_held else "ready")
+        self._notes.change(m, State.PAUSED if waits else State.RUNNING, HELD if m.is_checked and m.is_held else "ready")
         status = "restarted" if m.is_recovering else "adopted" if m.is_adopting else "cold"
-        self._out.append(Emit(events.ModuleInitialized(status, m.name, self._version)))
+        self._notes.emit(events.ModuleInitialized(status, m.name, self._version))
         if m.is_recovering:
-            self._tell_recovery(events.RecoverySucceeded, m, m.error)
+            self._notes.tell_recovery(events.RecoverySucceeded, m, m.error)
         m.is_recovering = m.is_adopting = False
         if waits != m.is_started_paused:
-            self._out.append((sig.PauseModule if waits else sig.ResumeModule)(m.name, m.incarnation))
+            self._notes.out.append((sig.PauseModule if waits else sig.ResumeModule)(m.name, m.incarnation))
         self._start_next()
         self._settle()
 
@@ -358,7 +319,7 @@ class Lifecycle:
     def _on_checkpoint_failed(self, report: sig.CheckpointFailed) -> None:
         m = self._subject(report, State.DRAINING)
         if m is not None and not m.is_saved:
-            self._tell_error(m, "CheckpointFailed", report.error)
+            self._notes.tell_error(m, "CheckpointFailed", report.error)
             self._stop_module(m)
 
     def _on_start_timed_out(self, report: sig.StartTimedOut) -> None:
@@ -369,8 +330,8 @@ class Lifecycle:
     def _on_drain_timed_out(self, report: sig.DrainTimedOut) -> None:
         m = self._subject(report, State.DRAINING)
         if m is not None:
-            self._tell_error(m, "DrainTimedOut", f"it did not drain in {self.options.drain_timeout_s:g} s")
-            self._out.append(sig.KillModule(m.name, m.incarnation))
+            self._notes.tell_error(m, "DrainTimedOut", f"it did not drain in {self.options.drain_timeout_s:g} s")
+            self._notes.out.append(sig.KillModule(m.name, m.incarnation))
             self._end(m, "killed")
             self._drain_next()
 
@@ -385,12 +346,12 @@ class Lifecycle:
 
     def _go_offline(self, m: ModuleRecord, reason: str) -> None:
         m.is_given_up = False
-        self._drop_successor(m, reason)
+        self._exchange.drop(m, reason)
         m.deadline_ns, m.is_recovering, m.is_pending, m.error = None, False, False, reason
         if m.incarnation:
-            self._out.append(sig.KillModule(m.name, m.incarnation))
-        self._change(m, State.OFFLINE, reason)
-        self._tell_error(m, "NodeLost", reason)
+            self._notes.out.append(sig.KillModule(m.name, m.incarnation))
+        self._notes.change(m, State.OFFLINE, reason)
+        self._notes.tell_error(m, "NodeLost", reason)
 
     def _on_node_returned(self, report: sig.NodeReturned) -> None:
         for m in [self._module(name) for name in report.modules]:
@@ -428,45 +389,45 @@ class Lifecycle:
     def _begin(self, m: ModuleRecord, reason: str) -> None:
         m.is_pending = m.is_adopting = False
         m.incarnation += 1
-        self._change(m, State.INITIALIZING, reason)
+        self._notes.change(m, State.INITIALIZING, reason)
         self._arm(m, self.options.start_timeout_s)
         m.is_started_paused = m.rests or self._is_paused
-        self._out.append(sig.StartModule(m.name, m.incarnation, m.is_started_paused))
+        self._notes.out.append(sig.StartModule(m.name, m.incarnation, m.is_started_paused))
 
     def _fail(self, m: ModuleRecord, error_type: str, error: str) -> None:
         """A module is gone: stop with it, start it again or give it up."""
-        self._drop_successor(m, f"the module died meanwhile: {error}")
-        self._out.append(sig.KillModule(m.name, m.incarnation))
+        self._exchange.drop(m, f"the module died meanwhile: {error}")
+        self._notes.out.append(sig.KillModule(m.name, m.incarnation))
         if self.system is State.DRAINING:
-            self._tell_error(m, error_type, error)
+            self._notes.tell_error(m, error_type, error)
             if m.state is not State.DRAINING:
-                self._change(m, State.FAILED, f"died while the system drained: {error}")
+                self._notes.change(m, State.FAILED, f"died while the system drained: {error}")
                 m.deadline_ns = None
                 return
             self._end(m, "died")
             self._drain_next()
             return
         m.error, was_recovering, m.is_recovering = error, m.is_recovering, False
-        self._change(m, State.FAILED, error)
-        self._tell_error(m, error_type, error)
+        self._notes.change(m, State.FAILED, error)
+        self._notes.tell_error(m, error_type, error)
         if error_type in PERMANENT:
             decision: Any = GiveUpDecision("a restart does not bring back what is missing")
         else:
             decision = self._supervision.decide(m.name, self._clock.monotonic_ns())
         if isinstance(decision, GiveUpDecision):
             m.deadline_ns = None
-            self._tell_recovery(events.RecoveryFailed, m, decision.reason)
-            self._change(m, State.DEGRADED, decision.reason)
+            self._notes.tell_recovery(events.RecoveryFailed, m, decision.reason)
+            self._notes.change(m, State.DEGRADED, decision.reason)
         else:
             self._arm(m, decision.after_s)
             again = "again " if was_recovering else ""
-            self._tell(m.name, f"restart {decision.restart} is due {again}in {decision.after_s:g} s")
+            self._notes.tell(m.name, f"restart {decision.restart} is due {again}in {decision.after_s:g} s")
         self._start_next()
         self._settle()
 
     def _recover(self, m: ModuleRecord, reason: str) -> None:
         m.is_recovering = True
-        self._tell_recovery(events.RecoveryAttempted, m, reason)
+        self._notes.tell_recovery(events.RecoveryAttempted, m, reason)
         self._begin(m, reason)
         self._settle()
 
@@ -480,38 +441,38 @@ class Lifecycle:
             if m.state in (State.FAILED, State.DEGRADED, State.OFFLINE):
                 self._end(m, "nothing was left of it")
                 continue
-            self._drop_successor(m, "the system stops")
+            self._exchange.drop(m, "the system stops")
             is_up = m.state in UP
-            self._change(m, State.DRAINING, self._stop_reason)
+            self._notes.change(m, State.DRAINING, self._stop_reason)
             if not is_up:
                 self._stop_module(m)
                 return
             m.is_saved = False
             self._arm(m, self.options.drain_timeout_s)
-            self._out.append(sig.TakeCheckpoint(m.name, m.incarnation))
+            self._notes.out.append(sig.TakeCheckpoint(m.name, m.incarnation))
             return
         self._is_adopted = self._is_pausing = False
-        self._out.append(Emit(events.SystemShutdown(self._stop_reason, None, self._version)))
+        self._notes.emit(events.SystemShutdown(self._stop_reason, None, self._version))
         self._change_system(State.STOPPED, "every module has stopped")
-        self._out.append(sig.Finish())
+        self._notes.out.append(sig.Finish())
 
     def _stop_module(self, m: ModuleRecord) -> None:
         m.is_saved = True
         self._arm(m, self.options.drain_timeout_s)
-        self._out.append(sig.StopModule(m.name, m.incarnation))
+        self._notes.out.append(sig.StopModule(m.name, m.incarnation))
 
     def _end(self, m: ModuleRecord, status: str) -> None:
         m.deadline_ns, m.is_held, m.is_checked, m.is_recovering, m.is_saved = None, False, False, False, False
-        self._change(m, State.STOPPED, status)
-        self._out.append(Emit(events.ModuleShutdown(status, m.name, self._version)))
+        self._notes.change(m, State.STOPPED, status)
+        self._notes.emit(events.ModuleShutdown(status, m.name, self._version))
 
     def _pause(self, m: ModuleRecord, reason: str) -> None:
-        self._change(m, State.PAUSED, reason)
-        self._out.append(sig.PauseModule(m.name, m.incarnation))
+        self._notes.change(m, State.PAUSED, reason)
+        self._notes.out.append(sig.PauseModule(m.name, m.incarnation))
 
     def _resume(self, m: ModuleRecord, reason: str) -> None:
-        self._change(m, State.RUNNING, reason)
-        self._out.append(sig.ResumeModule(m.name, m.incarnation))
+        self._notes.change(m, State.RUNNING, reason)
+        self._notes.out.append(sig.ResumeModule(m.name, m.incarnation))
 
     def _settle(self) -> None:
         """Bring the state of the system in line with its modules'."""
@@ -523,7 +484,7 @@ class Lifecycle:
             if self._is_pausing and target is not State.FAILED:
                 target = State.PAUSED
             self._is_pausing = False
-            self._out.append(Emit(events.SystemStarted("adopted" if self._is_adopted else "cold", None, self._version)))
+            self._notes.emit(events.SystemStarted("adopted" if self._is_adopted else "cold", None, self._version))
             self._change_system(target, "every module was started")
         elif self.system in (State.RUNNING, State.DEGRADED, State.FAILED):
             target = self._healthy_state()
@@ -557,44 +518,23 @@ class Lifecycle:
         if m.incarnation == report.incarnation and m.state in expected:
             return m
         self.stale += 1
-        self._tell(m.name, f"late: {type(report).__name__} of incarnation {report.incarnation}")
+        self._notes.tell(m.name, f"late: {type(report).__name__} of incarnation {report.incarnation}")
         return None
 
     def _arm(self, m: ModuleRecord, seconds: float) -> None:
         m.deadline_ns = self._clock.monotonic_ns() + round(seconds * SECOND_NS)
 
-    def _change(self, m: ModuleRecord, new: State, reason: str) -> None:
-        MODULE_TABLE.check(m.name, m.state, new, self._stories)
-        self._note(m.name, m.state, new, reason, m.incarnation)
-        m.state = new
-
     def _change_system(self, new: State, reason: str) -> None:
-        SYSTEM_TABLE.check(SYSTEM, self.system, new, self._stories)
-        self._note(SYSTEM, self.system, new, reason)
-        self.system = new
-
-    def _note(self, subject: str, old: State, new: State, reason: str, incarnation: int = 0) -> None:
-        self._tell(subject, f"{old} -> {new}: {reason}")
-        self._out.append(Emit(events.ModuleStateChanged(subject, str(old), str(new), reason, incarnation)))
+        self.system = self._notes.change_system(self.system, new, reason)
 
     def _refuse(self, m: ModuleRecord, new: State) -> None:
-        MODULE_TABLE.check(m.name, m.state, new, self._stories)
+        MODULE_TABLE.check(m.name, m.state, new, self._notes.stories)
         raise IllegalTransition(
             f"module {m.name} cannot go from {m.state} to {new} while the system is {self.system}.",
             subject=m.name,
-            story=self._stories.text(m.name),
+            story=self._notes.stories.text(m.name),
         )
 
     def _refuse_system(self, new: State) -> None:
-        SYSTEM_TABLE.check(SYSTEM, self.system, new, self._stories)
-        raise IllegalTransition(f"the system cannot become {new} now.", story=self._stories.text(SYSTEM))
-
-    def _tell(self, subject: str, text: str) -> None:
-        self._stories.tell(subject, self._clock.wall_ns(), text)
-
-    def _tell_error(self, m: ModuleRecord, error_type: str, error: str) -> None:
-        self._out.append(Emit(events.ErrorOccurred(error_type, error, m.name, None, self._stories.text(m.name))))
-
-    def _tell_recovery(self, kind: Callable[..., Any], m: ModuleRecord, message: str) -> None:
-        self._tell(m.name, f"{kind.__name__}: {message}")
-        self._out.append(Emit(kind("ModuleDied", message, m.name, None, self._stories.text(m.name))))
+        SYSTEM_TABLE.check(SYSTEM, self.system, new, self._notes.stories)
+        raise IllegalTransition(f"the system cannot become {new} now.", story=self._notes.stories.text(SYSTEM))
