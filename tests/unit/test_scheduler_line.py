@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from tests.support.scheduling import Rig, started
+from tori.clock import SECOND_NS
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import Candidate, SlotPolicy
 from tori.scheduler.desk import LOOK_AHEAD
+from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Overlap, Priority, Resources, TaskSpec
 from tori.scheduler.waiting import WaitingLine
 
@@ -89,3 +91,51 @@ def test_those_who_leave_and_come_back_leave_nothing_behind() -> None:
             line.discard(f"r{n}")
     assert line.first(2) == []
     assert not line._heaps
+
+
+# -- since when a run waits -------------------------------------------------------------------------------------------
+
+BUSY = task("busy", overlap=Overlap.QUEUE)
+
+
+def test_who_is_asked_for_again_keeps_its_place() -> None:
+    rig = Rig(BUSY, task("old"), task("young"), admission=SlotPolicy(1))
+    rig.give(sig.RunRequested("busy", "busy"), sig.RunRequested("old", "old"))
+    rig.after(1, sig.RunRequested("young", "young"))
+    rig.after(1, sig.RunRequested("old", "again"))
+    assert [run.run_id for run in started(rig.give(sig.RunFinished("busy", 1)))] == ["old"]
+
+
+@pytest.mark.parametrize("is_shed", [True, False])
+def test_a_run_ages_from_when_it_was_due_over_its_attempts(is_shed: bool) -> None:
+    patient = task("patient", priority=Priority.BACKGROUND, retry=RetryPolicy(first_backoff_s=1, jitter=0))
+    rig = Rig(BUSY, patient, admission=SlotPolicy(1, ageing_s=20))
+    rig.give(sig.RunRequested("patient", "patient"))
+    rig.after(70)
+    if is_shed:
+        rig.give(PressureChanged(Pressure.SEVERE, sheds=True), sig.RunCancelled("patient", 1))
+    else:
+        rig.give(sig.RunFailed("patient", 1, "no", temporary=True))
+    rig.give(PressureChanged(Pressure.SEVERE), *(sig.RunRequested("busy", f"busy{n}") for n in range(3)))
+    begun = [run.run_id for run in started(rig.after(2, PressureChanged(Pressure.NONE)))]
+    assert begun == ["patient"], "it waits since 70 s longer than the others"
+
+
+def test_a_run_ages_over_a_restart_between_two_attempts() -> None:
+    patient = task("patient", priority=Priority.BACKGROUND, retry=RetryPolicy(first_backoff_s=1, jitter=0))
+    rig = Rig(BUSY, patient, admission=SlotPolicy(1, ageing_s=20))
+    rig.give(sig.RunRequested("patient", "patient"))
+    rig.after(70, sig.RunFailed("patient", 1, "no", temporary=True), sig.RunRequested("busy", "busy"))
+    rig.crash()
+    rig.give(sig.Recovered(), sig.RunRequested("busy", "next"), sig.RunLost("busy", 1))
+    rig.after(60)
+    run = rig.machine.run("patient")
+    assert (rig.clock.monotonic_ns() - run.due_ns) // SECOND_NS == 130
+
+
+def test_a_request_ends_a_pause_before_another_attempt_and_no_place_in_line_is_lost() -> None:
+    rig = Rig(task("t", retry=RetryPolicy(first_backoff_s=60, jitter=0), deadline_s=100))
+    rig.give(sig.RunRequested("t", "t"), sig.RunFailed("t", 1, "no", temporary=True))
+    [run] = started(rig.after(10, sig.RunRequested("t", "again")))
+    assert (run.run_id, run.attempt) == ("t", 2)
+    assert rig.machine.run("t").due_ns == 0

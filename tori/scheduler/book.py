@@ -38,7 +38,7 @@ class Run(msgspec.Struct):
     is_asked: bool = False
     """By a person or program, not by its trigger."""
     due_ns: int = 0
-    """Monotonic: since when it waits, or (retrying) when its pause is over."""
+    """Monotonic: since when it is due, over all its attempts: what its deadline and its ageing count from."""
     started_ns: int = 0
     """Monotonic: admission of the present attempt."""
     deadline_ns: int | None = None
@@ -74,6 +74,8 @@ class Run(msgspec.Struct):
     """Attempts that do not count as tries: stopped for others' sake or with the system, or lost with an orchestrator that died."""
     due_wall_ns: int = 0
     """Wall clock: since when it is due, as read back; 0 = made in this life, or not known."""
+    rests_until_ns: int | None = None
+    """Monotonic: when its pause before another attempt is over; None = it rests no more."""
     lost: int = 0
     """Attempts in a row that were lost because the orchestrator died."""
 
@@ -293,6 +295,7 @@ def _shift_run(run: Run, by_ns: int) -> Run:
     return msgspec.structs.replace(
         run,
         due_ns=run.due_ns + by_ns,
+        rests_until_ns=_shifted(run.rests_until_ns, by_ns),
         started_ns=run.started_ns + by_ns,
         deadline_ns=_shifted(run.deadline_ns, by_ns),
         expires_ns=_shifted(run.expires_ns, by_ns),

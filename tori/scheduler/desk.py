@@ -139,7 +139,7 @@ class Desk:
             run.expires_ns = (run.due_ns or now_ns) + round(spec.deadline_s * SECOND_NS)
         self.calendar.set("expiry", run.run_id, run.expires_ns)
         run.hold = self._hold(run, now_ns)
-        self.calendar.set("rest", run.run_id, run.due_ns if run.hold == RESTING else None)
+        self.calendar.set("rest", run.run_id, run.rests_until_ns if run.hold == RESTING else None)
         fallback, variant_ns = spec.fallback, None
         if run.hold:
             run.since_ns = None
@@ -184,7 +184,7 @@ class Desk:
             return "its task is paused"
         if spec.module in self.unavailable:
             return f"module {spec.module} is not running"
-        if run.state is RunState.RETRYING and run.due_ns > now_ns:
+        if run.rests_until_ns is not None and run.rests_until_ns > now_ns:
             return RESTING
         active = self._active.get(run.task_id, ())
         if len(active) >= spec.max_at_once:
@@ -234,7 +234,7 @@ class Desk:
         self.calendar.set("fallback", run.run_id, None)
         run.attempt += 1
         self.change(run, RunState.ADMITTED, f"attempt {run.attempt}" + (f" as {run.variant}" if run.variant else ""))
-        run.since_ns = None
+        run.since_ns = run.rests_until_ns = None
         run.hold, run.started_ns, run.done, run.total = "", now_ns, 0.0, 0.0
         run.deadline_ns = now_ns + round(spec.timeout_of(run.variant) * SECOND_NS)
         self.calendar.set("deadline", run.run_id, run.deadline_ns)
@@ -348,7 +348,7 @@ class Desk:
         run.duration_s = self._duration_s(run)
         self._close_attempt(run)  # what the attempt used is counted by its own variant
         run.variant = variant
-        run.due_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
+        run.rests_until_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
         self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant, run.shed, run.lost)))
         self.emit(events.TaskFailed, run, run.error)
         self.await_turn(run)

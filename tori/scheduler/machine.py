@@ -355,7 +355,7 @@ class Scheduler:
         self._desk.tell(run, "due: asked for")
         present = self._book.runs[task.run_id]
         if present.is_waiting and refusal == "overlap":
-            present.is_asked, present.due_ns = True, now_ns
+            present.is_asked, present.rests_until_ns = True, None
             present.is_forced = present.is_forced or request.force
             self._noted.append(self._keep(present))
             self._desk.tell(present, "asked for: it waits no longer than it must")
@@ -508,7 +508,6 @@ class Scheduler:
                 self._remember_due(run)
                 self._desk.ask_to_end(run, LOST, force=True)
             else:
-                run.due_ns = min(run.due_ns, now_ns) or now_ns
                 self._remember_due(run)
                 if run.expires_ns is not None and run.expires_ns <= now_ns:
                     run.hold = "the orchestrator restarted meanwhile"
@@ -519,13 +518,13 @@ class Scheduler:
         """Bring since when a run is due, and its deadline, to this life's clock."""
         moment, deadline_s = Moment.at(self._clock), self.specs[run.task_id].deadline_s
         due_wall_ns = run.due_wall_ns or run.began_wall_ns
+        run.rests_until_ns = None
         if not due_wall_ns:
+            run.due_ns = min(run.due_ns, moment.monotonic_ns) or moment.monotonic_ns
             return
-        due_ns = moment.monotonic_ns - max(0, moment.wall_ns - due_wall_ns)
-        if run.state is RunState.DUE:
-            run.due_ns = due_ns
+        run.due_ns = moment.monotonic_ns - max(0, moment.wall_ns - due_wall_ns)
         if deadline_s is not None and run.expires_ns is None:
-            run.expires_ns = due_ns + round(deadline_s * SECOND_NS)
+            run.expires_ns = run.due_ns + round(deadline_s * SECOND_NS)
 
     # -- words ---------------------------------------------------------------------------------------------------
 
