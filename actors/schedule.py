@@ -15,15 +15,15 @@ from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.options import run_options, start_task
 from actors.output import at_work
 from tori.errors import BadInput, BadSettings, ToriError
-from tori.events.topic import Matcher
-from tori.modules.registry import START_ORDER
+from tori.modules.registry import FOLLOWS, START_ORDER
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy, group_slots
+from tori.scheduler.hearing import check_sources
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.shipped import ShippedTask
 from tori.scheduler.spec import DEMANDED, SCANS, TaskSpec, default_specs, demand_specs
 from tori.scheduler.trial import try_out
-from tori.scheduler.trigger import EventTrigger, dependents
+from tori.scheduler.trigger import Trigger, dependents
 from tori.scheduler.user import TaskRun, UserTask, call, call_function, load_tasks
 
 REPORT_EVERY_S = 0.5
@@ -85,6 +85,7 @@ class Plan:
             raise BadSettings(
                 f"there is a task {name!r} already, which was not shipped.", remedy="Give yours another task_id."
             )
+        check_sources(name, task.spec.trigger, (*FOLLOWS[ORCHESTRATOR], ORCHESTRATOR))
         self.user = self.user | {name: task}
         self.specs = (*(spec for spec in self.specs if spec.task_id != name), task.spec)
 
@@ -98,9 +99,9 @@ class Plan:
             try_out(task.spec)
 
     @property
-    def triggers(self) -> dict[str, Matcher]:
-        """Return by task the topics that make it due."""
-        return {s.task_id: s.trigger.matcher for s in self.specs if isinstance(s.trigger, EventTrigger)}
+    def triggers(self) -> dict[str, Trigger]:
+        """Return by task what makes it due."""
+        return {spec.task_id: spec.trigger for spec in self.specs}
 
     def measure(self, nodes: Sequence[Mapping[str, float]]) -> None:
         """Take what each living node has, and all together for the budget; nodes come and go."""

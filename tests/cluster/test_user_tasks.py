@@ -128,6 +128,25 @@ def test_an_event_makes_it_due(client: RayClient) -> None:
     assert client.why(cause)[0]["type"] == "DocumentIngested"
 
 
+def test_a_run_that_failed_is_heard_of_by_others_and_never_by_itself(client: RayClient) -> None:
+    seen = {run["run_id"] for run in client.tasks()["runs"] if run["task_id"] == "alarm"}
+    failing = client.run_task("cheap")["run_id"]
+    story_when(client, failing, lambda s: s["state"] == "succeeded")
+    deadline = time.monotonic() + WAIT_S
+    while not (heard := [r for r in client.tasks()["runs"] if _is_heard(r) and r["run_id"] not in seen]):
+        assert time.monotonic() < deadline, client.tasks()
+        time.sleep(0.05)
+    cause = client.run_story(heard[-1]["run_id"])["cause"]
+    assert (told := client.why(cause)[0])["type"] == "TaskFailed"
+    assert told["payload"]["run_id"] == failing
+    time.sleep(1.0)
+    assert len([r for r in client.tasks()["runs"] if r["task_id"] == "alarm"]) == len(seen) + 1, "it hears of itself"
+
+
+def _is_heard(run: dict[str, Any]) -> bool:
+    return bool(run["task_id"] == "alarm" and run["state"] == "failed")
+
+
 def test_its_progress_is_seen_and_cancelling_stops_it(client: RayClient) -> None:
     run_id = client.run_task("sleeper")["run_id"]
     story = story_when(client, run_id, lambda s: s["done"] > 0)

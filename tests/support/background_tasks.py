@@ -9,9 +9,11 @@ import subprocess
 import time
 from typing import Any
 
+from tori.errors import PermanentError
 from tori.resources.background import is_background
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Priority, Resources
+from tori.scheduler.trigger import EventTrigger
 from tori.scheduler.user import TaskRun, task
 
 
@@ -50,3 +52,9 @@ def talker(run: TaskRun) -> None:
     while True:
         with contextlib.suppress(KeyboardInterrupt):
             time.sleep(600)
+
+
+@task(EventTrigger(("*:TaskFailed",)), task_id="alarm", resources=Resources(num_cpus=0.1), retry=RetryPolicy(retries=0))
+def alarm(run: TaskRun) -> None:
+    """Hear of every run that failed, but of its own; fail itself."""
+    raise PermanentError(f"heard {run.cause}.")

@@ -105,8 +105,8 @@ def test_failures_of_a_module_are_known_until_a_person_starts_it_again(host: Mod
 
 def test_what_a_task_waits_for_is_written_in_the_unit_that_consumes_it(tmp_path: Path) -> None:
     triggers = {
-        "count": EventTrigger(("clients:DocumentIngested",)).matcher,
-        "other": EventTrigger(("reader:DocumentIngested", "*:ConceptAdded")).matcher,
+        "count": EventTrigger(("clients:DocumentIngested",)),
+        "other": EventTrigger(("reader:DocumentIngested", "*:ConceptAdded")),
     }
 
     def create(name: str) -> Module:

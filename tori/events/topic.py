@@ -86,11 +86,16 @@ class Matcher:
             for bits, from_source, key in self._tests
         )
 
-    def may_accept(self, frame_types: int, source: str) -> bool:
-        """Return whether a frame of ``source`` holding these types can hold an event that is taken; no means skip it."""
+    def may_accept(self, frame_types: int, source: str, key: str | None = None) -> bool:
+        """Return whether a frame of ``source`` holding these types can hold an event that is taken; no means skip it.
+
+        ``key``: whether it can hold one with this key.
+        """
         return any(
-            bits & frame_types and (from_source is None or from_source.fullmatch(source) is not None)
-            for bits, from_source, _ in self._tests
+            bits & frame_types
+            and (from_source is None or from_source.fullmatch(source) is not None)
+            and (key is None or of_key is None or of_key.fullmatch(key) is not None)
+            for bits, from_source, of_key in self._tests
         )
 
     def type_set_bytes(self) -> bytes:

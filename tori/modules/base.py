@@ -110,6 +110,10 @@ class Module(ABC):
         All private records of the result are applied before all its events.
         """
 
+    def witness(self, events: Sequence[Event]) -> Sequence[Fact]:
+        """Return records that are to stand in one unit with events of the own journal that follow from no input; none here."""
+        return ()
+
     @abstractmethod
     def apply(self, fact: Fact) -> None:
         """Change state by one input event, private record or own event. Never fails, never reads the clock."""

@@ -343,9 +343,10 @@ class ModuleHost:
     def bury(self, taken: Taken, payload: DeliveryDeadLettered) -> None:
         """Commit a dead letter with the cursor that passes its event."""
         event = self._context().event(payload, key=payload.key, causes=[taken.event.id])
-        self._commit(self._draft([event]), self._runs_passed())
+        facts = [*self.module.witness([event]), event]
+        self._commit(self._draft(facts), self._runs_passed())
         self._passed = []
-        self._apply_facts([event])
+        self._apply_facts(facts)
         self.is_torn = False
         self.counters.dead += 1
 
@@ -444,7 +445,7 @@ class ModuleHost:
         """Write what a shell's machine decided (private records, and payloads with their keys) as one unit; return the events."""
         context = self._context()
         events = [context.event(payload, key=key) for payload, key in payloads]
-        self.commit([*records, *events])
+        self.commit([*records, *self.module.witness(events), *events])
         return events
 
     def conclude(self, task: str, result: bytes) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -16,15 +17,16 @@ from tori.alerts.outbox import AlertRecord, Outbox, OutboxState
 from tori.events import mind, system
 from tori.events.catalogue import ENTRIES
 from tori.events.envelope import Event
-from tori.events.topic import Matcher
 from tori.ids import source_suffix
 from tori.modules.base import Context, Fact, Module
-from tori.modules.registry import START_ORDER
+from tori.modules.registry import FOLLOWS
 from tori.orchestrator.placement import LedgerRecord
 from tori.orchestrator.record import CHECKED, HELD
 from tori.orchestrator.state import State
+from tori.scheduler.hearing import Hearing
 from tori.scheduler.recent import Recent
 from tori.scheduler.signal import TaskTriggered
+from tori.scheduler.trigger import Trigger
 from tori.trends.book import TrendBook, TrendsSampled, TrendState, alert_row, sentence
 
 KEPT_RUNS = 2_000
@@ -96,13 +98,14 @@ _OWN = (
 )
 
 
-SOURCES = {source_suffix(name, b"")[:4]: name for name in ("clients", *START_ORDER, "orchestrator")}
-"""Who an event's id names."""
+@lru_cache(maxsize=8)
+def _sources(names: tuple[str, ...]) -> dict[bytes, str]:
+    return {source_suffix(name, b"")[:4]: name for name in names}
 
 
 def source_of(event: Event) -> str:
-    """Return the journal that an event's id names; empty when it is none that the ledger follows."""
-    return SOURCES.get(event.id[8:12], "")
+    """Return the journal that an event's id names, also a user's module's; empty when it is none that the ledger follows."""
+    return _sources((*FOLLOWS["orchestrator"], "orchestrator")).get(event.id[8:12], "")
 
 
 class RunLine(msgspec.Struct, array_like=True):
@@ -153,11 +156,9 @@ class Ledger(Module):
     records = LedgerRecord
     inputs: ClassVar[tuple[type, ...]] = (*_TASKS, *_PROBLEMS, *_FINDINGS, *_OWN)
 
-    def __init__(self, triggers: Mapping[str, Matcher] | None = None) -> None:
+    def __init__(self, triggers: Mapping[str, Trigger] | None = None) -> None:
         self.on_trigger: Callable[[str, str], None] = lambda task_id, cause: None
         """Called with a task and the id of the event that makes it due, when that is written."""
-        self._triggers: dict[str, Matcher] = {}
-        """By task: the topics of its event trigger."""
         self.listen(triggers or {})
         self.runs: Recent[RunLine] = Recent(KEPT_RUNS)
         self.problems: deque[Problem] = deque(maxlen=KEPT_PROBLEMS)
@@ -181,19 +182,24 @@ class Ledger(Module):
         self.codes: dict[str, str] = {}
         """By module that was reloaded since the cluster was started, what tells its code from that of the processes before."""
 
-    def listen(self, triggers: Mapping[str, Matcher]) -> None:
-        """Note from now on which tasks events make due; ``triggers``: by task, its topics."""
-        self._triggers = dict(triggers)
-        wanted = [e.payload for e in ENTRIES if any(m.type_set >> e.number & 1 for m in self._triggers.values())]
+    def listen(self, triggers: Mapping[str, Trigger]) -> None:
+        """Note from now on which tasks events make due; ``triggers``: of all tasks."""
+        self._hearing = Hearing(triggers)
+        wanted = [e.payload for e in ENTRIES if self._hearing.types >> e.number & 1]
         self.inputs = tuple(dict.fromkeys((*type(self).inputs, *wanted)))  # type: ignore[misc]  # this one follows more
 
     def decide(self, batch: Sequence[Event], context: Context) -> Sequence[Fact]:
         """Note which tasks the batch makes due, in the unit that consumes it: each event counts exactly once."""
+        return self.witness(batch)
+
+    def witness(self, events: Sequence[Event]) -> Sequence[Fact]:
+        """Note which tasks events make due, those of the own journal in the unit that writes them."""
+        if not self._hearing.types:
+            return []
         return [
             TaskTriggered(task_id, event.id.hex())
-            for event in batch
-            for task_id, matcher in self._triggers.items()
-            if matcher.accepts(event, source_of(event))
+            for event in events
+            for task_id in self._hearing.due(event, source_of(event))
         ]
 
     def apply(self, fact: Fact) -> None:

@@ -242,7 +242,7 @@ class AfterTrigger(Unscheduled):
 
 def dependents(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
     """Return by task which tasks follow it; raises BadSettings for an unknown task or a circle, naming it."""
-    found = _followers(triggers)
+    found = followers(triggers)
     for other, after in found.items():
         if other not in triggers:
             raise BadSettings(
@@ -254,10 +254,11 @@ def dependents(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
 
 def refuse_circles(triggers: Mapping[str, Trigger]) -> None:
     """Raise BadSettings when tasks follow one another in a circle; those that are not among ``triggers`` are not followed."""
-    _refuse_circle(triggers, _followers(triggers))
+    _refuse_circle(triggers, followers(triggers))
 
 
-def _followers(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
+def followers(triggers: Mapping[str, Trigger]) -> dict[str, tuple[str, ...]]:
+    """Return by task which of these tasks follow it; nothing is checked."""
     found: dict[str, tuple[str, ...]] = {}
     for task_id, trigger in triggers.items():
         for other in trigger.task_ids if isinstance(trigger, AfterTrigger) else ():
