@@ -109,9 +109,7 @@ def _begun_before(reached: _Reached) -> int | None:
     """Return where a later epoch went on before the place that was reached; None when none did."""
     try:
         begun = begun_after(reached.directory, read_identity(reached.directory), reached.epoch)
-    except (
-        FileNotFoundError
-    ):  # retention has just taken the oldest segments away: whoever opens the journal looks again
+    except FileNotFoundError:  # retention has just taken a segment away: whoever opens the journal looks again
         return None
     return begun.offset if begun is not None and begun.offset < reached.offset else None
 
