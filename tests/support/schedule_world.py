@@ -26,6 +26,7 @@ from tori.scheduler.timetable import CORRECTION_S, LOOK_S
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger
 
+AFTER_HOLD_S = 15.0
 RETRY = RetryPolicy(retries=1, first_backoff_s=1, max_backoff_s=4, losses=4)
 PERMANENT = "never"
 """The error of an attempt that is not tried again."""
@@ -59,7 +60,7 @@ SPECS = (
         trigger=EventTrigger(("*",), min_gap_s=5),
         overlap=Overlap.REPLACE,
         retry=RETRY,
-        fallback=Fallback(resources=Resources(num_cpus=0.5), timeout_s=20, after_hold_s=15),
+        fallback=Fallback(resources=Resources(num_cpus=0.5), timeout_s=20, after_hold_s=AFTER_HOLD_S),
         resources=Resources(num_cpus=2),
     ),
     TaskSpec(
@@ -135,6 +136,10 @@ class ScheduleWorld:
         self.booked: dict[str, TaskSpec] = {}
         """By run: the spec its attempt began with, in this life."""
         self.used = (0.0, 0.0, 0.0)
+        self.requested: set[str] = set()
+        """Tasks that somebody asks for in the present turn."""
+        self.in_line_since: int | None = None
+        """Since when one run of ``replace`` or another has been in line without a break, and not as its fallback."""
         self.is_away = False
         """Whether module ``m`` cannot be worked with."""
         self.has_jumped = False
@@ -173,6 +178,7 @@ class ScheduleWorld:
         """Let the scheduler take these in one turn: what it decides is written as one unit, records before events."""
         out: list[Any] = []
         asked, cancelled = set(), set()
+        self.requested = {stimulus.task_id for stimulus in stimuli if isinstance(stimulus, sig.RunRequested)}
         for stimulus in stimuli:
             if isinstance(stimulus, sig.CancelRequested) and not self.machine.run(stimulus.run_id).is_ended:
                 cancelled.add(stimulus.run_id)
@@ -203,6 +209,10 @@ class ScheduleWorld:
                 self.restart()
                 return
             self.execute(act)
+
+    def _check_replaced(self, run_id: str) -> None:
+        """What a person asked for is replaced by what a person asks for."""
+        assert run_id not in self.asked or "replace" in self.requested, f"{run_id} was asked for and was replaced"
 
     def _is_turned_down(self, run_id: str) -> bool:
         return self.machine.run(run_id).state is RunState.SKIPPED
@@ -248,6 +258,8 @@ class ScheduleWorld:
                 more = fact.shed - self.shed.get(run_id, 0)
                 assert more == 0 or (more == 1 and (run_id, attempt) in self.told_to_end), f"{run_id} was not stopped"
                 self.shed[run_id], self.lost[run_id] = fact.shed, fact.lost
+            case sig.RunCancelling(run_id, why="replaced"):
+                self._check_replaced(run_id)
             case sig.RunVaried(run_id):
                 self.varied.add(run_id)
             case events.TaskCompleted() | events.TaskCancelled() | events.TaskFailed():
@@ -256,6 +268,8 @@ class ScheduleWorld:
                 if is_failure and (fact.run_id, fact.attempt) in self.retrying:
                     self.retrying.discard((fact.run_id, fact.attempt))
                 else:
+                    if fact.error == "a newer run replaces it" and not self.machine.run(fact.run_id).began_wall_ns:
+                        self._check_replaced(fact.run_id)
                     if is_failure:
                         self._check_failure(fact.run_id, fact.error or "")
                     assert fact.run_id not in self.done, "a run ends once"
@@ -305,6 +319,7 @@ class ScheduleWorld:
 
     def _book_anew(self) -> None:
         """What is under way counts by the specs of now, which may want more than those it began with."""
+        self.in_line_since = None
         self.booked = {run.run_id: self.specs[run.task_id] for run in self.machine.runs() if run.is_active}
         self.used = self._in_use()
 
@@ -409,6 +424,7 @@ class ScheduleWorld:
         assert set(self.executing.values()) <= {(run.run_id, run.attempt) for run in active}
         self._check_memory({run.run_id: run for run in runs})
         self._check_clock()
+        self._check_fallback()
         assert self.machine.throttle == self.throttled, "nobody asked for that"
         pressed = Pressure.NONE if self.pressed == "off" else Pressure[self.pressed.upper()]
         assert self.machine.pressure[0] is max(pressed, self.machine.throttle[0].pressure), (
@@ -431,6 +447,15 @@ class ScheduleWorld:
         specs = [self.booked[run.run_id] for run in runs]
         cpus = sum(spec.resources_of(run.variant).num_cpus for spec, run in zip(specs, runs, strict=True))
         return len(runs), sum(spec.group == "g" for spec in specs), cpus
+
+    def _check_fallback(self) -> None:
+        """Admission does not hold a task longer than its fallback allows, whichever of its runs stands in line."""
+        desk = self.machine._desk
+        is_held = any(desk.is_in_line(r) and not r.variant for r in self.machine.runs() if r.task_id == "replace")
+        now_ns = self.clock.monotonic_ns()
+        self.in_line_since = (now_ns if self.in_line_since is None else self.in_line_since) if is_held else None
+        held_s = 0.0 if self.in_line_since is None else (now_ns - self.in_line_since) / SECOND_NS
+        assert held_s <= AFTER_HOLD_S, f"replace is held for {held_s} s, and goes as no fallback"
 
     def _check_memory(self, known: dict[str, Run]) -> None:
         for run_id in self.asked:

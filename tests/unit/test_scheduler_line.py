@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.scheduling import Rig, started
+from tests.support.scheduling import Rig, acts, started
 from tori.clock import SECOND_NS
+from tori.machine import Tick
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import Candidate, SlotPolicy
 from tori.scheduler.desk import LOOK_AHEAD
 from tori.scheduler.retry import RetryPolicy
-from tori.scheduler.spec import Overlap, Priority, Resources, TaskSpec
+from tori.scheduler.spec import Fallback, Overlap, Priority, Resources, TaskSpec
+from tori.scheduler.trigger import EventTrigger, IntervalTrigger
 from tori.scheduler.waiting import WaitingLine
 
 
@@ -139,3 +141,78 @@ def test_a_request_ends_a_pause_before_another_attempt_and_no_place_in_line_is_l
     [run] = started(rig.after(10, sig.RunRequested("t", "again")))
     assert (run.run_id, run.attempt) == ("t", 2)
     assert rig.machine.run("t").due_ns == 0
+
+
+# -- who takes the place of one that waits ----------------------------------------------------------------------------
+
+CHEAP = Fallback(variant="cheap", after_hold_s=30)
+
+
+def replacing(**fields: Any) -> TaskSpec:
+    return task("t", trigger=IntervalTrigger(10), overlap=Overlap.REPLACE, **fields)
+
+
+def test_who_replaces_one_that_waits_has_waited_as_long() -> None:
+    rig = Rig(BUSY, replacing(priority=Priority.LOW), admission=SlotPolicy(1, ageing_s=20))
+    rig.give(sig.RunRequested("busy", "busy0"))
+    for _ in range(5):
+        rig.after(10)
+    rig.give(sig.RunRequested("busy", "busy1"))
+    out = rig.give(sig.RunFinished("busy0", 1))
+    assert [run.spec.task_id for run in started(out)] == ["t"], "for 40 s: it is urgent by now"
+
+
+def test_who_replaces_one_that_admission_holds_goes_as_its_fallback_when_that_would_have() -> None:
+    rig = Rig(BUSY, replacing(fallback=CHEAP), admission=SlotPolicy(1))
+    rig.give(sig.RunRequested("busy", "busy"))
+    for _ in range(5):
+        rig.after(10)
+    [run] = [run for run in rig.machine.runs() if run.is_waiting]
+    assert run.variant == "cheap"
+    rig.after(10)
+    [newer] = [run for run in rig.machine.runs() if run.is_waiting]
+    assert newer.run_id != run.run_id
+    assert newer.variant == "cheap", "held for 50 s together"
+
+
+def test_the_deadline_of_who_replaces_another_is_its_own() -> None:
+    rig = Rig(BUSY, replacing(deadline_s=15), admission=SlotPolicy(1))
+    rig.give(sig.RunRequested("busy", "busy"))
+    for _ in range(5):
+        rig.after(10)
+    assert rig.machine.task("t").counts == {"cancelled": 4}
+    rig.give(sig.PauseRequested("t"))
+    rig.after(15)
+    assert rig.machine.task("t").counts == {"cancelled": 4, "failed": 1}
+
+
+def test_an_inherited_place_outlasts_a_restart() -> None:
+    rig = Rig(BUSY, replacing(priority=Priority.LOW), admission=SlotPolicy(1, ageing_s=20))
+    rig.give(sig.RunRequested("busy", "busy"))
+    for _ in range(5):
+        rig.after(10)
+    rig.crash()
+    rig.give(sig.Recovered())
+    [run] = [run for run in rig.machine.runs() if run.task_id == "t" and run.is_waiting]
+    assert (rig.clock.monotonic_ns() - run.due_ns, rig.clock.monotonic_ns() - run.waits_ns) == (0, 40 * SECOND_NS)
+
+
+@pytest.mark.parametrize("is_under_way", [True, False])
+def test_a_run_that_a_person_asked_for_is_replaced_by_a_person_only(is_under_way: bool) -> None:
+    rig = Rig(BUSY, replacing(), admission=SlotPolicy(2 if is_under_way else 1))
+    rig.give(sig.RunRequested("busy", "busy"), sig.RunRequested("t", "mine"))
+    rig.after(10)
+    assert rig.machine.task("t").counts == {"skipped: overlap": 1}
+    assert rig.machine.run("mine").is_active is is_under_way
+    rig.give(sig.RunRequested("t", "newer"))
+    if is_under_way:
+        rig.give(sig.RunCancelled("mine", 1))
+    assert str(rig.machine.run("mine").state) == "cancelled"
+
+
+def test_what_is_triggered_meanwhile_waits_for_what_a_person_asked_for() -> None:
+    rig = Rig(task("t", trigger=EventTrigger(("*",)), overlap=Overlap.REPLACE))
+    rig.give(sig.RunRequested("t", "mine"))
+    assert acts(rig.give(sig.Triggered("t", "e-1"))) == []
+    [run] = started(rig.give(sig.RunFinished("mine", 1), Tick()))
+    assert run.cause == "e-1"

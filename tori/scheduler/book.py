@@ -76,6 +76,16 @@ class Run(msgspec.Struct):
     """Wall clock: since when it is due, as read back; 0 = made in this life, or not known."""
     rests_until_ns: int | None = None
     """Monotonic: when its pause before another attempt is over; None = it rests no more."""
+    inherited_ns: int | None = None
+    """Monotonic: since when the waiting run waited whose place it took; None = it took nobody's."""
+    inherited_wall_ns: int = 0
+    """Wall clock: the same, as read back; 0 = it took nobody's, or in this life."""
+
+    @property
+    def waits_ns(self) -> int:
+        """Monotonic: since when it counts as waiting."""
+        return self.due_ns if self.inherited_ns is None else min(self.due_ns, self.inherited_ns)
+
     lost: int = 0
     """Attempts in a row that were lost because the orchestrator died."""
 
@@ -296,6 +306,7 @@ def _shift_run(run: Run, by_ns: int) -> Run:
         run,
         due_ns=run.due_ns + by_ns,
         rests_until_ns=_shifted(run.rests_until_ns, by_ns),
+        inherited_ns=_shifted(run.inherited_ns, by_ns),
         started_ns=run.started_ns + by_ns,
         deadline_ns=_shifted(run.deadline_ns, by_ns),
         expires_ns=_shifted(run.expires_ns, by_ns),

@@ -151,11 +151,13 @@ class Desk:
             if fallback is not None and fallback.after_hold_s is not None and not run.variant:
                 variant_ns = run.since_ns + round(fallback.after_hold_s * SECOND_NS)
         self.calendar.set("fallback", run.run_id, variant_ns)
+        if variant_ns is not None and variant_ns <= now_ns:  # those whose place it took have been held for so long
+            self.use_fallback(run)
 
     def _candidate(self, run: Run) -> Candidate:
         spec = self.spec(run)
         resources, shards = spec.resources_of(run.variant), spec.shards if spec.module else 1
-        return Candidate(spec.priority, run.due_ns, run.run_id, spec.group, resources, run.is_forced, shards)
+        return Candidate(spec.priority, run.waits_ns, run.run_id, spec.group, resources, run.is_forced, shards)
 
     def reconsider(self, task_id: str) -> None:
         """Look again at what keeps the waiting runs of a task."""

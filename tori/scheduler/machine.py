@@ -286,6 +286,7 @@ class Scheduler:
 
     def _fire(self, task: Task, due_ns: int, cause: str = "") -> Run | None:
         """Make a due run, unless there is nothing to do; an idle system writes and starts nothing."""
+        place = self._place(task)
         refusal = self._make_room(task) if cause or self._has_moved(task) else "unchanged"
         if refusal:
             task.count(f"skipped: {refusal}")
@@ -293,6 +294,7 @@ class Scheduler:
                 self._pass_due(task)
             return None
         run = Run(self._new_id(task.task_id), task.task_id, due_ns=due_ns, cause=cause)
+        run.inherited_ns, run.since_ns = place
         if not cause:
             task.settle_due(self._clock.wall_ns())
         self._open(run, f"due: {cause or 'its trigger'}")
@@ -314,13 +316,27 @@ class Scheduler:
     def _keep(self, run: Run) -> sig.Keep:
         """Return what is written of a run that was made, or that is asked for again."""
         moment = Moment.at(self._clock)
-        due_wall_ns = run.due_wall_ns or moment.wall_ns - (moment.monotonic_ns - run.due_ns)
+        lead_ns = moment.wall_ns - moment.monotonic_ns
+        due_wall_ns = run.due_wall_ns or lead_ns + run.due_ns
+        inherited_wall_ns = 0 if run.inherited_ns is None else lead_ns + run.inherited_ns
         made = (run.task_id, run.run_id, run.is_asked, run.cause, run.is_forced)
         is_timed = not run.is_asked and not run.cause
-        return sig.Keep(sig.RunQueued(*made, due_wall_ns, moment.wall_ns if is_timed else 0))
+        made_wall_ns = moment.wall_ns if is_timed else 0
+        return sig.Keep(sig.RunQueued(*made, due_wall_ns, made_wall_ns, inherited_wall_ns))
 
-    def _make_room(self, task: Task) -> str:
-        """Let the overlap policy deal with the runs that have not ended; return why there is no room, empty = there is."""
+    def _place(self, task: Task) -> tuple[int | None, int | None]:
+        """Return since when those wait, and since when in line, whom a new run of the task would replace."""
+        if self.specs[task.task_id].overlap is not Overlap.REPLACE:
+            return None, None
+        waiting = [run for run_id in task.run_ids if (run := self._book.runs[run_id]).is_waiting]
+        in_line = [run.since_ns for run in waiting if run.since_ns is not None]
+        return min((run.waits_ns for run in waiting), default=None), min(in_line, default=None)
+
+    def _make_room(self, task: Task, *, is_asked: bool = False) -> str:
+        """Let the overlap policy deal with the runs that have not ended; return why there is no room, empty = there is.
+
+        ``is_asked``: for a run that a person asks for; one of those is not replaced by any other.
+        """
         spec = self.specs[task.task_id]
         present = [self._book.runs[run_id] for run_id in task.run_ids]
         if not present:
@@ -328,6 +344,8 @@ class Scheduler:
         if spec.overlap is Overlap.SKIP:
             return "overlap"
         if spec.overlap is Overlap.REPLACE:
+            if not is_asked and any(run.is_asked and run.ending not in (CANCELLED, REPLACED) for run in present):
+                return "overlap"
             for run in present:
                 self._desk.cancel(run, REPLACED, "a newer run replaces it")
             return ""
@@ -348,7 +366,8 @@ class Scheduler:
             return
         run_id = request.run_id or self._new_id(task.task_id)
         run = Run(run_id, task.task_id, is_asked=True, due_ns=now_ns, is_forced=request.force)
-        refusal = self._make_room(task)
+        run.inherited_ns, run.since_ns = self._place(task)
+        refusal = self._make_room(task, is_asked=True)
         if not refusal:
             self._open(run, "due: asked for")
             return
@@ -519,6 +538,8 @@ class Scheduler:
         moment, deadline_s = Moment.at(self._clock), self.specs[run.task_id].deadline_s
         due_wall_ns = run.due_wall_ns or run.began_wall_ns
         run.rests_until_ns = None
+        if run.inherited_wall_ns:
+            run.inherited_ns = moment.monotonic_ns - max(0, moment.wall_ns - run.inherited_wall_ns)
         if not due_wall_ns:
             run.due_ns = min(run.due_ns, moment.monotonic_ns) or moment.monotonic_ns
             return

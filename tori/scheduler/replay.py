@@ -89,7 +89,7 @@ class Replay:
             return
         self._book.ended.pop(fact.run_id)  # it was taken, so that one was forgotten by then
         run = Run(fact.run_id, fact.task_id, is_asked=fact.is_asked, cause=fact.cause, is_forced=fact.is_forced)
-        run.due_wall_ns = fact.due_wall_ns
+        run.due_wall_ns, run.inherited_wall_ns = fact.due_wall_ns, fact.inherited_wall_ns
         self._book.open(run)
         task = self._book.tasks.get(fact.task_id)
         if task is not None and fact.made_wall_ns:

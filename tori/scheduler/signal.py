@@ -214,6 +214,8 @@ class RunQueued(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Since when it is due; 0 = an earlier version did not say."""
     made_wall_ns: int = 0
     """Of a run that time made due: up to then its task's due times have become runs; 0 = says nothing of that."""
+    inherited_wall_ns: int = 0
+    """Since when the waiting run waited whose place it took; 0 = it took nobody's."""
 
 
 class RunRetrying(msgspec.Struct, frozen=True, array_like=True, tag=2):
