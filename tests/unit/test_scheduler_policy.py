@@ -329,6 +329,7 @@ def test_what_a_person_brings_is_remembered_longer_and_all_together_are_bounded(
     [
         {"deadline_s": 0},
         {"jitter_s": -1},
+        {"jitter_s": 30.5, "trigger": IntervalTrigger(30)},
         {"max_queued": 0},
         {"max_at_once": 2},
         {"missed": Missed.ALL},
@@ -359,3 +360,13 @@ def test_the_calendar_keeps_the_newest_time_of_each() -> None:
     calendar.set("expiry", "c", 1)
     calendar.forget("c")
     assert calendar.next_ns is None
+
+
+def test_a_jitter_below_the_interval_makes_no_due_time_vanish() -> None:
+    rig = Rig(every(10, jitter_s=9, missed=Missed.SKIP))
+    count = 0
+    for _ in range(1200):
+        begun = started(rig.after(0.5))
+        rig.give(*(sig.RunFinished(run.run_id, 1) for run in begun))
+        count += len(begun)
+    assert count >= 58, "sixty were due"

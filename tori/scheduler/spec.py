@@ -169,6 +169,11 @@ class TaskSpec:
             raise BadSettings(
                 f"task {self.task_id} needs jitter_s >= 0, and max_queued, max_at_once and shards of at least 1."
             )
+        if isinstance(self.trigger, IntervalTrigger) and self.jitter_s > self.trigger.interval_s:
+            raise BadSettings(
+                f"jitter_s: {self.jitter_s:g} of task {self.task_id} is more than its interval of {self.trigger.interval_s:g} s.",
+                remedy="A due time would come after the next one: make it smaller.",
+            )
         if self.max_at_once > 1 and self.overlap is not Overlap.ALLOW:
             raise BadSettings(f"max_at_once of task {self.task_id} needs overlap = 'allow'.")
         if self.missed is Missed.ALL and self.overlap not in (Overlap.QUEUE, Overlap.ALLOW):

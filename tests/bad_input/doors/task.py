@@ -75,3 +75,9 @@ add(
     "Write one, without quotes.",
 )
 add("a decorator without brackets", "@task\ndef f(): pass", "f is no trigger.", "Write @task(), with brackets.")
+add(
+    "a jitter longer than the interval",
+    "@task(IntervalTrigger(10), jitter_s=30)\ndef f(): pass",
+    "is more than its interval of 10 s.",
+    "make it smaller.",
+)
