@@ -19,6 +19,7 @@ from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
 from actors import cluster
 from actors.backend import RayBackend
 from actors.client import RayClient
+from actors.ending import end
 from actors.names import NAMESPACE, ORCHESTRATOR
 from actors.pressure import PressureWatch
 from actors.scan import fan_out
@@ -203,6 +204,30 @@ def test_a_scan_is_spread_over_ray_tasks_that_read_one_snapshot(client: RayClien
     work = fan_out("fuzzing", "concept_fuzz_test", ray.put(plan), Resources(num_cpus=0.3), 3)
     assert len(work.refs) == 4, "three shards, and who puts them together"
     assert ray.get(work.result) == Fuzzing.run("concept_fuzz_test", plan)
+
+
+def test_what_was_ended_computes_no_more_when_that_is_said(client: RayClient, tmp_path: Path) -> None:
+    """A scan whose module died goes on by itself; another attempt begins as soon as ``end`` returns."""
+    beats = [tmp_path / name for name in "ab"]
+    refs = [ray.remote(num_cpus=0.1)(_beat).remote(str(path)) for path in beats]
+    done = ray.remote(num_cpus=0.1)(_worker).remote()
+    deadline = time.monotonic() + WAIT_S
+    while not all(path.exists() for path in beats):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    end([*refs, done])
+    last = [path.stat().st_mtime_ns for path in beats]
+    time.sleep(0.5)
+    assert [path.stat().st_mtime_ns for path in beats] == last
+
+
+def _beat(path: str) -> None:
+    while True:
+        try:
+            Path(path).write_text("alive")
+            time.sleep(0.001)
+        except KeyboardInterrupt:
+            continue
 
 
 def _shards(actor: Any) -> int:
