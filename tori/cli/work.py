@@ -314,7 +314,7 @@ def _set_paused(module: str | None, paused: bool, home: Any, address: Any, as_js
 SLOWS = {
     "off": "Background work runs as it may.",
     "high": "Low and background tasks wait, the others have half of the slots. What runs goes on.",
-    "severe": "Only critical tasks (checkpoints) begin. What runs goes on.",
+    "severe": "Only critical tasks (checkpoints, metrics) begin. What runs goes on.",
     "stopped": "Nothing begins in the background; events and questions go on. tori resume ends it.",
 }
 """What a person gets, by level."""
