@@ -42,6 +42,7 @@ SETTINGS = {
     "TORI_RAY__OBJECT_STORE_BYTES": str(100 << 20),
     "TORI_RAY__START_TIMEOUT_S": "120",
     "TORI_RAY__CPUS": "2",
+    "TORI_USER__TASKS": "tests.support.node_tasks",
 }
 
 
@@ -156,6 +157,16 @@ def test_modules_are_spread_and_each_knows_only_its_own_home(pair: Pair) -> None
         journals = {p.name for p in (machine.home / "journals").iterdir()} - {"orchestrator"}
         assert journals == set(node["modules"])
     assert not (pair.worker.home / "checkpoints").exists()
+
+
+def test_what_a_run_prints_comes_to_the_head_from_whatever_node(pair: Pair) -> None:
+    runs = [pair.call("run_task", "where")["run_id"] for _ in range(2)]
+    wait_for(lambda: all(pair.call("run_story", run)["state"] == "succeeded" for run in runs), 60, "two runs")
+    homes = {json.loads(pair.call("run_story", run)["result"]) for run in runs}
+    assert homes == {str(pair.head.home), str(pair.worker.home)}
+    logs = [pair.call("run_logs", run)["logs"] for run in runs]
+    assert {one["text"] for found in logs for one in found} == {f"at {home}\n" for home in homes}
+    assert not (pair.worker.home / "logs").exists()
 
 
 def test_the_digest_is_that_of_one_node_and_refs_are_routed_between_them(pair: Pair) -> None:
