@@ -146,7 +146,7 @@ class ScheduleWorld:
         self.steady_since_ns = 0
         """Monotonic: since when the wall clock did not jump and nothing held the task that goes by it."""
         self.pressed = "off"
-        """What the events of this life say of the machine's pressure."""
+        """What the events of all lives say of the machine's pressure."""
         self.throttled = ("off", "")
         """What the events of all lives say of a person's throttle."""
         self.machine = self.create()
@@ -311,11 +311,11 @@ class ScheduleWorld:
 
     def restart(self) -> None:
         """The shell was killed: everything but the facts, and what still executes, is gone."""
-        self.machine, self.untold, self.pressed = self.create(), [], "off"
+        self.machine, self.untold = self.create(), []
         for fact, time_ns in self.facts:
             self.machine.apply(fact, time_ns)
         self._book_anew()
-        self.give(sig.Recovered(("m",) if self.is_away else ()))
+        self.give(sig.Recovered(("m",) if self.is_away else (), PressureChanged(Pressure.NONE)))
 
     def _book_anew(self) -> None:
         """What is under way counts by the specs of now, which may want more than those it began with."""

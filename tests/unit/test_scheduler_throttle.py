@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from tests.support.scheduling import ASKED, METRICS, Rig
+from tori.clock import VirtualClock
 from tori.events.system import TaskFailed, TaskStarted, WorkThrottled
 from tori.machine import Emit
 from tori.resources.pressure import Pressure, PressureChanged, PressureMachine, Sample, thresholds_of
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmitDecision, Candidate, SlotPolicy, Usage
+from tori.scheduler.machine import Scheduler
 from tori.scheduler.spec import Priority, TaskSpec, default_specs
 from tori.scheduler.transition import RunState
 from tori.scheduler.trigger import IntervalTrigger
@@ -290,3 +292,18 @@ def test_a_throttle_lets_what_runs_go_on(level: sig.Throttle) -> None:
     rig.give(sig.RunRequested("asked", "x"))
     assert cancelled(rig.give(sig.ThrottleRequested(level))) == []
     assert rig.machine.run("x").is_active
+
+
+def test_the_end_of_a_pressure_is_told_by_the_next_life_too() -> None:
+    def live(*facts: Any) -> Scheduler:
+        machine = Scheduler([URGENT], VirtualClock())
+        for fact in facts:
+            machine.apply(fact, 0)
+        return machine
+
+    told = WorkThrottled("high", "off", "cpu at 95%", "pressure")
+    calm, same = PressureChanged(Pressure.NONE), PressureChanged(Pressure.HIGH, reason="cpu at 96%")
+    said = [i.payload for i in live(told).handle(sig.Recovered((), calm)) if isinstance(i, Emit)]
+    assert [(p.level, p.old, p.by) for p in said] == [("off", "high", "pressure")]
+    assert [i for i in live(told).handle(sig.Recovered((), same)) if isinstance(i, Emit)] == []
+    assert [i for i in live().handle(sig.Recovered((), calm)) if isinstance(i, Emit)] == []

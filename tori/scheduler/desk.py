@@ -49,6 +49,8 @@ class Desk:
         self.stories = Stories(KEPT_IN_ALL)
         self.out: list[SchedulerInstruction] = []
         self.measured = PressureChanged(Pressure.NONE)
+        self.told = Pressure.NONE
+        """What events said last, in this life or an earlier one."""
         self.is_draining = False
         self.unavailable: set[str] = set()
         self.versions: dict[str, Version] = {}
@@ -94,10 +96,15 @@ class Desk:
 
     def note(self, report: PressureChanged, stopped: tuple[str, ...] = (), at: int = 0) -> None:
         """Go by a pressure from now on; another level is told of, and so is what it stopped, at ``at`` of ``out``."""
-        old, self.measured = self.measured, report
-        if report.pressure is not old.pressure or stopped:
-            level, before = _LEVELS[report.pressure], _LEVELS[old.pressure]
+        old, self.measured, self.told = self.told, report, report.pressure
+        if report.pressure is not old or stopped:
+            level, before = _LEVELS[report.pressure], _LEVELS[old]
             self.out.insert(at, Emit(events.WorkThrottled(level, before, report.reason, "pressure", stopped)))
+
+    def remember(self, fact: events.WorkThrottled) -> None:
+        """Know which level of pressure was told last, so that its end is told too."""
+        if fact.by == "pressure":
+            self.told = next((p for p, word in _LEVELS.items() if word == fact.level), Pressure.NONE)
 
     def throttle(self, level: Throttle, reason: str) -> None:
         """Do what a person wants."""

@@ -116,6 +116,8 @@ class Scheduler:
         are ignored.
         """
         self._replay.apply(fact, time_ns)
+        if isinstance(fact, WorkThrottled):
+            self._desk.remember(fact)
         if isinstance(fact, (sig.TaskPaused, WorkThrottled)):
             self._timetable.replan()
 
@@ -150,6 +152,7 @@ class Scheduler:
         self._book.restore(state.book, self._clock.monotonic_ns())
         desk.versions, desk.unavailable = state.versions, set(state.unavailable)
         desk.measured, desk.is_draining = state.measured or PressureChanged(state.pressure), state.is_draining
+        desk.told = desk.measured.pressure
         self.stale = state.stale
         desk.stories.restore(state.stories)
         self._rebuild()

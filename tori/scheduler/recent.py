@@ -12,8 +12,9 @@ Item = TypeVar("Item")
 class Recent(Generic[Item]):
     """Items by key, in the order they came: at most ``total``, and of each group as many as whoever puts one in says.
 
-    Where all together are too many, the group that has most gives up its oldest. Putting and taking cost O(1), and
-    O(number of groups) only where small groups have grown while the whole was full.
+    Where all together are too many, a group that has more than its share gives up its own oldest for its newest, and the group
+    that has most for that of another. What is dropped follows from the items and their order alone: a copy made of them goes on
+    alike. Putting and taking cost O(1), and O(number of groups) only where small groups have grown while the whole was full.
     """
 
     def __init__(self, total: int) -> None:
@@ -47,8 +48,8 @@ class Recent(Generic[Item]):
         dropped = []
         while len(own) > most or len(self._items) > self._total:
             is_large = len(own) > min(most, max(1, self._total // len(self._groups)))
-            largest = own if is_large else max(self._groups.values(), key=len)
-            dropped.append(next(iter(largest)))
+            largest = group if is_large else max(self._groups, key=lambda name: (len(self._groups[name]), name))
+            dropped.append(next(iter(self._groups[largest])))
             self.pop(dropped[-1])
         return dropped
 
