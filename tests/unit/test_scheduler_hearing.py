@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tori.errors import BadSettings
 from tori.events import system
 from tori.events.envelope import Event
+from tori.events.topic import Matcher
 from tori.ids import IdSource, source_suffix
 from tori.journal.reader import JournalReader
 from tori.journal.unit import units
@@ -76,6 +78,61 @@ def test_no_event_of_a_run_is_news_to_a_task_that_leads_back_to_it() -> None:
     }
     steps = [due(chain, failed(name)) for name in ("wormhole_scan", "x", "y", "w")]
     assert steps == [["x"], ["y"], ["z"], []], "what ends is heard, what would go round is not"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count what matchers are asked."""
+    counts: Counter[str] = Counter()
+
+    def counting(name: str) -> Callable[..., bool]:
+        ask = getattr(Matcher, name)
+
+        def counted(self: Matcher, *args: Any) -> bool:
+            counts[name] += 1
+            return bool(ask(self, *args))
+
+        return counted
+
+    for name in ("accepts", "may_accept"):
+        monkeypatch.setattr(Matcher, name, counting(name))
+    return counts
+
+
+@pytest.mark.parametrize("topic", ["*:TaskFailed", "orchestrator:TaskFailed:u*", "*:TaskFailed:u{before}"])
+def test_a_thousand_triggers_are_asked_once_each(topic: str, asked: Counter[str]) -> None:
+    n = 1000
+    triggers = {f"u{i}": EventTrigger((topic.format(before=(i - 1) % n),)) for i in range(n)}
+    hearing = Hearing(triggers)
+    for task_id in ("u1", "u2", "u3", "wormhole_scan"):
+        due = hearing.due(failed(task_id), "orchestrator")
+        assert due == (list(triggers) if (task_id, topic) == ("wormhole_scan", "*:TaskFailed") else []), task_id
+    assert asked["accepts"] == 4 * n, "once an event"
+    assert asked["may_accept"] <= 3 * n, "once for all: does it hear of runs, by which topic, of whose"
+
+
+def test_nobody_is_asked_about_a_type_that_nobody_waits_for(asked: Counter[str]) -> None:
+    triggers = {f"u{i}": EventTrigger(("orchestrator:CheckpointCreated",)) for i in range(1000)}
+    hearing = Hearing({**triggers, "alarm": EventTrigger(("*:TaskFailed",))})
+    assert hearing.due(event(system.MetricsCollected("m", 1.0)), "orchestrator") == []
+    assert not asked
+    assert hearing.due(failed("wormhole_scan"), "orchestrator") == ["alarm"]
+    assert asked == {"accepts": 1}
+
+
+def test_the_loop_rule_goes_back_by_patterns_and_by_those_that_follow() -> None:
+    triggers = {
+        "a": EventTrigger(("orchestrator:TaskFailed:c-*", "reader:AlienDetected")),
+        "b": AfterTrigger(("a",)),
+        "c-1": EventTrigger(("*:TaskFailed:b",)),
+        "d": EventTrigger(("reader:*",)),
+        "e": EventTrigger(("*:TaskFailed:c-?",)),
+    }
+    assert due(triggers, failed("c-1")) == ["e"], "it leads to no other; a leads back"
+    assert due(triggers, failed("b")) == []
+    assert due(triggers, failed("c-2")) == ["a", "e"], "nobody hears of runs that are no task's"
+    assert due({**triggers, "f": EventTrigger(("*:Task*",))}, failed("f")) == []
+    assert due({**triggers, "f": EventTrigger(("*:Task*",))}, failed("e")) == ["f"]
 
 
 def test_events_of_a_user_s_module_make_tasks_due(tables: None) -> None:

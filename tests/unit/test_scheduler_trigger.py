@@ -15,6 +15,7 @@ from tori.events.mind import AlienDetected
 from tori.ids import IdSource, source_suffix
 from tori.machine import Emit, Tick
 from tori.scheduler import signal as sig
+from tori.scheduler.hearing import Hearing
 from tori.scheduler.spec import Missed, Overlap, TaskSpec
 from tori.scheduler.timetable import LOOK_S
 from tori.scheduler.trigger import AfterTrigger, CronTrigger, EventTrigger, IntervalTrigger, Moment
@@ -160,8 +161,9 @@ def test_an_event_makes_a_task_due_at_most_once_a_gap() -> None:
     rig = Rig(task("look", trigger=EventTrigger(("alien:AlienDetected",), min_gap_s=60)))
     ids = IdSource(source_suffix("alien", b"t"), rig.clock.wall_ns)
     event = Event(ids.next(), AlienDetected("a-1", "c", "label", 0.01, 1.0, "2020"), "c")
-    assert rig.machine.triggered_by(event, "alien") == ["look"]
-    assert rig.machine.triggered_by(event, "reader") == []
+    hearing = Hearing({spec.task_id: spec.trigger for spec in rig.machine.specs.values()})
+    assert hearing.due(event, "alien") == ["look"]
+    assert hearing.due(event, "reader") == []
     out = rig.give(sig.Triggered("look", event.id.hex()))
     assert [type(record) for record in kept(out)] == [sig.TaskTriggered, sig.RunQueued]
     assert names(out)[2:] == ["TaskStarted", "StartRun"]

@@ -13,7 +13,6 @@ import msgspec
 
 from tori.clock import SECOND_NS, Clock
 from tori.errors import BadInput, BadSettings, PermanentError
-from tori.events.envelope import Event
 from tori.events.system import WorkThrottled
 from tori.ids import IdSource, source_suffix
 from tori.machine import StoryLine, Tick
@@ -28,7 +27,7 @@ from tori.scheduler.signal import SchedulerInstruction, SchedulerStimulus, Versi
 from tori.scheduler.spec import Missed, Overlap, TaskSpec
 from tori.scheduler.timetable import Timetable
 from tori.scheduler.transition import CANCELLED, DRAINED, LOST, REPLACED, RunState
-from tori.scheduler.trigger import EventTrigger, Moment
+from tori.scheduler.trigger import Moment
 
 QUEUE_FULL = "queue full"
 
@@ -208,14 +207,6 @@ class Scheduler:
     def holds(self) -> list[tuple[str, str]]:
         """Return (run_id, what holds it) for every run that waits."""
         return [(run.run_id, run.hold or IN_LINE) for run in list(self._book.runs.values()) if run.is_waiting]
-
-    def triggered_by(self, event: Event, source: str) -> list[str]:
-        """Return the tasks that an event makes due: what its shell gives back as ``Triggered``."""
-        return [
-            spec.task_id
-            for spec in self.specs.values()
-            if isinstance(spec.trigger, EventTrigger) and spec.trigger.matcher.accepts(event, source)
-        ]
 
     # -- time ----------------------------------------------------------------------------------------------------
 
