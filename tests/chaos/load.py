@@ -135,7 +135,8 @@ def judge(
     cancelled = cancelled or {}
     payloads = [event.payload for event in events]
     completed = Counter(p.run_id for p in payloads if isinstance(p, TaskCompleted) and p.task_id == TASK)
-    ended = completed + Counter(p.run_id for p in payloads if isinstance(p, TaskCancelled) and p.run_id in cancelled)
+    by_hand = [p.run_id for p in payloads if isinstance(p, TaskCancelled) and not p.error]  # others are told why
+    ended = completed + Counter(run_id for run_id in by_hand if run_id in cancelled)
     attempts: dict[str, list[int]] = {}
     for payload in payloads:
         if isinstance(payload, TaskStarted) and payload.task_id == TASK:

@@ -15,6 +15,7 @@ import pytest
 from scripts import simulate as script
 from tests.sim.campaign import simulate
 from tests.sim.schedule import Schedule
+from tori.events.system import TaskCancelled
 from tori.scheduler.book import Book, Task
 from tori.scheduler.desk import Desk
 from tori.scheduler.replay import Replay
@@ -48,6 +49,18 @@ def forgets_asked(patch: pytest.MonkeyPatch) -> None:
 def forgets_cancellations(patch: pytest.MonkeyPatch) -> None:
     """A cancellation is not read back."""
     patch.setattr(Replay, "_apply_cancelling", lambda self, fact: None)
+
+
+def ends_what_goes_on(patch: pytest.MonkeyPatch) -> None:
+    """An attempt that was stopped for others' sake is read back as the end of its run."""
+    apply = Replay.apply
+
+    def forget(self: Replay, fact: Any, time_ns: int) -> None:
+        if isinstance(fact, TaskCancelled):
+            self._retrying.clear()
+        apply(self, fact, time_ns)
+
+    patch.setattr(Replay, "apply", forget)
 
 
 def uses_up_everything(patch: pytest.MonkeyPatch) -> None:
@@ -116,6 +129,7 @@ def never_looks(patch: pytest.MonkeyPatch) -> None:
     [
         forgets_asked,
         forgets_cancellations,
+        ends_what_goes_on,
         uses_up_everything,
         is_due_again,
         has_always_been_there,

@@ -265,7 +265,8 @@ class ScheduleWorld:
             case events.TaskCompleted() | events.TaskCancelled() | events.TaskFailed():
                 is_failure = isinstance(fact, events.TaskFailed)
                 self.tries[fact.run_id] = self.tries.get(fact.run_id, 0) + (is_failure and is_try(fact.error or ""))
-                if is_failure and (fact.run_id, fact.attempt) in self.retrying:
+                if (fact.run_id, fact.attempt) in self.retrying:
+                    assert not isinstance(fact, events.TaskCompleted), f"{fact.run_id} goes on, and is complete"
                     self.retrying.discard((fact.run_id, fact.attempt))
                 else:
                     if fact.error == "a newer run replaces it" and not self.machine.run(fact.run_id).began_wall_ns:

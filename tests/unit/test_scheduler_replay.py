@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.scheduling import ASKED, SCAN, Rig, begin, started
+import msgspec
+import pytest
+
+from tests.support.scheduling import ASKED, SCAN, Rig, begin, names, started
 from tori.events import system as events
 from tori.machine import Emit, Tick
 from tori.resources.pressure import Pressure, PressureChanged
@@ -164,6 +167,33 @@ def test_attempts_that_were_stopped_for_others_are_no_tries_after_a_crash_either
     assert again.attempt == 2
     rig.give(sig.RunFailed(run.run_id, 2, "no", temporary=True))
     assert rig.machine.run(run.run_id).state is RunState.RETRYING
+
+
+@pytest.mark.parametrize("written", [events.TaskCancelled, events.TaskFailed])
+def test_an_attempt_that_ended_with_the_system_goes_on_and_nothing_follows_it(written: type[Any]) -> None:
+    """An earlier version wrote that it had failed."""
+    specs = [TaskSpec(task_id=name, task_type=name) for name in ("asked", "other")]
+    rig = Rig(*specs, TaskSpec(task_id="after", task_type="after", trigger=AfterTrigger(("asked",), on="ended")))
+    [run] = started(rig.give(sig.RunRequested("asked")))
+    rig.give(sig.DrainRequested(), sig.RunCancelled(run.run_id, 1))
+    assert [type(fact).__name__ for fact, _ in rig.facts[-2:]] == ["RunRetrying", "TaskCancelled"]
+    stopped, at_ns = rig.facts[-1]
+    *before, record, _ = rig.facts
+    last = written(*msgspec.structs.astuple(stopped)), at_ns
+    for facts in ([*before, record, last], [*before, last, record]):
+        machine = rig.create()
+        for fact, time_ns in facts:
+            machine.apply(fact, time_ns)
+        assert machine.run(run.run_id).state is RunState.RETRYING
+        assert machine.run(run.run_id).shed == 1
+        assert [n for task in ("asked", "after") for n in machine.task(task).counts.values() if n] == []
+    rig.facts[-1] = last
+    assert [a.attempt for a in started(recover(rig)) if a.run_id == run.run_id] == [2]
+    out = rig.give(sig.CancelRequested(run.run_id), sig.RunCancelled(run.run_id, 2))
+    assert "TaskCancelled" in names(out)
+    rig.crash()
+    assert rig.machine.run(run.run_id).state is RunState.CANCELLED
+    assert rig.machine.task("asked").counts[str(RunState.CANCELLED)] == 1
 
 
 def ended_as(rig: Rig, run_id: str) -> tuple[RunState, str]:

@@ -136,7 +136,7 @@ def test_a_stop_ends_what_runs_and_begins_nothing() -> None:
     run = begin(rig)
     assert acts(rig.give(sig.DrainRequested())) == [sig.CancelRun(run.run_id, 1)]
     assert not rig.machine.is_idle
-    assert names(rig.give(sig.RunCancelled(run.run_id, 1))) == ["Keep", "TaskFailed"]
+    assert names(rig.give(sig.RunCancelled(run.run_id, 1))) == ["Keep", "TaskCancelled"]
     assert rig.machine.is_idle
     assert rig.after(300) == []
     assert started(rig.give(sig.RunRequested("asked", "late"))) == []

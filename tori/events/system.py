@@ -86,7 +86,7 @@ class TaskFailed(_Task, frozen=True, array_like=True, gc=False, tag=75):
 
 
 class TaskCancelled(_Task, frozen=True, array_like=True, gc=False, tag=76):
-    """A run was cancelled before it finished."""
+    """A run was cancelled before it finished, or an attempt was stopped for others' sake or with the system, and another follows."""
 
 
 class _Fuzz(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -318,7 +318,8 @@ class Desk:
             return
         if run.ending in NO_TRIES:
             run.shed += 1
-            self._retry(run, 0.0, run.variant)
+            run.error = run.error or "stopped for now"  # who stopped it gave no reason
+            self._retry(run, 0.0, run.variant, events.TaskCancelled)
             return
         if run.ending == TOO_LATE:
             self.end(run, RunState.FAILED)
@@ -347,8 +348,8 @@ class Desk:
     def _is_fallback(self, run: Run) -> bool:
         return bool(run.variant)
 
-    def _retry(self, run: Run, after_s: float, variant: str) -> None:
-        """Let another attempt follow, unless the run's deadline has passed."""
+    def _retry(self, run: Run, after_s: float, variant: str, told: Callable[..., Any] = events.TaskFailed) -> None:
+        """Let another attempt follow, unless the run's deadline has passed. ``told``: what became of the one before."""
         if run.expires_ns is not None and run.expires_ns <= self._clock.monotonic_ns():
             run.error = f"{self._too_late(run)}: {run.error}"
             self.end(run, RunState.FAILED)
@@ -359,7 +360,7 @@ class Desk:
         run.variant = variant
         run.rests_until_ns = self._clock.monotonic_ns() + round(after_s * SECOND_NS)
         self.out.append(sig.Keep(sig.RunRetrying(run.run_id, run.attempt, run.variant, run.shed, run.lost)))
-        self.emit(events.TaskFailed, run, run.error)
+        self.emit(told, run, run.error)
         self.await_turn(run)
         self.reconsider(run.task_id)
 

@@ -33,7 +33,7 @@ class Replay:
     def __init__(self, book: Book) -> None:
         self._book = book
         self._retrying: dict[tuple[str, int], RunRetrying] = {}
-        """Records whose TaskFailed has not been seen yet."""
+        """Records whose TaskFailed or TaskCancelled, of the attempt that another follows, has not been seen yet."""
         self._results: dict[str, str] = {}
         """Results whose TaskCompleted has not been seen yet."""
         self._variants: dict[str, str] = {}
@@ -56,11 +56,10 @@ class Replay:
                 task.settled_wall_ns = task.settled_wall_ns or time_ns
         elif isinstance(fact, events.TaskCompleted):
             self._apply_end(fact, RunState.SUCCEEDED, time_ns)
-        elif isinstance(fact, events.TaskCancelled):
-            self._apply_end(fact, RunState.CANCELLED, time_ns)
-        elif isinstance(fact, events.TaskFailed):
+        elif isinstance(fact, (events.TaskFailed, events.TaskCancelled)):
             record = self._retrying.pop((fact.run_id, fact.attempt), None)
-            self._apply_end(fact, RunState.FAILED if record is None else RunState.RETRYING, time_ns, record)
+            end = RunState.FAILED if isinstance(fact, events.TaskFailed) else RunState.CANCELLED
+            self._apply_end(fact, end if record is None else RunState.RETRYING, time_ns, record)
 
     def _apply_record(self, record: SchedulerRecord) -> None:
         if isinstance(record, RunQueued):
@@ -113,10 +112,10 @@ class Replay:
     def _apply_retrying(self, fact: RunRetrying) -> None:
         """Of one commit unit the records come before the events, of several handed over one by one perhaps after."""
         run = self._book.ended.get(fact.run_id)
-        if run is not None and run.state is RunState.FAILED and run.attempt == fact.attempt:
+        if run is not None and run.state in (RunState.FAILED, RunState.CANCELLED) and run.attempt == fact.attempt:
             task = self._book.tasks.get(run.task_id)
             if task is not None:
-                task.counts[str(RunState.FAILED)] -= 1
+                task.counts[str(run.state)] -= 1
             self._book.ended.pop(fact.run_id)
             run.state, run.variant, run.shed, run.lost = RunState.RETRYING, fact.variant, fact.shed, fact.lost
             self._book.open(run)
