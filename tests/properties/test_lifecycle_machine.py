@@ -242,7 +242,10 @@ class World(RuleBasedStateMachine):
         for name in ORDER:
             ages = tuple(self.clock.wall_ns() - at for at in failures.get(name, ()))
             self.give(sig.Remember(name, starts.get(name, 0), name in given_up, ages))
+        checked = self.ledger.query("checked", {})
         for name, incarnation in sorted(self.alive.items()):
+            if name in checked:
+                self.paused[name] = False
             self.give(sig.Adopt(name, incarnation, self.paused[name]))
         self.give(sig.StartRequested(was_paused))
         assert set(self.alive) >= self.ready
@@ -266,6 +269,13 @@ class World(RuleBasedStateMachine):
         for m in self.machine.modules.values():
             if m.state in (State.RUNNING, State.PAUSED):
                 assert self.paused[m.name] == (m.state is State.PAUSED), m
+
+    @invariant()
+    def a_pause_that_only_a_check_wants_is_known_to_the_next_orchestrator(self) -> None:
+        checked = self.ledger.query("checked", {})
+        for m in self.machine.modules.values():
+            if m.state in (State.RUNNING, State.PAUSED):
+                assert (m.name in checked) == (m.is_checked and not m.is_held), m
 
     @invariant()
     def nobody_waits_for_ever(self) -> None:

@@ -299,6 +299,28 @@ def test_urgent_frames_overtake_and_come_once(directory: Path) -> None:
     writer.close()
 
 
+def test_a_cursor_knows_how_far_it_has_reached_and_in_which_epoch(directory: Path) -> None:
+    numbers = Numbers()
+    writer = open_writer(directory)
+    for _ in range(2):
+        writer.append(numbers.frames(2))
+    writer.commit()
+    writer.close()
+    writer = open_writer(directory)
+    writer.append(numbers.urgent())
+    end = writer.written_offset
+    writer.append(numbers.frames(2))
+    writer.commit()
+    reader = JournalReader(directory)
+    follower = Follower(reader)
+    for _ in range(2):  # the urgent one, then the first in order, which the epoch before wrote
+        (frame,) = follower.take([], max_events=1)
+        assert (follower.cursor.reached, follower.cursor.epoch) == (end, 2)
+    assert (frame.header.epoch, follower.cursor.offset) == (1, frame.end)
+    reader.close()
+    writer.close()
+
+
 def test_a_follower_skips_frames_without_its_types(directory: Path) -> None:
     numbers = Numbers()
     writer = open_writer(directory, segment_bytes=1 << 16)

@@ -84,6 +84,22 @@ def test_the_end_of_a_check_waits_for_the_system(rig: Rig) -> None:
     assert {a.module for a in acts(rig.give(sig.ResumeRequested()))} == {"reader", "hierarchy", "alien"}
 
 
+def test_a_person_s_pause_after_a_check_that_ended_while_all_was_paused_is_his(rig: Rig) -> None:
+    outs = [rig.give(BEGIN), rig.give(sig.PauseRequested()), rig.give(END)]
+    assert kept(*outs) == []
+    assert rig.give(END) == []
+    outs += [rig.give(PAUSE), rig.give(sig.ResumeRequested())]
+    assert rig.machine.modules["alien"].state is State.PAUSED
+    assert kept(*outs) == []
+
+
+def test_a_check_may_end_while_the_module_starts_again(rig: Rig) -> None:
+    outs = [rig.give(BEGIN), rig.die("alien")]
+    rig.clock.advance(60)
+    stimuli = sig.RecoverRequested("alien"), sig.PauseRequested(), END, sig.ModuleReady("alien", 2), PAUSE
+    assert kept(*outs, *[rig.give(stimulus) for stimulus in stimuli]) == []
+
+
 def test_only_what_runs_is_checked(rig: Rig) -> None:
     rig.give(PAUSE)
     with pytest.raises(IllegalTransition):

@@ -110,7 +110,7 @@ told()
 
 def test_work_that_cannot_be_heard_is_done_all_the_same() -> None:
     code, out, said = run("""
-def none(name):
+def none(*_):
     raise OSError("no memory")
 os.memfd_create = none
 with printed(parts.append):
@@ -118,6 +118,45 @@ with printed(parts.append):
 told()
 """)
     assert (code, out, said) == (0, "done\n", "")
+
+
+def test_a_program_that_the_work_left_behind_fills_no_memory() -> None:
+    code, _, said = run("""
+late = "import os; input(); os.write(1, bytes(1 << 20))"
+with printed(parts.append):
+    left = subprocess.Popen([sys.executable, "-c", late], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    print("the end")
+held = os.stat(f"/proc/{left.pid}/fd/1")
+assert (held.st_size, held.st_blocks) == (0, 0), held
+said = left.communicate(b"go on\\n")[1]
+assert b"PermissionError" in said, said
+told()
+""")
+    assert (code, said) == (0, "the end\n")
+
+
+def test_a_failure_to_pass_it_on_is_not_the_work_s_and_nothing_stays_open() -> None:
+    code, _, said = run("""
+def fail(*_):
+    raise kind("no memory")
+count = len(os.listdir("/proc/self/fd"))
+pread = os.pread
+for kind in (OSError, MemoryError, ZeroDivisionError):
+    os.pread = fail
+    with printed(parts.append):
+        print("x")
+        time.sleep(0.2)
+        os.pread = pread
+        time.sleep(0.2)
+with printed(parts.append):
+    os.closerange(3, 100)
+output.threading.Thread.start = fail
+kind = RuntimeError
+with printed(parts.append):
+    print("unheard")
+assert len(os.listdir("/proc/self/fd")) == count, os.listdir("/proc/self/fd")
+""")
+    assert code == 0, said
 
 
 def test_who_does_not_answer_holds_the_work_up_for_a_bounded_time() -> None:

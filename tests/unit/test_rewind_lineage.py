@@ -16,6 +16,7 @@ from tori.checkpoint.store import FOLDER, CheckpointStore
 from tori.checkpoint.swap import rewind_in_place
 from tori.errors import BadInput, JournalMissing
 from tori.events.document import Document
+from tori.journal.follower import Cursor
 from tori.local import LocalSystem
 from tori.local.rewound import rewind
 from tori.modules.host import HostSnapshot, ModuleHost
@@ -77,6 +78,11 @@ def test_what_was_put_away_and_is_there_again_is_passed_over(home: Path) -> None
     reader = msgspec.msgpack.decode(store.load(store.manifest(later), "reader").data, type=HostSnapshot)
     assert is_strange(home, module_snapshot(msgspec.structs.replace(reader, offset=0))), (
         "it knows of documents that went"
+    )
+    taken = reader.cursors["clients"]
+    early = Cursor(0, 0, {taken.offset - 1: taken.offset}, taken.epoch)
+    assert is_strange(home, module_snapshot(msgspec.structs.replace(reader, offset=0, cursors={"clients": early}))), (
+        "it took one of them early"
     )
     with pytest.raises(JournalMissing, match="went on at"):
         hosted(home, msgspec.msgpack.decode(stored.data, type=HostSnapshot))

@@ -98,7 +98,7 @@ def _reached(home: Path, snapshot: ModuleSnapshot) -> list[_Reached]:
             return []
     except (msgspec.DecodeError, JournalError):
         return []
-    followed = [_Reached(journals / name, cursor.epoch, cursor.offset) for name, cursor in place.cursors.items()]
+    followed = [_Reached(journals / name, cursor.epoch, cursor.reached) for name, cursor in place.cursors.items()]
     return [
         _Reached(own, snapshot.epoch, place.offset),
         *(one for one in followed if (one.directory / "journal.json").exists()),

@@ -163,7 +163,7 @@ def is_before(snapshot: HostSnapshot, cuts: Mapping[str, Cut]) -> bool:
     """Say whether a snapshot knows nothing of what lies beyond the cuts."""
     reached = {snapshot.module: snapshot.offset}
     for journal, cursor in snapshot.cursors.items():
-        reached[journal] = max([cursor.offset, *cursor.overtaken.values()])
+        reached[journal] = cursor.reached
     return all(offset <= cuts[journal].offset for journal, offset in reached.items() if journal in cuts)
 
 

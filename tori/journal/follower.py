@@ -57,6 +57,17 @@ class Cursor(msgspec.Struct, array_like=True):
     overtaken: dict[int, int] = {}
     """Urgent frames at or above ``offset`` that were taken early: start to end offset."""
     epoch: int = 0
+    """The latest epoch that any frame taken was written in."""
+
+    @property
+    def reached(self) -> int:
+        """Where the furthest frame that was taken ends, early ones among them."""
+        return max([self.offset, *self.overtaken.values()])
+
+    def overtake(self, frame: FrameView) -> None:
+        """Take a frame above ``offset`` early."""
+        self.overtaken[frame.offset] = frame.end
+        self.epoch = max(self.epoch, frame.header.epoch)
 
 
 class Follower:
@@ -141,7 +152,7 @@ class Follower:
             frame = self.reader.frame(offset)
             if not frame.has_any(self._type_bits):
                 continue
-            cursor.overtaken[offset] = frame.end
+            cursor.overtake(frame)
             return frame
         return None
 
@@ -155,7 +166,7 @@ class Follower:
         cursor = self.cursor
         while True:
             cursor.sequence = frame.header.first_sequence + frame.header.count
-            cursor.epoch = frame.header.epoch
+            cursor.epoch = max(cursor.epoch, frame.header.epoch)
             cursor.offset = frame.end
             if cursor.overtaken.pop(cursor.offset, None) is None:
                 return
@@ -169,7 +180,7 @@ class Follower:
             return True
         if frame.offset < cursor.offset or frame.offset in cursor.overtaken:
             return False
-        cursor.overtaken[frame.offset] = frame.end
+        cursor.overtake(frame)
         return True
 
     def _extend(self, runs: list[Run], frame: FrameView) -> None:

@@ -19,7 +19,16 @@ from tori.machine import StoryLine, Tick
 from tori.orchestrator import signal as sig
 from tori.orchestrator.exchange import Exchange
 from tori.orchestrator.notes import SYSTEM, Notes
-from tori.orchestrator.record import CHECKED, HELD, UP, LifecycleOptions, LifecycleSnapshot, ModuleRecord, check
+from tori.orchestrator.record import (
+    CHECK_ENDED,
+    CHECKED,
+    HELD,
+    UP,
+    LifecycleOptions,
+    LifecycleSnapshot,
+    ModuleRecord,
+    check,
+)
 from tori.orchestrator.signal import LifecycleInstruction, LifecycleStimulus
 from tori.orchestrator.state import MODULE_TABLE, SYSTEM_TABLE, State
 from tori.orchestrator.supervision import GiveUpDecision, Supervision
@@ -223,7 +232,9 @@ class Lifecycle:
                 self._refuse(m, State.PAUSED)
             self._pause(m, CHECKED)
         elif m.state is State.PAUSED and not m.is_held and not self._is_paused:
-            self._resume(m, "its recovery was checked")
+            self._resume(m, CHECK_ENDED)
+        elif m.state is State.PAUSED and m.is_checked and not m.is_held:
+            self._notes.change(m, State.PAUSED, CHECK_ENDED)
         m.is_checked = not request.ends
 
     def _on_recover(self, request: sig.RecoverRequested) -> None:
@@ -285,7 +296,8 @@ class Lifecycle:
             return
         m.deadline_ns = None
         waits = m.rests or self._is_paused
-        self._notes.change(m, State.PAUSED if waits else State.RUNNING, HELD if m.is_checked and m.is_held else "ready")
+        reason = "ready" if not m.is_checked else HELD if m.is_held else CHECKED
+        self._notes.change(m, State.PAUSED if waits else State.RUNNING, reason)
         status = "restarted" if m.is_recovering else "adopted" if m.is_adopting else "cold"
         self._notes.emit(events.ModuleInitialized(status, m.name, self._version))
         if m.is_recovering:

@@ -39,7 +39,8 @@ MODULE_TABLE = TransitionTable(
         Edge(
             _S.PAUSED,
             _S.PAUSED,
-            "new code of it took over while it was paused, or a person pauses, or resumes, what a check has paused",
+            "new code of it took over while it was paused, a person pauses, or resumes, what a check has paused, or the check ends while "
+            "the system is paused",
         ),
         Edge(_S.RUNNING, _S.FAILED, "it died"),
         Edge(_S.PAUSED, _S.FAILED, "it died while paused"),

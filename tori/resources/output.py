@@ -2,7 +2,8 @@
 
 It is taken where the kernel has it, at the descriptors 1 and 2, so that programs which the work starts are heard as well as ``print`` and
 ``logging``. They write into a file in memory: no disk can be full there, and nobody waits for a reader, as at a pipe. A thread reads it
-every ``PASS_EVERY_S``, passes it on, writes it to where it would have gone too, and gives its memory back.
+every ``PASS_EVERY_S``, passes it on, writes it to where it would have gone too, and gives its memory back. When the work has ended the
+file is sealed: a program that it left behind is refused what it prints from then on, where it would fill memory that nobody reads.
 """
 
 from __future__ import annotations
@@ -62,10 +63,14 @@ class _Heard:
         self._ended = threading.Event()
         self._at = 0
         self._lost = 0
-        self._file = _memory_file()
-        self._before = os.dup(1), os.dup(2)
-        self._thread = threading.Thread(target=self._run, name="tori-output", daemon=True)
-        self._thread.start()
+        self._is_left = False
+        self._lock = threading.Lock()
+        with contextlib.ExitStack() as opened:
+            self._file = _opened(opened, _memory_file())
+            self._before = _opened(opened, os.dup(1)), _opened(opened, os.dup(2))
+            self._thread = threading.Thread(target=self._run, name="tori-output", daemon=True)
+            self._thread.start()
+            self._opened = opened.pop_all()
         _flush()
         for descriptor in (1, 2):
             os.dup2(self._file, descriptor)
@@ -73,23 +78,38 @@ class _Heard:
     def end(self) -> None:
         """Let the output go where it went before; return when the last part was taken, or nobody takes it."""
         _flush()
-        for before, descriptor in zip(self._before, (1, 2), strict=True):
-            os.dup2(before, descriptor)
-        has_said = os.fstat(self._file).st_size > 0
+        has_said = False
+        with contextlib.suppress(OSError):  # the work closed descriptors that are not its own
+            for before, descriptor in zip(self._before, (1, 2), strict=True):
+                os.dup2(before, descriptor)
+            _seal(self._file)
+            has_said = os.fstat(self._file).st_size > 0
         self._ended.set()
         if has_said:
             self._thread.join(LAST_S)
+        self._leave()
 
     def _run(self) -> None:
         try:
             with contextlib.suppress(Exception):
                 self._take(b"")
             while not self._ended.wait(PASS_EVERY_S):
-                self._pass(is_last=False)
-            self._pass(is_last=True)
+                with contextlib.suppress(OSError, MemoryError):  # the next time, perhaps
+                    self._pass(is_last=False)
+            with contextlib.suppress(OSError, MemoryError):
+                self._pass(is_last=True)
         finally:
-            for descriptor in (self._file, *self._before):
-                os.close(descriptor)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close everything, whoever comes last: the thread may wait for its taker when the work has ended, or be gone before that."""
+        with self._lock:
+            is_first, self._is_left = not self._is_left, True
+        if is_first:
+            return
+        with contextlib.suppress(OSError):  # who was left behind may have it open
+            os.ftruncate(self._file, 0)
+        self._opened.close()
 
     def _pass(self, *, is_last: bool) -> None:
         """Pass on what has come; whole lines where there are any, as others may write into the same log."""
@@ -112,6 +132,16 @@ class _Heard:
             self._lost += len(data)
 
 
+def _opened(stack: contextlib.ExitStack, descriptor: int) -> int:
+    stack.callback(_close, descriptor)
+    return descriptor
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # a stream that the work closed, or put in its place
@@ -121,12 +151,19 @@ def _flush() -> None:
 def _memory_file() -> int:
     """Return a file in memory, to which everybody appends; elsewhere than on Linux a temporary one."""
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("tori-output")
+        descriptor = os.memfd_create("tori-output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
     return descriptor
+
+
+def _seal(descriptor: int) -> None:
+    """Let nobody add to the file any more, whoever has it open: a write fails with EPERM. A temporary file cannot be sealed."""
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
 
 
 def _give_back(descriptor: int, until: int) -> None:
