@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tori.resources import output
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
@@ -181,3 +184,10 @@ told()
 """)[2]
         == "heard\n"
     )
+
+
+def test_only_a_file_of_its_own_is_emptied(tmp_path: Path) -> None:
+    with (tmp_path / "another").open("wb+", buffering=0) as file:
+        file.write(b"kept")
+        output._empty(file.fileno())
+        assert os.fstat(file.fileno()).st_size == 4

@@ -107,16 +107,15 @@ class _Heard:
             is_first, self._is_left = not self._is_left, True
         if is_first:
             return
-        with contextlib.suppress(OSError):  # who was left behind may have it open
-            os.ftruncate(self._file, 0)
+        _empty(self._file)
         self._opened.close()
 
     def _pass(self, *, is_last: bool) -> None:
         """Pass on what has come; whole lines where there are any, as others may write into the same log."""
         size = os.fstat(self._file).st_size
         start = max(self._at, size - PART_BYTES)
-        self._lost += start - self._at
         data = os.pread(self._file, size - start, start)
+        self._lost += start - self._at
         if not is_last:
             data = data[: data.rfind(b"\n") + 1] or data
         self._at = start + len(data)
@@ -164,6 +163,14 @@ def _seal(descriptor: int) -> None:
     if hasattr(fcntl, "F_ADD_SEALS"):
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+
+
+def _empty(descriptor: int) -> None:
+    """Free the memory of a file that is sealed, which others may have open; one that is not may be another's by now."""
+    if hasattr(fcntl, "F_GET_SEALS"):
+        with contextlib.suppress(OSError):
+            if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_GROW:
+                os.ftruncate(descriptor, 0)
 
 
 def _give_back(descriptor: int, until: int) -> None:
