@@ -389,7 +389,7 @@ class Runs:
         """
         self._check_task(task)
         self._ask(sig.RunRequested(task, run_id, force))
-        row = run_row(self.scheduler.run(run_id), self._clock.monotonic_ns())
+        row = run_row(self.scheduler, self.scheduler.run(run_id), self._clock.monotonic_ns())
         return {name: row[name] for name in ("run_id", "state", "held_by", "error")}
 
     def cancel(self, run_id: str) -> dict[str, Any]:

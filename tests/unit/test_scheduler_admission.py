@@ -10,7 +10,7 @@ from tests.support.scheduling import Rig, started
 from tori.clock import SECOND_NS
 from tori.resources.pressure import Pressure
 from tori.scheduler import signal as sig
-from tori.scheduler.admission import AdmitDecision, Candidate, HoldDecision, SlotPolicy, group_slots
+from tori.scheduler.admission import AdmitDecision, Candidate, HoldDecision, SlotPolicy, Usage, group_slots
 from tori.scheduler.spec import Overlap, Priority, Resources, TaskSpec
 
 TWO_NODES = ({"CPU": 2.0, "memory": 8.0}, {"CPU": 2.0, "memory": 4.0, "GPU": 1.0})
@@ -154,3 +154,38 @@ def test_nothing_is_kept_for_what_can_never_begin(resources: Resources) -> None:
     rig = Rig(large, small(0), small(1), admission=SlotPolicy(budget={"CPU": 4.0}, nodes=[{"CPU": 2.0}] * 2))
     rig.give(*(sig.RunRequested(task_id, task_id) for task_id in ("large", "s0", "s1")))
     assert [run_id for run_id, _ in rig.machine.holds()] == ["large"]
+
+
+GPU_AND_CPUS = Resources(num_cpus=7, custom={"GPU": 1})
+
+
+def test_what_a_pressing_run_cannot_use_yet_is_not_kept_for_it() -> None:
+    policy = SlotPolicy(budget={"CPU": 8.0, "GPU": 1.0}, ageing_s=300)
+    used = Usage([("", Resources(custom={"GPU": 1}))])
+    now_ns = 600 * SECOND_NS
+    wants = [Candidate(Priority.LOW, 0, "big", "", GPU_AND_CPUS)]
+    wants += [Candidate(Priority.NORMAL, now_ns, f"n{n}", "", Resources(num_cpus=1)) for n in range(3)]
+    found = policy.decide(wants, 1, Pressure.NONE, used, now_ns)
+    assert found == [HoldDecision("big", "it needs 1 GPU, 0 of 1 are free"), *map(AdmitDecision, ("n0", "n1", "n2"))]
+
+
+def test_a_run_that_lacks_two_kinds_in_turn_gets_both() -> None:
+    """Small runs of either kind follow each other without a gap: were what it has given away, it would never have both."""
+    both = Resources(num_cpus=2, custom={"GPU": 2})
+    kinds = {"c": Resources(num_cpus=1), "g": Resources(num_cpus=0, custom={"GPU": 1})}
+    policy = SlotPolicy(budget={"CPU": 2.0, "GPU": 2.0}, ageing_s=300)
+    live = ["c", "g", "c", "g"]
+    for second in range(600, 640):
+        ended = live.pop(0)
+        used = Usage([("", kinds[kind]) for kind in live])
+        now_ns = second * SECOND_NS
+        wants = [Candidate(Priority.LOW, 0, "both", "", both)]
+        wants += [Candidate(Priority.NORMAL, now_ns, kind, "", kinds[kind]) for kind in (ended, *kinds)]
+        begun = [
+            d.run_id for d in policy.decide(wants, len(live), Pressure.NONE, used, now_ns) if type(d) is AdmitDecision
+        ]
+        if "both" in begun:
+            return
+        live += begun
+        assert live
+    pytest.fail("it was passed for ever")

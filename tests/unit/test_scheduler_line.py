@@ -17,7 +17,7 @@ from tori.scheduler.desk import LOOK_AHEAD
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Fallback, Overlap, Priority, Resources, TaskSpec
 from tori.scheduler.trigger import EventTrigger, IntervalTrigger
-from tori.scheduler.waiting import WaitingLine
+from tori.scheduler.waiting import MOST_CLASSES, TURNS, WaitingLine
 
 
 def task(task_id: str, **fields: Any) -> TaskSpec:
@@ -82,17 +82,68 @@ def test_admission_is_asked_about_few_however_many_wait(monkeypatch: pytest.Monk
     assert sum(asked) <= 2 * LOOK_AHEAD
 
 
+def test_nobody_is_asked_about_while_no_slot_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = [task(f"t{n:03}", resources=Resources(memory_bytes=1 + n)) for n in range(3 * MOST_CLASSES)]
+    machine = Rig(*apart, admission=SlotPolicy(2, budget={"CPU": 9.0, "memory": 1e9})).machine
+    for one in apart[:2]:
+        machine.handle(sig.RunRequested(one.task_id, one.task_id))
+    asked: list[int] = []
+    decide = SlotPolicy.decide
+
+    def count(self: SlotPolicy, candidates: Sequence[Candidate], *more: Any) -> Any:
+        asked.append(len(candidates))
+        return decide(self, candidates, *more)
+
+    monkeypatch.setattr(SlotPolicy, "decide", count)
+    for one in apart[2:]:
+        machine.handle(sig.RunRequested(one.task_id, one.task_id))
+    assert asked == []
+    assert [run.run_id for run in started(machine.handle(sig.RunFinished("t000", 1)))] == ["t002"]
+    assert len(asked) == 1, "it took the last slot"
+    assert MOST_CLASSES <= asked[0] <= MOST_CLASSES + TURNS
+    assert {reason for _, reason in machine.holds()} == {"all 2 slots are taken"}
+
+
+def test_who_may_begin_is_found_behind_any_number_that_may_not() -> None:
+    hopeless = [task(f"h{n:03}", resources=Resources(memory_bytes=100 + n)) for n in range(3 * MOST_CLASSES)]
+    machine = Rig(*hopeless, task("modest"), admission=SlotPolicy(budget={"CPU": 9.0, "memory": 10.0})).machine
+    for one in (*hopeless, task("modest")):
+        machine.handle(sig.RunRequested(one.task_id, one.task_id))
+    for _ in range(2 * 3 * MOST_CLASSES // TURNS):
+        machine.handle(Tick())
+    assert machine.run("modest").is_active
+    assert dict(machine.holds())["h700"] == "it asks for 800 memory, and the budget is 10: it cannot start here"
+
+
+def test_the_oldest_of_more_classes_than_are_looked_at_are_among_those() -> None:
+    line = WaitingLine()
+    for n in reversed(range(2 * MOST_CLASSES)):
+        line.add(Candidate(Priority.LOW, n, f"r{n}", resources=Resources(memory_bytes=1 + n)))
+    for gone in range(0, 100, 2):
+        line.discard(f"r{gone}")
+    oldest = [n for n in range(2 * MOST_CLASSES) if n >= 100 or n % 2][:MOST_CLASSES]
+    for _ in range(3):
+        assert [candidate.due_ns for candidate in line.first(1)][:MOST_CLASSES] == oldest
+
+
 def test_those_who_leave_and_come_back_leave_nothing_behind() -> None:
     line = WaitingLine()
     for _ in range(50):
         for n in range(50):
             line.add(Candidate(Priority.LOW, n, f"r{n}"))
         assert [candidate.run_id for candidate in line.first(2)] == ["r0", "r1"]
-        assert sum(len(heap) for heap in line._heaps.values()) <= 2 * 50 + 2
+        assert (
+            sum(
+                len(heap)
+                for lane in line._lanes.values()
+                for heap in (*[of.heap for of in lane.classes.values()], lane.heads)
+            )
+            <= 2 * 50 + 2 + 2 + MOST_CLASSES
+        )
         for n in range(50):
             line.discard(f"r{n}")
     assert line.first(2) == []
-    assert not line._heaps
+    assert not line._lanes
 
 
 # -- since when a run waits -------------------------------------------------------------------------------------------

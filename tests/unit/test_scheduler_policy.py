@@ -16,7 +16,6 @@ from tori.scheduler import signal as sig
 from tori.scheduler.admission import Candidate, HoldDecision, SlotPolicy, Usage
 from tori.scheduler.book import KEPT_IN_ALL, KEPT_OF_HOUSE, KEPT_RUNS, Book, Run
 from tori.scheduler.calendar import Calendar
-from tori.scheduler.desk import IN_LINE
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, TaskSpec
 from tori.scheduler.transition import RunState
@@ -250,7 +249,7 @@ def test_those_behind_know_what_they_wait_for() -> None:
     rig = Rig(*(task(f"t{n}", trigger=IntervalTrigger(10)) for n in range(60)), admission=SlotPolicy(1))
     rig.after(10)
     reasons = {reason for _, reason in rig.machine.holds()}
-    assert reasons == {"all 1 slots are taken", IN_LINE}
+    assert reasons == {"all 1 slots are taken"}
 
 
 # -- progress and results ---------------------------------------------------------------------------------------------

@@ -46,9 +46,13 @@ class Usage:
 
     def add(self, group: str, resources: Resources, sign: int = 1) -> None:
         """Count one run more (or, with ``sign`` -1, less)."""
+        self.count(group, amounts(resources), sign)
+
+    def count(self, group: str, wanted: Mapping[str, float], sign: int = 1) -> None:
+        """As ``add``, of amounts."""
         self.runs += sign
         self.groups[group] += sign
-        for name, amount in amounts(resources).items():
+        for name, amount in wanted.items():
             self.amounts[name] += sign * amount  # type: ignore[assignment]  # a Counter of floats is fine at run time
 
     def copy(self) -> Usage:
@@ -64,9 +68,9 @@ class _Kept:
         self.first = ""
         self.amounts: Counter[str] = Counter()
 
-    def add(self, candidate: Candidate) -> None:
-        self.first = self.first or candidate.run_id
-        for name, amount in amounts(candidate.resources).items():
+    def add(self, run_id: str, wanted: Mapping[str, float]) -> None:
+        self.first = self.first or run_id
+        for name, amount in wanted.items():
             self.amounts[name] += amount  # type: ignore[assignment]  # a Counter of floats is fine at run time
 
 
@@ -111,6 +115,10 @@ class AdmissionPolicy(ABC):
         """Return the least urgent priority that is let in under a pressure."""
         return BARS[pressure]
 
+    def room(self, active: int) -> int | None:
+        """Return how many runs may begin at most beside those under way, whoever they are; None = it depends on them."""
+        return None
+
 
 BARS = {Pressure.NONE: Priority.BACKGROUND, Pressure.HIGH: Priority.NORMAL, Pressure.SEVERE: Priority.CRITICAL}
 
@@ -123,7 +131,8 @@ class SlotPolicy(AdmissionPolicy):
     never held for pressure, nor are those a person insists on.
 
     A smaller run may pass one that needs more than is free, until that is critical or has waited for ``ageing_s``: from then on what gets
-    free is kept for it.
+    free is kept for it, one kind after the other: custom resources, then memory, then CPUs. A kind that it has enough of stays kept for it
+    while it waits for a later one; what comes after the first kind that it lacks is free for others.
     """
 
     limit: int = 16
@@ -171,16 +180,19 @@ class SlotPolicy(AdmissionPolicy):
             elif lack := self._no_slot(candidate, used, is_slowed=is_slowed):
                 word = f"{lack}: {reason}" if is_slowed else lack
                 decisions.append(HoldDecision(candidate.run_id, word))
-            elif lack := self._never(candidate):
+            elif lack := self._never(candidate, wanted := amounts(candidate.resources)):
                 decisions.append(HoldDecision(candidate.run_id, lack))
-            elif lack := self._too_little(candidate, used, kept):
+            elif lack := self._too_little(wanted, used, kept):
                 decisions.append(HoldDecision(candidate.run_id, lack))
                 if self._is_pressing(candidate, now_ns):
-                    kept.add(candidate)
+                    kept.add(candidate.run_id, self._in_turn(wanted, used, kept))
             else:
-                used.add(candidate.group, candidate.resources)
+                used.count(candidate.group, wanted)
                 decisions.append(AdmitDecision(candidate.run_id))
         return decisions
+
+    def room(self, active: int) -> int | None:
+        return max(0, self.limit - active)
 
     def _urgency(self, candidate: Candidate, now_ns: int) -> int:
         if not self.ageing_s or candidate.priority <= Priority.HIGH:
@@ -204,9 +216,21 @@ class SlotPolicy(AdmissionPolicy):
             return f"group {candidate.group} has its {most} runs under way"
         return ""
 
-    def _too_little(self, candidate: Candidate, used: Usage, kept: _Kept) -> str:
+    def _in_turn(self, wanted: Mapping[str, float], used: Usage, kept: _Kept) -> dict[str, float]:
+        """Return what of it is kept now: all up to the first kind that there is too little of, in an order that is the same for all runs.
+
+        So what it has is not lost while it waits for the next kind, and what it could not use before then is not idle.
+        """
+        found: dict[str, float] = {}
+        for name in sorted(wanted, key=lambda name: (name == "CPU", name == "memory", name)):
+            found[name] = wanted[name]
+            if used.amounts[name] + kept.amounts[name] + wanted[name] > self.budget[name] * _SLACK:
+                break
+        return found
+
+    def _too_little(self, wanted: Mapping[str, float], used: Usage, kept: _Kept) -> str:
         """Return what the budget has too little of now; empty = nothing."""
-        for name, amount in amounts(candidate.resources).items() if self.budget else ():
+        for name, amount in wanted.items() if self.budget else ():
             whole = self.budget[name]
             if used.amounts[name] + amount > whole * _SLACK:
                 return f"it needs {amount:g} {name}, {whole - used.amounts[name]:g} of {whole:g} are free"
@@ -216,14 +240,14 @@ class SlotPolicy(AdmissionPolicy):
                 )
         return ""
 
-    def _never(self, candidate: Candidate) -> str:
+    def _never(self, candidate: Candidate, wanted: Mapping[str, float]) -> str:
         """Return what of it no moment would have free, before more nodes come; empty = nothing."""
-        for name, amount in amounts(candidate.resources).items() if self.budget else ():
+        for name, amount in wanted.items() if self.budget else ():
             whole = self.budget.get(name, 0.0)
             if amount > whole * _SLACK:
                 has = f"the budget is {whole:g}" if whole else "no node has any"
                 return f"it asks for {amount:g} {name}, and {has}: it cannot start here"
-        piece = amounts(candidate.resources.part(candidate.shards) if candidate.shards > 1 else candidate.resources)
+        piece = amounts(candidate.resources.part(candidate.shards)) if candidate.shards > 1 else wanted
         if not self.nodes or any(_fits(piece, node) for node in self.nodes):
             return ""
         for name, amount in piece.items():

@@ -35,7 +35,7 @@ CANCEL_GRACE_S = 10.0
 RESTING = "it waits before its next attempt"
 IN_LINE = "runs that are more urgent or wait longer go first"
 LOOK_AHEAD = 32
-"""Runs of a class that admission is asked about at a time."""
+"""Runs of a class that admission is asked about at a time, or fewer if fewer may begin."""
 _LEVELS = {Pressure.NONE: Throttle.OFF, Pressure.HIGH: Throttle.HIGH, Pressure.SEVERE: Throttle.SEVERE}
 """What an event says of a pressure."""
 
@@ -60,6 +60,8 @@ class Desk:
         self._clock = clock
         self._admission = admission
         self._line = WaitingLine()
+        self._told: set[str] = set()
+        """Runs in line whose ``hold`` is what admission said when it was last asked."""
         self._booked: dict[str, tuple[str, Resources]] = {}
         """By run under way: what ``usage`` holds of it; its task may have other resources by the time it ends."""
         self._active: dict[str, list[str]] = {}
@@ -209,31 +211,45 @@ class Desk:
         if fallback is None or run.variant or not self.is_in_line(run):
             return
         run.variant = fallback.variant
-        self.tell(run, f"held for {fallback.after_hold_s:g} s ({run.hold or IN_LINE}): it goes as {fallback.variant}")
+        self.tell(run, f"held for {fallback.after_hold_s:g} s ({self.word(run)}): it goes as {fallback.variant}")
         self.await_turn(run)
 
     def admit(self) -> None:
         """Start what may start; note for the others that were looked at what holds them."""
-        while self._may_admit:
-            candidates = self._line.first(LOOK_AHEAD)
+        is_on = self._may_admit
+        while is_on:
+            room = self._admission.room(self.usage.runs)
+            candidates = self._line.first(LOOK_AHEAD if room is None else min(LOOK_AHEAD, room))
             decisions = self._decide(candidates) if candidates else []
+            self._told = {decision.run_id for decision in decisions if isinstance(decision, HoldDecision)}
             admitted = [self.book.runs[d.run_id] for d in decisions if isinstance(d, AdmitDecision)]
             for run in admitted:
                 if not self._hold(run, self._clock.monotonic_ns()):  # another run of its task may have begun just now
                     self._begin(run)
                 else:
                     self.await_turn(run)
-            self._may_admit = bool(admitted)
+            is_on = bool(admitted)
+        self._may_admit = self._line.is_cut  # those who were not looked at have their turn with whatever comes next
+
+    def word(self, run: Run) -> str:
+        """Return what a waiting run waits for. Of one in line that admission was not asked about last, it is asked now."""
+        candidate = self._line.get(run.run_id)
+        if candidate is None or (run.run_id in self._told and self._admission.room(self.usage.runs) != 0):
+            return run.hold or IN_LINE
+        [decision] = self._ask([candidate])
+        return decision.reason if isinstance(decision, HoldDecision) else IN_LINE
 
     def _decide(self, candidates: Sequence[Candidate]) -> list[AdmitDecision | HoldDecision]:
-        now_ns = self._clock.monotonic_ns()
-        pressure = self.pressure
-        why = self.pressure_reason if pressure else ""
-        decisions = self._admission.decide(candidates, self.usage.runs, pressure, self.usage, now_ns, why)
+        decisions = self._ask(candidates)
         for decision in decisions:
             if isinstance(decision, HoldDecision):
                 self.book.runs[decision.run_id].hold = decision.reason
         return decisions
+
+    def _ask(self, candidates: Sequence[Candidate]) -> list[AdmitDecision | HoldDecision]:
+        now_ns, pressure = self._clock.monotonic_ns(), self.pressure
+        why = self.pressure_reason if pressure else ""
+        return self._admission.decide(candidates, self.usage.runs, pressure, self.usage, now_ns, why)
 
     # -- attempts ------------------------------------------------------------------------------------------------
 
@@ -287,7 +303,7 @@ class Desk:
         """The deadline of a run has passed."""
         error = self._too_late(run)
         if run.is_waiting:
-            run.error = f"{error}: {run.hold or IN_LINE}"
+            run.error = f"{error}: {self.word(run)}"
             self.end(run, RunState.FAILED)
         else:
             run.error = error
@@ -425,6 +441,7 @@ class Desk:
         for run in self.book.runs.values():
             if self.is_in_line(run):
                 run.hold = holds[run.run_id]  # what admission said last
+        self._told = {run.run_id for run in self.book.runs.values() if self.is_in_line(run) and run.hold}
 
     def check(self) -> None:
         """Raise AssertionError when what is derived from the book is not what it says."""

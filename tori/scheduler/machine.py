@@ -21,7 +21,7 @@ from tori.scheduler import signal as sig
 from tori.scheduler.admission import AdmissionPolicy, SlotPolicy
 from tori.scheduler.book import Book, BookSnapshot, Run, Task
 from tori.scheduler.calendar import Entry
-from tori.scheduler.desk import IN_LINE, Desk
+from tori.scheduler.desk import Desk
 from tori.scheduler.replay import Replay
 from tori.scheduler.signal import SchedulerInstruction, SchedulerStimulus, Version
 from tori.scheduler.spec import Missed, Overlap, TaskSpec
@@ -204,9 +204,13 @@ class Scheduler:
             raise BadInput(f"there is no task {task_id!r}.", remedy=f"Tasks: {', '.join(self.specs)}.")
         return task
 
+    def word(self, run: Run) -> str:
+        """Return what holds a run that waits, for people."""
+        return self._desk.word(run)
+
     def holds(self) -> list[tuple[str, str]]:
         """Return (run_id, what holds it) for every run that waits."""
-        return [(run.run_id, run.hold or IN_LINE) for run in list(self._book.runs.values()) if run.is_waiting]
+        return [(run.run_id, self._desk.word(run)) for run in list(self._book.runs.values()) if run.is_waiting]
 
     # -- time ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from typing import Any
 from tori.clock import SECOND_NS
 from tori.errors import BadInput
 from tori.scheduler.book import Run
-from tori.scheduler.desk import IN_LINE
 from tori.scheduler.logs import RunLogs
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.transition import RunState
@@ -16,7 +15,7 @@ PLACING_S = 2.0
 """What Ray may take to begin an attempt before a person is told that it waits; a new worker takes a second."""
 
 
-def run_row(run: Run, now_ns: int) -> dict[str, Any]:
+def run_row(scheduler: Scheduler, run: Run, now_ns: int) -> dict[str, Any]:
     """Return what is known of a run; ``now_ns`` monotonic. ``eta_s`` is None when nobody can say."""
     eta_s = run.eta_s(now_ns)
     return {
@@ -29,15 +28,15 @@ def run_row(run: Run, now_ns: int) -> dict[str, Any]:
         "done": run.done,
         "total": run.total,
         "eta_s": None if eta_s is None else round(eta_s, 1),
-        "held_by": _held_by(run, now_ns),
+        "held_by": _held_by(scheduler, run, now_ns),
         "error": run.error or None,
     }
 
 
-def _held_by(run: Run, now_ns: int) -> str | None:
+def _held_by(scheduler: Scheduler, run: Run, now_ns: int) -> str | None:
     """Return what an open run waits for; None when it runs."""
     if run.is_waiting:
-        return run.hold or IN_LINE
+        return scheduler.word(run)
     waited_s = (now_ns - run.started_ns) / SECOND_NS
     if run.state is RunState.ADMITTED and not run.done and waited_s >= PLACING_S:
         return f"Ray has not begun it in {waited_s:.0f} s: its resources are taken, what it reads is not ready, or its worker starts"
@@ -46,7 +45,7 @@ def _held_by(run: Run, now_ns: int) -> str | None:
 
 def active_rows(scheduler: Scheduler, now_ns: int) -> list[dict[str, Any]]:
     """Return the runs that have not ended: how far they have come, or what holds them."""
-    return [run_row(run, now_ns) for run in scheduler.runs() if not run.is_ended]
+    return [run_row(scheduler, run, now_ns) for run in scheduler.runs() if not run.is_ended]
 
 
 def story_row(scheduler: Scheduler, run_id: str, now_ns: int) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def story_row(scheduler: Scheduler, run_id: str, now_ns: int) -> dict[str, Any]:
     """
     run = scheduler.run(run_id)
     steps = [{"time_ns": line.time_ns, "text": line.text} for line in scheduler.story(run_id)]
-    return run_row(run, now_ns) | {"result": run.result, "story": steps}
+    return run_row(scheduler, run, now_ns) | {"result": run.result, "story": steps}
 
 
 def log_row(scheduler: Scheduler, logs: RunLogs, run_id: str) -> dict[str, Any]:
