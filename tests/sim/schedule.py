@@ -117,6 +117,10 @@ class Schedule:
     def _ask(self) -> str:
         task_id = self.rng.choice(self.world.task_ids)
         run_id = f"{task_id}-asked-{self.rng.randrange(40)}"
+        if self.world.has_forgotten(
+            run_id
+        ):  # its id means nothing any more: who used it again would ask for another run
+            run_id += f"-{len(self.world.asked)}"
         self.world.ask_for(task_id, run_id)
         return run_id
 

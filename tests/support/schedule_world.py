@@ -18,7 +18,7 @@ from tori.machine import Emit, Tick
 from tori.resources.pressure import Pressure, PressureChanged
 from tori.scheduler import signal as sig
 from tori.scheduler.admission import SlotPolicy
-from tori.scheduler.book import Run
+from tori.scheduler.book import KEPT_OF_HOUSE, Run
 from tori.scheduler.machine import Scheduler
 from tori.scheduler.retry import RetryPolicy
 from tori.scheduler.spec import Fallback, Missed, Overlap, Priority, Resources, TaskSpec
@@ -140,6 +140,8 @@ class ScheduleWorld:
         """Tasks that somebody asks for in the present turn."""
         self.in_line_since: int | None = None
         """Since when one run of ``replace`` or another has been in line without a break, and not as its fallback."""
+        self.in_line: set[str] = set()
+        """Those runs."""
         self.is_away = False
         """Whether module ``m`` cannot be worked with."""
         self.has_jumped = False
@@ -213,6 +215,16 @@ class ScheduleWorld:
     def _check_replaced(self, run_id: str) -> None:
         """What a person asked for is replaced by what a person asks for."""
         assert run_id not in self.asked or "replace" in self.requested, f"{run_id} was asked for and was replaced"
+
+    def has_forgotten(self, run_id: str) -> bool:
+        """Whether a run ended so long ago that it is not kept any more; the last of each task have to be."""
+        if run_id not in self.done or run_id in {run.run_id for run in self.machine.runs()}:
+            return False
+        later = list(self.done)[list(self.done).index(run_id) + 1 :]
+        task_id = run_id.partition("-")[0]
+        ended = sum(one.startswith(f"{task_id}-") for one in later)  # and some whose end no event told
+        assert ended >= KEPT_OF_HOUSE // 2, f"{run_id} is forgotten after {ended} more"
+        return True
 
     def _is_turned_down(self, run_id: str) -> bool:
         return self.machine.run(run_id).state is RunState.SKIPPED
@@ -450,11 +462,17 @@ class ScheduleWorld:
         return len(runs), sum(spec.group == "g" for spec in specs), cpus
 
     def _check_fallback(self) -> None:
-        """Admission does not hold a task longer than its fallback allows, whichever of its runs stands in line."""
-        desk = self.machine._desk
-        is_held = any(desk.is_in_line(r) and not r.variant for r in self.machine.runs() if r.task_id == "replace")
-        now_ns = self.clock.monotonic_ns()
-        self.in_line_since = (now_ns if self.in_line_since is None else self.in_line_since) if is_held else None
+        """Admission does not hold a task longer than its fallback allows, whichever of its runs stands in line.
+
+        Who comes after a run that a person cancelled has replaced nobody.
+        """
+        desk, now_ns = self.machine._desk, self.clock.monotonic_ns()
+        runs = [run for run in self.machine.runs() if run.task_id == "replace"]
+        before, self.in_line = self.in_line, {run.run_id for run in runs if desk.is_in_line(run) and not run.variant}
+        if not self.in_line:
+            self.in_line_since = None
+        elif self.in_line_since is None or before <= self.cancelled_by_hand:
+            self.in_line_since = now_ns
         held_s = 0.0 if self.in_line_since is None else (now_ns - self.in_line_since) / SECOND_NS
         assert held_s <= AFTER_HOLD_S, f"replace is held for {held_s} s, and goes as no fallback"
 
@@ -492,7 +510,7 @@ class ScheduleWorld:
         begun = len(self.facts)
         old = {task_id: list(found) for task_id, found in self.causes.items()}
         causes = {cause for task_id in self.task_ids for cause in self.machine.task(task_id).triggers}
-        for _ in range(SETTLE_ROUNDS):
+        for _ in range(SETTLE_ROUNDS + 2 * len(oldest)):  # those that take nearly all there is run one after the other
             for run_id in sorted(self.executing):
                 if run_id in self.executing:
                     self.give(sig.RunFinished(*self.end(run_id)))
