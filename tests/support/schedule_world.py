@@ -142,6 +142,8 @@ class ScheduleWorld:
         """Since when one run of ``replace`` or another has been in line without a break, and not as its fallback."""
         self.in_line: set[str] = set()
         """Those runs."""
+        self.is_broken_off = False
+        """Whether a person has cancelled one since they were looked at."""
         self.is_away = False
         """Whether module ``m`` cannot be worked with."""
         self.has_jumped = False
@@ -184,6 +186,7 @@ class ScheduleWorld:
         for stimulus in stimuli:
             if isinstance(stimulus, sig.CancelRequested) and not self.machine.run(stimulus.run_id).is_ended:
                 cancelled.add(stimulus.run_id)
+                self.is_broken_off |= self.machine.run(stimulus.run_id).task_id == "replace"
             new = self.machine.handle(stimulus)
             if self.machine.throttle[0] is sig.Throttle.STOPPED:
                 assert not any(isinstance(act, sig.StartRun) for act in new), "an emergency stop lets something begin"
@@ -471,8 +474,9 @@ class ScheduleWorld:
         before, self.in_line = self.in_line, {run.run_id for run in runs if desk.is_in_line(run) and not run.variant}
         if not self.in_line:
             self.in_line_since = None
-        elif self.in_line_since is None or before <= self.cancelled_by_hand:
+        elif self.in_line_since is None or (self.is_broken_off and self.in_line.isdisjoint(before)):
             self.in_line_since = now_ns
+        self.is_broken_off = False
         held_s = 0.0 if self.in_line_since is None else (now_ns - self.in_line_since) / SECOND_NS
         assert held_s <= AFTER_HOLD_S, f"replace is held for {held_s} s, and goes as no fallback"
 
