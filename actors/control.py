@@ -504,9 +504,8 @@ class Control:
 
     def tasks(self) -> dict[str, Any]:
         runs, active = self.query("orchestrator", "runs", {"limit": 100}), self._runs.active()
-        states = {
-            run["run_id"]: run["state"] for run in active
-        }  # events do not tell of what waits for Ray, or for another attempt
+        states = {run["run_id"]: run["state"] for run in active}
+        # Events do not tell of what waits for Ray, or for another attempt.
         runs = [run | {"state": states.get(run["run_id"], run["state"])} for run in runs]
         return {"tasks": self._runs.tasks(), "runs": runs, "active": active}
 

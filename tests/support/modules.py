@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -11,7 +12,18 @@ from tori.events.document import Document
 from tori.events.envelope import Event
 from tori.events.mind import DocumentIngested
 from tori.ids import IdSource, source_suffix
+from tori.modules import registry
 from tori.modules.base import Context, Fact, Module
+
+
+def kept_tables() -> Iterator[None]:
+    """Put the tables of modules back as they were. A fixture, where it is wanted."""
+    tables: list[dict[str, Any]] = [registry.PATHS, registry.FOLLOWS]  # type: ignore[list-item]  # their values differ
+    before = [dict(table) for table in tables]
+    yield
+    for table, old in zip(tables, before, strict=True):
+        table.clear()
+        table.update(old)
 
 
 class Bench:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.unit.test_lifecycle_machine import Rig, acts, payloads
+from tests.unit.test_lifecycle_machine import Rig, acts, payloads, running
 from tori.errors import IllegalTransition
 from tori.events import system as events
 from tori.local import LocalSystem
@@ -18,12 +17,7 @@ BEGIN, END = sig.CheckRequested("alien"), sig.CheckRequested("alien", ends=True)
 PAUSE, RESUME = sig.PauseRequested("alien"), sig.ResumeRequested("alien")
 
 
-@pytest.fixture
-def rig() -> Iterator[Rig]:
-    rig = Rig()
-    rig.up()
-    yield rig
-    rig.machine.validate()
+rig = pytest.fixture(running)
 
 
 def kept(*outs: list[Any]) -> list[str]:

@@ -57,6 +57,14 @@ class Rig:
         return self.give(Tick(), sig.ModuleReady(name, self.machine.modules[name].incarnation + 1))
 
 
+def running() -> Iterator[Rig]:
+    """A rig whose modules run. A fixture, where it is wanted."""
+    rig = Rig()
+    rig.up()
+    yield rig
+    rig.machine.validate()
+
+
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     rig = Rig()

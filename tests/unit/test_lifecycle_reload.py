@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.unit.test_lifecycle_machine import Rig, acts, payloads
+from tests.unit.test_lifecycle_machine import Rig, acts, payloads, running
 from tori.errors import BadInput, IllegalTransition
 from tori.events import system as events
 from tori.orchestrator import signal as sig
@@ -16,12 +15,7 @@ from tori.orchestrator.state import State
 ASK = sig.ReloadRequested("alien", "aaa", "bbb")
 
 
-@pytest.fixture
-def rig() -> Iterator[Rig]:
-    rig = Rig()
-    rig.up()
-    yield rig
-    rig.machine.validate()
+rig = pytest.fixture(running)
 
 
 def test_new_code_takes_over_while_the_module_runs(rig: Rig) -> None:

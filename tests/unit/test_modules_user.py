@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.modules import kept_tables
 from tori.errors import BadInput, BadSettings
 from tori.events.system import ErrorOccurred
 from tori.modules import registry
@@ -33,15 +34,7 @@ class Counting(Module):
 """
 
 
-@pytest.fixture(autouse=True)
-def tables() -> Iterator[None]:
-    """Put the tables of modules back as they were."""
-    tables: list[dict[str, Any]] = [registry.PATHS, registry.FOLLOWS]  # type: ignore[list-item]  # their values differ
-    before = [dict(table) for table in tables]
-    yield
-    for table, old in zip(tables, before, strict=True):
-        table.clear()
-        table.update(old)
+tables = pytest.fixture(autouse=True)(kept_tables)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.modules import kept_tables
 from tests.support.system import small_corpus
 from tori.checkpoint import swap
 from tori.checkpoint.rewind import moment_of
@@ -48,15 +49,7 @@ MODULES = ("clients", "counting", "orchestrator")
 SETTINGS = '[user]\nmodules = "users_counted"\n'
 
 
-@pytest.fixture(autouse=True)
-def tables() -> Iterator[None]:
-    """Put the tables of modules back as they were."""
-    tables: list[dict[str, Any]] = [registry.PATHS, registry.FOLLOWS]  # type: ignore[list-item]  # their values differ
-    before = [dict(table) for table in tables]
-    yield
-    for table, old in zip(tables, before, strict=True):
-        table.clear()
-        table.update(old)
+tables = pytest.fixture(autouse=True)(kept_tables)
 
 
 @pytest.fixture

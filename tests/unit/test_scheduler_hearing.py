@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.support.modules import kept_tables
 from tori.errors import BadSettings
 from tori.events import system
 from tori.events.envelope import Event
@@ -42,14 +43,7 @@ def due(triggers: Mapping[str, Trigger], one: Event) -> list[str]:
     return Hearing(triggers).due(one, source_of(one))
 
 
-@pytest.fixture
-def tables() -> Iterator[None]:
-    """Put the tables of modules back as they were."""
-    before = dict(registry.PATHS), dict(registry.FOLLOWS)
-    yield
-    for table, old in zip((registry.PATHS, registry.FOLLOWS), before, strict=True):
-        table.clear()
-        table.update(old)  # type: ignore[arg-type]  # their values differ
+tables = pytest.fixture(kept_tables)
 
 
 def test_the_orchestrator_s_own_events_make_tasks_due() -> None:

@@ -24,6 +24,19 @@ def task(task_id: str, **fields: Any) -> TaskSpec:
     return TaskSpec(task_id=task_id, task_type=task_id, **fields)
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the number of candidates each time that admission is asked."""
+    asked: list[int] = []
+    decide = SlotPolicy.decide
+
+    def count(self: SlotPolicy, candidates: Sequence[Candidate], *more: Any) -> Any:
+        asked.append(len(candidates))
+        return decide(self, candidates, *more)
+
+    monkeypatch.setattr(SlotPolicy, "decide", count)
+    return asked
+
+
 @pytest.mark.parametrize("fields", [{"priority": Priority.HIGH}, {"group": "disk"}])
 def test_a_run_whose_task_is_shipped_again_stands_in_its_new_class_alone(fields: dict[str, Any]) -> None:
     side_by_side: dict[str, Any] = {"overlap": Overlap.ALLOW, "max_at_once": 2}
@@ -70,14 +83,7 @@ def test_admission_is_asked_about_few_however_many_wait(monkeypatch: pytest.Monk
     machine = rig.machine
     for one in (big, *many):
         machine.handle(sig.RunRequested(one.task_id, one.task_id))
-    asked: list[int] = []
-    decide = SlotPolicy.decide
-
-    def count(self: SlotPolicy, candidates: Sequence[Candidate], *more: Any) -> Any:
-        asked.append(len(candidates))
-        return decide(self, candidates, *more)
-
-    monkeypatch.setattr(SlotPolicy, "decide", count)
+    asked = counted(monkeypatch)
     assert len(started(machine.handle(sig.RunFinished("big", 1)))) == 2
     assert sum(asked) <= 2 * LOOK_AHEAD
 
@@ -87,14 +93,7 @@ def test_nobody_is_asked_about_while_no_slot_is_free(monkeypatch: pytest.MonkeyP
     machine = Rig(*apart, admission=SlotPolicy(2, budget={"CPU": 9.0, "memory": 1e9})).machine
     for one in apart[:2]:
         machine.handle(sig.RunRequested(one.task_id, one.task_id))
-    asked: list[int] = []
-    decide = SlotPolicy.decide
-
-    def count(self: SlotPolicy, candidates: Sequence[Candidate], *more: Any) -> Any:
-        asked.append(len(candidates))
-        return decide(self, candidates, *more)
-
-    monkeypatch.setattr(SlotPolicy, "decide", count)
+    asked = counted(monkeypatch)
     for one in apart[2:]:
         machine.handle(sig.RunRequested(one.task_id, one.task_id))
     assert asked == []

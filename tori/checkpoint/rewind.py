@@ -26,6 +26,7 @@ from tori.errors import BadInput, JournalError
 from tori.events.filter import parse_moment
 from tori.home import open_home
 from tori.journal.follower import Readable
+from tori.journal.ownership import journals_in
 from tori.journal.reader import JournalReader
 from tori.modules.host_state import HostSnapshot
 from tori.modules.open import LEDGER, mirrors_of
@@ -78,7 +79,7 @@ def journals_of(home: Path) -> Iterator[dict[str, Readable]]:
     """
     readers: dict[str, Readable] = {}
     try:
-        for path in (*_journals_in(home / JOURNALS), *_journals_in(mirrors_of(home))):
+        for path in (*journals_in(home / JOURNALS), *journals_in(mirrors_of(home))):
             if path.name not in readers:
                 readers[path.name] = JournalReader(path)
         if not readers:
@@ -90,14 +91,10 @@ def journals_of(home: Path) -> Iterator[dict[str, Readable]]:
             reader.close()
 
 
-def _journals_in(directory: Path) -> list[Path]:
-    return sorted(path.parent for path in directory.glob("*/journal.json"))
-
-
 def mirrored_in(home: Path) -> tuple[str, ...]:
     """Return the journals of which a home has the mirror only."""
-    own = {path.name for path in _journals_in(home / JOURNALS)}
-    return tuple(path.name for path in _journals_in(mirrors_of(home)) if path.name not in own)
+    own = {path.name for path in journals_in(home / JOURNALS)}
+    return tuple(path.name for path in journals_in(mirrors_of(home)) if path.name not in own)
 
 
 def _check_whole(home: Path, readers: Mapping[str, Readable]) -> None:

@@ -37,6 +37,7 @@ from tori.home import REWIND_INTENT
 from tori.journal.archive import Archive
 from tori.journal.files import SYSTEM_FILES
 from tori.journal.follower import Readable
+from tori.journal.ownership import journals_in
 from tori.journal.unit import units
 from tori.modules.host_state import HostSnapshot
 from tori.modules.open import LEDGER, open_host, remember_journals
@@ -121,11 +122,11 @@ def _check_alone(home: Path) -> None:
 def _locked(home: Path) -> Iterator[None]:
     """Hold every journal, so that nothing starts meanwhile; raises BadInput for one that is written."""
     with contextlib.ExitStack() as stack:
-        for path in sorted((home / JOURNALS).glob("*/journal.json")):
+        for directory in journals_in(home / JOURNALS):
             try:
-                lock = SYSTEM_FILES.lock(path.parent / "lock")
+                lock = SYSTEM_FILES.lock(directory / "lock")
             except BlockingIOError as error:
-                raise BadInput(f"{path.parent.name} is running.", remedy="Stop the mind first: tori down.") from error
+                raise BadInput(f"{directory.name} is running.", remedy="Stop the mind first: tori down.") from error
             stack.callback(lock.close)
         yield
 

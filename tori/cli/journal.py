@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tori.cli.session import HomeOption, JsonOption, out, print_json, settings_of
 from tori.errors import BadInput
+from tori.journal.ownership import journals_in
 from tori.journal.reader import JournalReader
 from tori.journal.retention import survey
 from tori.journal.scrub import Damage, Scrub, write_note
@@ -26,7 +27,7 @@ NameOption = Annotated[str | None, typer.Option("--name", help="One journal only
 
 def _directories(home: Path, name: str | None) -> Iterator[Path]:
     folder = home / "journals"
-    found = sorted(p.parent for p in folder.glob("*/journal.json")) if folder.is_dir() else []
+    found = journals_in(folder)
     chosen = [p for p in found if name in (None, p.name)]
     if not chosen and name is not None:
         names = ", ".join(p.name for p in found) or "none"

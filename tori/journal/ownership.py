@@ -79,6 +79,11 @@ def create_journal(directory: Path, journal_id: bytes | None = None, *, files: F
     return identity
 
 
+def journals_in(folder: Path) -> list[Path]:
+    """Return the directories of the journals in a folder, in order of their names; none where there is no folder."""
+    return sorted(path.parent for path in folder.glob("*/journal.json"))
+
+
 def read_identity(directory: Path, *, files: Files = SYSTEM_FILES) -> bytes:
     """Return the id of an existing journal; raises JournalMissing or JournalError."""
     path = directory / "journal.json"

@@ -19,7 +19,7 @@ from tori.journal.ack import open_writer
 from tori.journal.archive import Archive
 from tori.journal.files import SYSTEM_FILES, Files
 from tori.journal.mirror import create_mirror
-from tori.journal.ownership import create_journal, read_identity
+from tori.journal.ownership import create_journal, journals_in, read_identity
 from tori.journal.reader import JournalReader
 from tori.journal.recovery import Begun, begun_after
 from tori.journal.retention import KEPT_JOURNALS, KeepEverythingPolicy, RetentionPolicy, WindowPolicy
@@ -43,9 +43,9 @@ def journal_directory(home: Path, name: str) -> Path:
 
 def remember_journals(home: Path) -> None:
     """Have the orchestrator follow every journal in a home: its record speaks also of modules that are gone, or not loaded here."""
-    for path in sorted((home / "journals").glob("*/journal.json")):
-        if path.parent.name != LEDGER:
-            remember_journal(path.parent.name)
+    for directory in journals_in(home / "journals"):
+        if directory.name != LEDGER:
+            remember_journal(directory.name)
 
 
 def mirrors_of(home: Path) -> Path:

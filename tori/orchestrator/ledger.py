@@ -21,7 +21,7 @@ from tori.ids import source_suffix
 from tori.modules.base import Context, Fact, Module
 from tori.modules.registry import FOLLOWS
 from tori.orchestrator.placement import LedgerRecord
-from tori.orchestrator.record import CHECK_ENDED, CHECKED, HELD
+from tori.orchestrator.record import CHECK_ENDED, CHECKED, HELD, READY
 from tori.orchestrator.state import State
 from tori.scheduler.hearing import Hearing
 from tori.scheduler.recent import Recent
@@ -258,7 +258,7 @@ class Ledger(Module):
             self.failures.pop(payload.module, None)
         if payload.reason == CHECKED:
             self.checked.add(payload.module)
-        elif payload.reason in (HELD, CHECK_ENDED, "ready") or payload.new in (State.RUNNING, State.STOPPED):
+        elif payload.reason in (HELD, CHECK_ENDED, READY) or payload.new in (State.RUNNING, State.STOPPED):
             self.checked.discard(payload.module)
         if payload.new == State.STOPPED:
             self.starts.pop(payload.module, None)

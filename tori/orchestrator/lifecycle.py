@@ -23,6 +23,7 @@ from tori.orchestrator.record import (
     CHECK_ENDED,
     CHECKED,
     HELD,
+    READY,
     UP,
     LifecycleOptions,
     LifecycleSnapshot,
@@ -296,7 +297,7 @@ class Lifecycle:
             return
         m.deadline_ns = None
         waits = m.rests or self._is_paused
-        reason = "ready" if not m.is_checked else HELD if m.is_held else CHECKED
+        reason = READY if not m.is_checked else HELD if m.is_held else CHECKED
         self._notes.change(m, State.PAUSED if waits else State.RUNNING, reason)
         status = "restarted" if m.is_recovering else "adopted" if m.is_adopting else "cold"
         self._notes.emit(events.ModuleInitialized(status, m.name, self._version))

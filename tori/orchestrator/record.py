@@ -14,7 +14,7 @@ from tori.orchestrator.supervision import RestartPolicy
 UP = (State.RUNNING, State.PAUSED)
 HELD, CHECKED = "pause requested", "its recovery is checked"
 """Why a module is paused: a person wants it, also after a restart of the orchestrator; a check needs it, and ends with the orchestrator."""
-CHECK_ENDED = "its recovery was checked"
+CHECK_ENDED, READY = "its recovery was checked", "ready"
 """Why it goes on, or why from now on it is paused for nothing but what else there is."""
 
 

@@ -52,8 +52,7 @@ class Usage:
         """As ``add``, of amounts."""
         self.runs += sign
         self.groups[group] += sign
-        for name, amount in wanted.items():
-            self.amounts[name] += sign * amount  # type: ignore[assignment]  # a Counter of floats is fine at run time
+        _count(self.amounts, wanted, sign)
 
     def copy(self) -> Usage:
         other = Usage()
@@ -70,8 +69,12 @@ class _Kept:
 
     def add(self, run_id: str, wanted: Mapping[str, float]) -> None:
         self.first = self.first or run_id
-        for name, amount in wanted.items():
-            self.amounts[name] += amount  # type: ignore[assignment]  # a Counter of floats is fine at run time
+        _count(self.amounts, wanted)
+
+
+def _count(found: Counter[str], wanted: Mapping[str, float], sign: int = 1) -> None:
+    for name, amount in wanted.items():
+        found[name] += sign * amount  # type: ignore[assignment]  # a Counter of floats is fine at run time
 
 
 def amounts(resources: Resources) -> dict[str, float]:

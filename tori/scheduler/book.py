@@ -80,14 +80,13 @@ class Run(msgspec.Struct):
     """Monotonic: since when the waiting run waited whose place it took; None = it took nobody's."""
     inherited_wall_ns: int = 0
     """Wall clock: the same, as read back; 0 = it took nobody's, or in this life."""
+    lost: int = 0
+    """Attempts in a row that were lost because the orchestrator died."""
 
     @property
     def waits_ns(self) -> int:
         """Monotonic: since when it counts as waiting."""
         return self.due_ns if self.inherited_ns is None else min(self.due_ns, self.inherited_ns)
-
-    lost: int = 0
-    """Attempts in a row that were lost because the orchestrator died."""
 
     @property
     def is_active(self) -> bool:

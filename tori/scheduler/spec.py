@@ -188,8 +188,12 @@ class TaskSpec:
             check_kind(f"{name} {of}", getattr(self, name), kind, remedy)
         if self.fallback is not None:
             check_kind(f"fallback {of}", self.fallback, Fallback, 'Write Fallback(variant="small").')
-        for name in ("timeout_s", "jitter_s", "deadline_s"):
-            check_number(f"{name} {of}", getattr(self, name) if name != "deadline_s" else self.deadline_s or 0)
+        for name, seconds in (
+            ("timeout_s", self.timeout_s),
+            ("jitter_s", self.jitter_s),
+            ("deadline_s", self.deadline_s or 0),
+        ):
+            check_number(f"{name} {of}", seconds)
         for name, words in (("priority", Priority), ("overlap", Overlap), ("missed", Missed)):
             object.__setattr__(self, name, read_word(f"{name} {of}", getattr(self, name), words))
         for name in ("max_queued", "max_at_once", "shards"):
